@@ -1,0 +1,32 @@
+.PHONY: help demo test check bench matrix clean
+
+help:
+	@echo "make demo    install what is missing, build, and run the example"
+	@echo "make test    install what is missing, build, and run every check and test"
+	@echo "make check   formatting, lints, types: no tests"
+	@echo "make bench   measure, with the floors beside the figures"
+	@echo "make matrix  the tests on each supported pair of OTP and Python (Debian, root)"
+	@echo "make clean   remove what was built"
+
+demo:
+	@scripts/setup.sh demo
+	@scripts/demo.sh
+
+test:
+	@scripts/setup.sh test
+	@scripts/run-checks.sh test
+
+check:
+	@scripts/setup.sh test
+	@scripts/run-checks.sh check
+
+bench:
+	@scripts/setup.sh demo
+	@bench/run.sh
+
+matrix:
+	@scripts/setup.sh test
+	@scripts/matrix.sh
+
+clean:
+	rm -rf _build target priv/py_nif.so

@@ -1,0 +1,18 @@
+//! The parts of `py_nif` that need neither the BEAM nor Python.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`protocol`] | the life of one request as a state word: who may answer, who may cancel |
+//! | [`mailbox`] | the queue of a context: many producers, one consumer, closing, parking |
+//! | [`spin`] | how long a consumer looks for work before it parks, and how many may look at once |
+//! | [`lifecycle`] | the states of the whole runtime |
+//! | [`backoff`] | growing intervals for repeated interrupts |
+//!
+//! Everything that is concurrent here is model-checked: `RUSTFLAGS="--cfg loom" cargo test -p py_core`.
+
+pub mod backoff;
+pub mod lifecycle;
+pub mod mailbox;
+pub mod protocol;
+pub mod spin;
+mod sync;

@@ -1,0 +1,227 @@
+//! The mailbox of a context: many producers, one consumer that parks when there is nothing to do.
+//!
+//! Producers are scheduler threads, so nothing here blocks them: a push is lock-free, and a wake-up
+//! is one system call, made only when the consumer really sleeps.
+
+use crate::spin::{SpinBudget, Spinner};
+use crate::sync::{AtomicBool, AtomicIsize, Ordering, Thread, fence, thread};
+use std::sync::OnceLock;
+
+/// What a mailbox needs from its queue; generic so that a model can bring its own.
+pub trait Queue<T>: Default {
+    /// Appends an item.
+    fn push(&self, item: T);
+    /// Takes the oldest item.
+    fn pop(&self) -> Option<T>;
+    /// Whether a [`Self::pop`] would find nothing.
+    fn is_empty(&self) -> bool;
+}
+
+impl<T> Queue<T> for crossbeam_queue::SegQueue<T> {
+    fn push(&self, item: T) {
+        Self::push(self, item);
+    }
+    fn pop(&self) -> Option<T> {
+        Self::pop(self)
+    }
+    fn is_empty(&self) -> bool {
+        Self::is_empty(self)
+    }
+}
+
+/// What [`Mailbox::take`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Take<T> {
+    /// The oldest item.
+    Item(T),
+    /// Nothing yet.
+    Empty,
+    /// Nothing any more: closed, and every accepted item was taken.
+    Closed,
+}
+
+/// A queue that can be closed, and on which its one consumer can park.
+#[derive(Debug)]
+pub struct Mailbox<T, Q: Queue<T> = crossbeam_queue::SegQueue<T>> {
+    queue: Q,
+    /// Pushes less pops; a pop may be counted before its push is, so this can be below zero for a moment.
+    len: AtomicIsize,
+    closed: AtomicBool,
+    asleep: AtomicBool,
+    consumer: OnceLock<Thread>,
+    item: std::marker::PhantomData<fn(T) -> T>,
+}
+
+impl<T, Q: Queue<T>> Default for Mailbox<T, Q> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T, Q: Queue<T>> Mailbox<T, Q> {
+    /// An open, empty mailbox with no consumer yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            queue: Q::default(),
+            len: AtomicIsize::new(0),
+            closed: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            consumer: OnceLock::new(),
+            item: std::marker::PhantomData,
+        }
+    }
+
+    /// Makes the calling thread the consumer. Only the first call has an effect.
+    pub fn consume_here(&self) {
+        self.consumer.get_or_init(thread::current);
+    }
+
+    /// Appends an item and wakes the consumer. Returns `false` when the mailbox was closed by then:
+    /// the item may or may not be seen by the drainer, so the two settle it over the item's state.
+    #[must_use]
+    pub fn push(&self, item: T) -> bool {
+        self.queue.push(item);
+        self.len.fetch_add(1, Ordering::Relaxed);
+        self.wake();
+        !self.is_closed()
+    }
+
+    /// Takes the oldest item, and tells apart "nothing yet" and "nothing any more".
+    ///
+    /// The look at `closed` comes before the look into the queue: in the other order, an item whose
+    /// push was accepted between the two, just before the close, would be lost.
+    pub fn take(&self) -> Take<T> {
+        let closed = self.is_closed();
+        fence(Ordering::SeqCst);
+        match self.queue.pop() {
+            Some(item) => {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                Take::Item(item)
+            }
+            None if closed => Take::Closed,
+            None => Take::Empty,
+        }
+    }
+
+    /// How many items wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::try_from(self.len.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Whether no item waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// No push after this is accepted. Returns `true` for the call that closed it.
+    pub fn close(&self) -> bool {
+        let first = !self.closed.swap(true, Ordering::SeqCst);
+        self.wake();
+        first
+    }
+
+    /// Whether the mailbox was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the consumer if it sleeps. The fence orders what the caller has just published before
+    /// the look at `asleep`; its partner is in [`Self::park`]. One of the two sides sees the other.
+    pub fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed)
+            && self.asleep.swap(false, Ordering::AcqRel)
+            && let Some(consumer) = self.consumer.get()
+        {
+            consumer.unpark();
+        }
+    }
+
+    fn ready(&self) -> bool {
+        !self.is_empty() || self.is_closed()
+    }
+
+    /// Consumer only: sleeps until there is an item or the mailbox is closed.
+    pub fn park(&self) {
+        // A swap, not a store: it must come after the producers' swaps in their order, too.
+        self.asleep.swap(true, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        if self.ready() {
+            self.asleep.swap(false, Ordering::AcqRel);
+            return;
+        }
+        while self.asleep.load(Ordering::Acquire) {
+            thread::park();
+        }
+    }
+
+    /// Consumer only: looks for work for a while, as `spinner` advises and `budget` allows, then
+    /// sleeps until there is some.
+    pub fn wait(&self, spinner: &mut Spinner, budget: &SpinBudget) {
+        if spinner.spin(budget, || self.ready()) {
+            return;
+        }
+        spinner.parked(|| self.park());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn items_come_out_in_order_and_are_counted() {
+        let mailbox: Mailbox<u32> = Mailbox::new();
+        assert!(mailbox.push(1));
+        assert!(mailbox.push(2));
+        assert_eq!(mailbox.len(), 2);
+        assert_eq!(mailbox.take(), Take::Item(1));
+        assert!(mailbox.close());
+        assert_eq!(mailbox.take(), Take::Item(2));
+        assert_eq!(mailbox.take(), Take::Closed);
+        assert!(mailbox.is_empty());
+    }
+
+    #[test]
+    fn a_push_into_a_closed_mailbox_is_reported() {
+        let mailbox: Mailbox<u32> = Mailbox::new();
+        assert!(mailbox.close());
+        assert!(!mailbox.close());
+        assert!(!mailbox.push(1));
+    }
+
+    #[test]
+    fn a_parked_consumer_gets_everything_from_many_producers() {
+        let mailbox: Arc<Mailbox<usize>> = Arc::new(Mailbox::new());
+        let (producers, each) = (4, 20_000);
+        let threads: Vec<_> = (0..producers)
+            .map(|_| {
+                let mailbox = mailbox.clone();
+                std::thread::spawn(move || (1..=each).all(|i| mailbox.push(i)))
+            })
+            .collect();
+        mailbox.consume_here();
+        let (mut count, mut sum) = (0, 0);
+        while count < producers * each {
+            match mailbox.take() {
+                Take::Item(i) => {
+                    count += 1;
+                    sum += i;
+                }
+                Take::Empty => mailbox.park(),
+                Take::Closed => unreachable!("nobody closes it"),
+            }
+        }
+        assert!(
+            threads
+                .into_iter()
+                .all(|t| t.join().is_ok_and(|accepted| accepted))
+        );
+        assert_eq!(sum, producers * each * (each + 1) / 2);
+    }
+}

@@ -1,0 +1,72 @@
+//! Environments that belong to no process: they carry terms into and out of the threads.
+
+use super::{Pid, Word};
+use crossbeam_queue::ArrayQueue;
+use rustler::sys::{
+    ErlNifEnv, enif_alloc_env, enif_clear_env, enif_free_env, enif_make_copy, enif_send,
+};
+
+/// An environment of our own, with whatever terms were made in it.
+pub(crate) struct TermEnv(*mut ErlNifEnv);
+
+// SAFETY: a process-independent environment may be used by any one thread at a time, and `TermEnv`
+// is its only owner.
+unsafe impl Send for TermEnv {}
+
+impl TermEnv {
+    pub(crate) fn new() -> Self {
+        // SAFETY: no precondition; the emulator aborts rather than return null.
+        Self(unsafe { enif_alloc_env() })
+    }
+
+    pub(crate) fn raw(&self) -> *mut ErlNifEnv {
+        self.0
+    }
+
+    /// Copies a term of any environment into this one.
+    pub(crate) fn copy(&self, term: Word) -> Word {
+        // SAFETY: the caller's term is alive for the call; the copy lives in this environment.
+        unsafe { enif_make_copy(self.0, term) }
+    }
+
+    /// Invalidates every term in it and makes it usable again.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: we own it and hand out no term beyond a clear.
+        unsafe { enif_clear_env(self.0) };
+    }
+
+    /// Sends `term`, which was made here, from a thread that is no scheduler; the environment is
+    /// empty afterwards. A dead receiver is no error, as with `!`.
+    pub(crate) fn send(&mut self, to: &Pid, term: Word) {
+        // SAFETY: `term` lives in this environment; a null caller environment is what threads that
+        // are no schedulers pass.
+        unsafe { enif_send(std::ptr::null_mut(), to.raw(), self.0, term) };
+        self.clear();
+    }
+}
+
+impl Drop for TermEnv {
+    fn drop(&mut self) {
+        // SAFETY: we own it.
+        unsafe { enif_free_env(self.0) };
+    }
+}
+
+/// Cleared environments kept for reuse, since making one costs more than a short request.
+pub(crate) struct EnvPool(ArrayQueue<TermEnv>);
+
+impl EnvPool {
+    pub(crate) fn new(most: usize) -> Self {
+        Self(ArrayQueue::new(most))
+    }
+
+    pub(crate) fn take(&self) -> TermEnv {
+        self.0.pop().unwrap_or_else(TermEnv::new)
+    }
+
+    pub(crate) fn put(&self, mut env: TermEnv) {
+        env.clear();
+        // A full pool drops it, which frees it.
+        drop(self.0.push(env));
+    }
+}

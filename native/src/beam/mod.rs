@@ -1,0 +1,23 @@
+//! The fence around the BEAM's C API: what rustler lacks or does too slowly for the hot path.
+//!
+//! Terms are plain words here ([`Word`]). A word is used only with the environment that it lives in,
+//! and not after that environment was cleared; immediates (atoms, small integers, local pids) live
+//! everywhere. [`TermEnv`]'s methods rely on that.
+
+mod atoms;
+mod env;
+mod pid;
+mod words;
+
+pub(crate) use atoms::{Interned, atoms, intern};
+pub(crate) use env::{EnvPool, TermEnv};
+pub(crate) use pid::Pid;
+pub(crate) use words::{TermType, identical};
+
+/// The environment of a NIF that is being called.
+pub(crate) use rustler::Env;
+/// A value that Erlang and Rust share; Erlang sees it as a reference.
+pub(crate) use rustler::ResourceArc as Shared;
+
+/// An Erlang term as the C API passes it.
+pub(crate) type Word = rustler::sys::ErlNifTerm;

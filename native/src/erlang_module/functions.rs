@@ -1,0 +1,119 @@
+//! The functions of `_erlang`. Most replace one of the standard library's that would block the context for
+//! good or change the node's process behind the BEAM's back; `erlang._boot` puts them in place.
+
+use super::trampoline;
+use crate::interrupt;
+use crate::py::{Object, Python, Raised, Result, ffi};
+use std::time::{Duration, Instant};
+
+/// A method table that CPython only reads.
+struct Methods<const N: usize>([ffi::PyMethodDef; N]);
+// SAFETY: constant data.
+unsafe impl<const N: usize> Sync for Methods<N> {}
+
+static METHODS: Methods<5> = Methods([
+    ffi::PyMethodDef {
+        ml_name: c"sleep".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: sleep },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"sleep(seconds, /)\n--\n\nLike time.sleep, but ends at once with erlang.Interrupted when the call is interrupted from Erlang.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"putenv".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: putenv },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: c"putenv(name, value, /)\n--\n\nDoes nothing: os.environ belongs to this interpreter, and the environment of the node's process never changes.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"unsetenv".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: unsetenv },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"unsetenv(name, /)\n--\n\nDoes nothing; see putenv.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"interpreter_id".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: interpreter_id },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: c"interpreter_id()\n--\n\nThe number of the running interpreter; 0 is the main one.".as_ptr(),
+    },
+    ffi::PyMethodDef::zeroed(),
+]);
+
+/// What a module definition takes: CPython does not write to it.
+pub(super) const fn table() -> *mut ffi::PyMethodDef {
+    (&raw const METHODS.0).cast_mut().cast()
+}
+
+fn none(py: Python<'_>) -> Object<'_> {
+    // SAFETY: attached; an immortal object.
+    unsafe { Object::borrowed(py, ffi::Py_None()) }
+}
+
+/// The longest sleep that is told apart from sleeping for ever: some 136 years.
+const LONGEST: f64 = 4_294_967_296.0;
+
+fn duration(py: Python<'_>, seconds: *mut ffi::PyObject) -> Result<Duration> {
+    // SAFETY: attached; an argument of the call.
+    let seconds = unsafe { ffi::PyFloat_AsDouble(seconds) };
+    // SAFETY: attached.
+    if seconds == -1.0 && !unsafe { ffi::PyErr_Occurred() }.is_null() {
+        return Err(Raised::seen(py));
+    }
+    if seconds.is_nan() {
+        return Err(Raised::value_error(py, "Invalid value NaN (not a number)"));
+    }
+    if seconds < 0.0 {
+        return Err(Raised::value_error(py, "sleep length must be non-negative"));
+    }
+    if seconds > LONGEST {
+        return Err(Raised::overflow_error(py, "sleep length is too large"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+unsafe extern "C" fn sleep(
+    _module: *mut ffi::PyObject,
+    seconds: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        let duration = duration(py, seconds)?;
+        interrupt::sleep_until(py, Instant::now() + duration)?;
+        Ok(none(py))
+    })
+}
+
+unsafe extern "C" fn putenv(
+    _module: *mut ffi::PyObject,
+    _arguments: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        if count == 2 {
+            return Ok(none(py));
+        }
+        Err(Raised::type_error(
+            py,
+            &format!("putenv expected 2 arguments, got {count}"),
+        ))
+    })
+}
+
+unsafe extern "C" fn unsetenv(
+    _module: *mut ffi::PyObject,
+    _name: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| Ok(none(py)))
+}
+
+unsafe extern "C" fn interpreter_id(
+    _module: *mut ffi::PyObject,
+    _none: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        // SAFETY: attached; a new reference.
+        unsafe {
+            let id = ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get());
+            Object::owned_or_raised(py, ffi::PyLong_FromLongLong(id))
+        }
+    })
+}

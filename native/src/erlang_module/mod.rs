@@ -1,0 +1,189 @@
+//! `_erlang`: the native half of the Python package `erlang`.
+//!
+//! The module is made anew for every interpreter, with heap types of its own, so that nothing is shared
+//! between interpreters that run at the same time.
+
+mod functions;
+mod trampoline;
+mod values;
+
+use crate::beam::{TermEnv, Word};
+use crate::py::{Kept, Object, Python, Raised, Result, ffi};
+use std::ffi::{c_int, c_void};
+
+/// The classes of one interpreter that conversion and interruption need.
+pub(crate) struct Types {
+    pid: Kept,
+    reference: Kept,
+    interrupted: Kept,
+}
+
+impl Types {
+    fn of_module(module: &Object<'_>) -> Result<Self> {
+        Ok(Self {
+            pid: module.getattr_str("Pid")?.keep(),
+            reference: module.getattr_str("Ref")?.keep(),
+            interrupted: module.getattr_str("Interrupted")?.keep(),
+        })
+    }
+
+    pub(crate) fn pid<'py>(
+        &self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
+        values::make(py, self.pid.as_ptr(), env, word)
+    }
+
+    pub(crate) fn reference<'py>(
+        &self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
+        values::make(py, self.reference.as_ptr(), env, word)
+    }
+
+    /// The term of a `Pid` or `Ref`, `None` for other objects.
+    ///
+    /// # Safety
+    /// Attached to the interpreter of these types; `object` is alive.
+    pub(crate) unsafe fn term(&self, env: &TermEnv, object: *mut ffi::PyObject) -> Option<Word> {
+        // SAFETY: the caller's promise; the exact types have the layout that `values` reads.
+        unsafe {
+            let class = ffi::Py_TYPE(object).cast();
+            if class == self.pid.as_ptr() || class == self.reference.as_ptr() {
+                return values::term(object, env);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn interrupted(&self) -> *mut ffi::PyObject {
+        self.interrupted.as_ptr()
+    }
+
+    pub(crate) fn release(self, py: Python<'_>) {
+        self.pid.release(py);
+        self.reference.release(py);
+        self.interrupted.release(py);
+    }
+}
+
+/// Fills a new module: the part of its making that may fail.
+unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
+    trampoline::status(|py| {
+        // SAFETY: CPython passes the module that it makes.
+        let module = unsafe { Object::borrowed(py, module) };
+        values::add_types(&module)?;
+        add_interrupted(&module)
+    })
+}
+
+/// `Interrupted` is no `Exception`, so that a broad `except Exception` does not catch it.
+fn add_interrupted(module: &Object<'_>) -> Result<()> {
+    let py = module.py();
+    // SAFETY: attached; the base class is static, the texts end with zeros.
+    let class = unsafe {
+        Object::owned_or_raised(
+            py,
+            ffi::PyErr_NewExceptionWithDoc(
+                c"erlang.Interrupted".as_ptr(),
+                c"The call was interrupted from Erlang: it timed out, was cancelled, or its caller died.".as_ptr(),
+                ffi::PyExc_BaseException,
+                std::ptr::null_mut(),
+            ),
+        )?
+    };
+    add(module, c"Interrupted", class)
+}
+
+fn add(module: &Object<'_>, name: &std::ffi::CStr, value: Object<'_>) -> Result<()> {
+    // SAFETY: attached; the module takes a reference of its own.
+    let failed =
+        unsafe { ffi::PyModule_AddObjectRef(module.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 };
+    if failed {
+        Err(Raised::seen(module.py()))
+    } else {
+        Ok(())
+    }
+}
+
+/// A definition that CPython may write to (its reference count) from several interpreters.
+struct Definition(std::cell::UnsafeCell<ffi::PyModuleDef>);
+
+// SAFETY: multi-phase definitions are made to be shared by interpreters with their own GILs; CPython
+// initialises the rest of this one under a lock of its own.
+unsafe impl Sync for Definition {}
+
+struct Slots<const N: usize>([ffi::PyModuleDef_Slot; N]);
+// SAFETY: constant data: function pointers and flags.
+unsafe impl<const N: usize> Sync for Slots<N> {}
+
+static SLOTS: Slots<4> = Slots([
+    ffi::PyModuleDef_Slot {
+        slot: ffi::Py_mod_exec,
+        value: fill as *mut c_void,
+    },
+    ffi::PyModuleDef_Slot {
+        slot: ffi::Py_mod_multiple_interpreters,
+        value: ffi::Py_MOD_PER_INTERPRETER_GIL_SUPPORTED,
+    },
+    #[cfg(Py_3_13)]
+    ffi::PyModuleDef_Slot {
+        slot: ffi::Py_mod_gil,
+        value: ffi::Py_MOD_GIL_NOT_USED,
+    },
+    ffi::PyModuleDef_Slot {
+        slot: 0,
+        value: std::ptr::null_mut(),
+    },
+    #[cfg(not(Py_3_13))]
+    ffi::PyModuleDef_Slot {
+        slot: 0,
+        value: std::ptr::null_mut(),
+    },
+]);
+
+static DEFINITION: Definition = Definition(std::cell::UnsafeCell::new(ffi::PyModuleDef {
+    m_base: ffi::PyModuleDef_HEAD_INIT,
+    m_name: c"_erlang".as_ptr(),
+    m_doc: c"The native half of the package erlang; import that instead.".as_ptr(),
+    m_size: 0,
+    m_methods: functions::table(),
+    m_slots: (&raw const SLOTS.0).cast_mut().cast(),
+    m_traverse: None,
+    m_clear: None,
+    m_free: None,
+}));
+
+/// The classes of the module that was installed in the attached interpreter.
+pub(crate) fn installed(py: Python<'_>) -> Result<Types> {
+    Types::of_module(&Object::import(py, "_erlang")?)
+}
+
+/// Makes the module in the attached interpreter and enters it into `sys.modules`. It is made by hand, not
+/// imported, since from CPython 3.13 a first import of a built-in module would need the main GIL.
+pub(crate) fn install(py: Python<'_>) -> Result<Types> {
+    let machinery = Object::import(py, "_frozen_importlib")?;
+    let name = Object::str(py, "_erlang")?;
+    // SAFETY: attached; an immortal object.
+    let none = unsafe { Object::borrowed(py, ffi::Py_None()) };
+    let spec = machinery.getattr_str("ModuleSpec")?.call(&[&name, &none])?;
+    // SAFETY: attached; the definition is static and multi-phase; the module is executed once, here.
+    unsafe {
+        let module = Object::owned_or_raised(
+            py,
+            ffi::PyModule_FromDefAndSpec(DEFINITION.0.get(), spec.as_ptr()),
+        )?;
+        if ffi::PyModule_ExecDef(module.as_ptr(), DEFINITION.0.get()) != 0 {
+            return Err(Raised::seen(py));
+        }
+        let modules = ffi::PyImport_GetModuleDict();
+        if ffi::PyDict_SetItem(modules, name.as_ptr(), module.as_ptr()) != 0 {
+            return Err(Raised::seen(py));
+        }
+        Types::of_module(&module)
+    }
+}

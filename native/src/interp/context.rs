@@ -1,0 +1,239 @@
+//! What Erlang's side and the owner thread share of one context.
+
+use super::{Client, Kind, Request, reaper, registry};
+use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
+use crate::interrupt::Interrupts;
+use parking_lot::{Mutex, RwLock};
+use py_core::mailbox::{Mailbox, Take};
+use py_core::protocol::Cancel;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Which interpreter a context runs in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// One of its own, with its own GIL.
+    OwnGil,
+    /// The main one, shared with all other contexts of this mode.
+    Worker,
+}
+
+/// What comes through a mailbox.
+pub(crate) enum Envelope {
+    Request(Shared<Request>),
+    /// The client with this id has ended; its namespace goes.
+    ClientDown(u64),
+}
+
+/// Why a context closed, and what becomes of its queue.
+#[derive(Clone, Copy)]
+pub(crate) enum Closing {
+    /// Everything queued is answered `{error, {context_died, Reason}}`.
+    Answer(Word),
+    /// The queue stays, to be moved to a replacement or answered later.
+    Keep(Word),
+}
+
+/// The environments that a context keeps for reuse.
+const SPARE_ENVS: usize = 256;
+
+/// See the module.
+pub(crate) struct Context {
+    pub(crate) serial: u64,
+    /// The Erlang process that owns the context.
+    pub(crate) pid: Pid,
+    pub(crate) mode: Mode,
+    pub(crate) mailbox: Mailbox<Envelope>,
+    pub(crate) interrupts: Arc<Interrupts>,
+    pub(crate) envs: EnvPool,
+    /// How long an interrupt may stay without effect before the context counts as stuck.
+    pub(crate) stuck_after: Duration,
+    /// CPython's number for the interpreter; -1 until it is born.
+    pub(crate) interpreter_id: AtomicI64,
+    clients: RwLock<HashMap<Word, Shared<Client>>>,
+    client_count: AtomicUsize,
+    requests: AtomicU64,
+    running: Mutex<Option<Shared<Request>>>,
+    closing: Mutex<Option<Closing>>,
+    /// What lives as long as the context: the monitor of its process.
+    companions: Mutex<Vec<Box<dyn Send>>>,
+}
+
+impl Context {
+    pub(crate) fn new(pid: Pid, mode: Mode, stuck_after: Duration) -> Arc<Self> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self {
+            serial: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+            pid,
+            mode,
+            mailbox: Mailbox::new(),
+            interrupts: Arc::default(),
+            envs: EnvPool::new(SPARE_ENVS),
+            stuck_after,
+            interpreter_id: AtomicI64::new(-1),
+            clients: RwLock::default(),
+            client_count: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            running: Mutex::default(),
+            closing: Mutex::default(),
+            companions: Mutex::default(),
+        })
+    }
+
+    /// A number that no other request of this node has.
+    pub(crate) fn next_request(&self) -> u64 {
+        (self.serial << 40) | (self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The record of a process here, made at its first use.
+    pub(crate) fn client(&self, env: Option<Env>, pid: Pid) -> Shared<Client> {
+        if let Some(client) = self.clients.read().get(&pid.word()) {
+            return client.clone();
+        }
+        let mut clients = self.clients.write();
+        if let Some(client) = clients.get(&pid.word()) {
+            return client.clone();
+        }
+        let client = Client::monitored(env, pid, self.serial);
+        if !client.is_dead() {
+            self.client_count.fetch_add(1, Ordering::Relaxed);
+            clients.insert(pid.word(), client.clone());
+        }
+        client
+    }
+
+    /// How busy it is: the processes that use it, then the requests that wait.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (
+            self.client_count.load(Ordering::Relaxed),
+            self.mailbox.len(),
+        )
+    }
+
+    /// A client's process has ended: its namespace goes when the requests that it left are done, its running
+    /// request is interrupted unless it is a cast.
+    pub(crate) fn client_down(self: &Arc<Self>, client: &Client) {
+        let removed = self.clients.write().remove(&client.pid.word());
+        if removed.is_some() {
+            self.client_count.fetch_sub(1, Ordering::Relaxed);
+        }
+        // A closed mailbox needs no notice: all namespaces go with the context.
+        let _accepted = self.mailbox.push(Envelope::ClientDown(client.id));
+        let running = self.running.lock().clone();
+        if let Some(request) = running
+            && request.client.id == client.id
+            && request.kind != Kind::Cast
+            && request.state.cancel() == Cancel::Running
+        {
+            self.interrupt(request.id);
+        }
+    }
+
+    /// The owner thread says which request it runs.
+    pub(crate) fn set_running(&self, request: Option<Shared<Request>>) {
+        let before = std::mem::replace(&mut *self.running.lock(), request);
+        drop(before);
+    }
+
+    /// Interrupts a request if it runs here, again and again until it ends.
+    pub(crate) fn interrupt(self: &Arc<Self>, request: u64) {
+        if self.interrupts.interrupt(request) {
+            reaper().repeat_interrupt(self, request);
+        }
+    }
+
+    /// Interrupts whatever runs here; `false` when nothing does.
+    pub(crate) fn interrupt_running(self: &Arc<Self>) -> bool {
+        let request = self.interrupts.running();
+        if request == 0 || !self.interrupts.interrupt(request) {
+            return false;
+        }
+        reaper().repeat_interrupt(self, request);
+        true
+    }
+
+    /// Closes the context for whatever reason comes first; the reaper sees to the rest, so that this may be
+    /// called on a scheduler.
+    pub(crate) fn close(self: &Arc<Self>, closing: Closing) {
+        {
+            let mut present = self.closing.lock();
+            // A queue that was kept for a replacement may still be answered instead.
+            match (&*present, closing) {
+                (None, _) | (Some(Closing::Keep(_)), Closing::Answer(_)) => {
+                    *present = Some(closing)
+                }
+                _ => return,
+            }
+        }
+        registry().hide(self);
+        self.mailbox.close();
+        reaper().close(self);
+    }
+
+    /// Why it closed, once it has.
+    pub(crate) fn closing(&self) -> Option<Closing> {
+        *self.closing.lock()
+    }
+
+    /// Answers the request that runs here in place of the owner thread, and interrupts it. For the reaper.
+    pub(crate) fn abandon_running(self: &Arc<Self>, reason: Word) {
+        let running = self.running.lock().clone();
+        if let Some(request) = running {
+            Request::abandon(&request, reason);
+            self.interrupt(request.id);
+        }
+    }
+
+    /// Keeps something until the context has ended.
+    pub(crate) fn keep_alive(&self, companion: Box<dyn Send>) {
+        self.companions.lock().push(companion);
+    }
+
+    /// The context's process has ended without closing it first: it was killed.
+    pub(crate) fn orphaned(self: &Arc<Self>) {
+        // The queue of a stuck context is left to whoever replaces it.
+        if self.closing().is_none() {
+            self.close(Closing::Answer(atoms().killed));
+        }
+    }
+
+    /// Takes over the queue of a stuck context; gives the number of requests.
+    pub(crate) fn adopt(self: &Arc<Self>, stuck: &Self) -> usize {
+        let mut moved = 0;
+        while let Take::Item(envelope) = stuck.mailbox.take() {
+            if let Envelope::Request(request) = envelope {
+                request.context.store(self.serial, Ordering::SeqCst);
+                moved += 1;
+                if !self.mailbox.push(Envelope::Request(request)) {
+                    // This one has closed, too; its reaper looks once more.
+                    reaper().close(self);
+                }
+            }
+        }
+        moved
+    }
+
+    /// Nothing is monitored for this context any more.
+    pub(crate) fn release_all(&self) {
+        let companions = std::mem::take(&mut *self.companions.lock());
+        drop(companions);
+        self.forget_clients();
+    }
+
+    /// No process is monitored for this context any more.
+    pub(crate) fn forget_clients(&self) {
+        let clients = std::mem::take(&mut *self.clients.write());
+        drop(clients);
+    }
+
+    /// Sends `{py_context, Serial, What}` to the context's process. Not for schedulers.
+    pub(crate) fn tell(&self, make: impl FnOnce(&TermEnv) -> Word) {
+        let mut env = TermEnv::new();
+        let what = make(&env);
+        let serial = env.int(self.serial.cast_signed());
+        let message = env.tuple(&[atoms().py_context, serial, what]);
+        env.send(&self.pid, message);
+    }
+}

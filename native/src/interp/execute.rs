@@ -1,0 +1,365 @@
+//! Running one request in the interpreter of the owner thread.
+
+use super::owner::Owner;
+use super::scope::Grammar;
+use super::{Client, Closing, Context, Kind, Request, failure};
+use crate::beam::{Shared, TermEnv, Word, atoms};
+use crate::py::{Object, Python, Raised, Result, ffi};
+use crate::term::{FromErlang, FromPython};
+use std::sync::Arc;
+
+/// What goes back: `{ok, Value}` or `ok` or `{error, Reason}`, and the story of an exception.
+pub(crate) struct Answer {
+    pub(crate) result: Word,
+    pub(crate) story: Option<Word>,
+}
+
+/// What a request asks for, its terms still in the request's environment.
+enum Task<'e> {
+    Call {
+        module: Word,
+        function: Word,
+        arguments: Word,
+        keywords: Word,
+    },
+    Eval {
+        code: &'e [u8],
+        locals: Word,
+    },
+    Exec {
+        code: &'e [u8],
+    },
+}
+
+impl<'e> Task<'e> {
+    fn read(env: &'e TermEnv, payload: Word) -> Option<Self> {
+        let known = atoms();
+        match *env.get_tuple(payload)? {
+            [kind, module, function, arguments, keywords] if kind == known.call => {
+                Some(Self::Call {
+                    module,
+                    function,
+                    arguments,
+                    keywords,
+                })
+            }
+            [kind, code, locals] if kind == known.eval => Some(Self::Eval {
+                code: env.get_binary(code)?,
+                locals,
+            }),
+            [kind, code] if kind == known.exec => Some(Self::Exec {
+                code: env.get_binary(code)?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Answers an `{echo, Term}` request, which measures the way through the mailbox without Python.
+/// `false`: it is something else.
+pub(crate) fn echo(request: &Shared<Request>, reply: &mut TermEnv) -> bool {
+    let body = request.body.lock();
+    let Some(read) = body.as_ref() else {
+        return true;
+    };
+    let Some(&[kind, term]) = read.env.get_tuple(read.payload) else {
+        return false;
+    };
+    if kind != atoms().echo {
+        return false;
+    }
+    if request.state.start() {
+        let result = reply.tuple(&[atoms().ok, reply.copy(term)]);
+        let message = Request::message(request, reply, read, result, None);
+        deliver(request, reply, message);
+    }
+    true
+}
+
+fn deliver(request: &Shared<Request>, reply: &mut TermEnv, message: Option<Word>) {
+    match message {
+        Some(message) if request.state.finish() => request.send(reply, message),
+        _ => {
+            let _unwanted = request.state.finish();
+            reply.clear();
+        }
+    }
+}
+
+impl Owner {
+    /// Runs a request and sends its answer.
+    pub(crate) fn run(
+        &mut self,
+        py: Python<'_>,
+        context: &Arc<Context>,
+        request: Shared<Request>,
+        reply: &mut TermEnv,
+    ) {
+        if request.client.is_dead() && request.kind != Kind::Cast {
+            let _unstarted = request.state.cancel();
+        }
+        // A request that moved from a stuck context has its client there.
+        let client = if request.client.context == context.serial {
+            request.client.clone()
+        } else {
+            context.client(None, request.client.pid)
+        };
+        context.set_running(Some(request.clone()));
+        context.interrupts.enter(request.id);
+        // The context may have closed since the request was taken; the reaper has then either seen it as the
+        // running one, or is seen here.
+        if let Some(Closing::Answer(reason)) = context.closing() {
+            Request::answer_unstarted(&request, reason);
+        }
+        if request.state.start() {
+            self.run_started(py, context, &request, &client, reply);
+        } else {
+            context.interrupts.leave(py);
+        }
+        context.set_running(None);
+        if client.is_dead() && client.context != request.client.context {
+            // A request that moved here after its process had ended: nobody else will tell.
+            self.namespaces.remove(py, client.id);
+        }
+        let body = request.body.lock().take();
+        if let Some(body) = body {
+            context.envs.put(body.env);
+        }
+    }
+
+    fn run_started(
+        &mut self,
+        py: Python<'_>,
+        context: &Context,
+        request: &Shared<Request>,
+        client: &Client,
+        reply: &mut TermEnv,
+    ) {
+        let body = request.body.lock();
+        let Some((env, payload)) = body
+            .as_ref()
+            .map(|body| (&raw const body.env, body.payload))
+        else {
+            context.interrupts.leave(py);
+            return;
+        };
+        drop(body);
+        // SAFETY: the body stays in the request until `run` takes it out, after this; nothing is made in its
+        // environment meanwhile, and others only read it (see `Body`).
+        let env = unsafe { &*env };
+        let answer = self
+            .perform(py, env, payload, client, reply)
+            .unwrap_or_else(|raised| failure::answer(py, reply, &self.types, raised));
+        context.interrupts.leave(py);
+        if request.kind == Kind::Cast
+            && let Some(story) = answer.story
+        {
+            context.tell(|to| to.tuple(&[atoms().cast_failed, to.copy(story)]));
+        }
+        let message = {
+            let body = request.body.lock();
+            body.as_ref().and_then(|body| {
+                Request::message(request, reply, body, answer.result, answer.story)
+            })
+        };
+        deliver(request, reply, message);
+    }
+
+    fn perform(
+        &mut self,
+        py: Python<'_>,
+        env: &TermEnv,
+        payload: Word,
+        client: &Client,
+        reply: &TermEnv,
+    ) -> Result<Answer> {
+        let known = atoms();
+        let value = match Task::read(env, payload) {
+            Some(Task::Call {
+                module,
+                function,
+                arguments,
+                keywords,
+            }) => {
+                let function = self.function(py, env, client, module, function)?;
+                self.call(py, env, &function, arguments, keywords)?
+            }
+            Some(Task::Eval { code, locals }) => {
+                let code = self.code.get(py, Grammar::Expression, code)?;
+                let globals = self.namespaces.dict(py, client.id)?;
+                let locals = self.from_erlang(py, env).object(locals)?;
+                evaluate(&code, &globals, &locals)?
+            }
+            Some(Task::Exec { code }) => {
+                let code = self.code.get(py, Grammar::Statements, code)?;
+                let globals = self.namespaces.dict(py, client.id)?;
+                evaluate(&code, &globals, &globals)?;
+                return Ok(Answer {
+                    result: known.ok,
+                    story: None,
+                });
+            }
+            None => return Err(Raised::type_error(py, "malformed request")),
+        };
+        let term = FromPython::new(py, reply, &self.types).term(&value)?;
+        Ok(Answer {
+            result: reply.tuple(&[known.ok, term]),
+            story: None,
+        })
+    }
+
+    fn from_erlang<'a, 'py>(
+        &'a mut self,
+        py: Python<'py>,
+        env: &'a TermEnv,
+    ) -> FromErlang<'a, 'py> {
+        FromErlang {
+            py,
+            env,
+            types: &self.types,
+            names: &mut self.names,
+        }
+    }
+
+    /// A module's or function's name: atom, binary, or string.
+    fn name<'py>(&mut self, py: Python<'py>, env: &TermEnv, word: Word) -> Result<Object<'py>> {
+        if let Some(bytes) = env.get_binary(word) {
+            return match std::str::from_utf8(bytes) {
+                Ok(text) => Object::str(py, text),
+                Err(_) => Err(Raised::value_error(py, "a name must be valid UTF-8")),
+            };
+        }
+        self.names.get(py, env, word)
+    }
+
+    fn function<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        client: &Client,
+        module: Word,
+        function: Word,
+    ) -> Result<Object<'py>> {
+        let module = self.name(py, env, module)?;
+        let function = self.name(py, env, function)?;
+        // SAFETY: attached; compares a str with a C text.
+        let own = unsafe {
+            ffi::PyUnicode_CompareWithASCIIString(module.as_ptr(), c"__main__".as_ptr()) == 0
+        };
+        let module = if own {
+            self.namespaces.module(py, client.id)?
+        } else {
+            imported(&module)?
+        };
+        attribute(&module, &function)
+    }
+
+    fn call<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        function: &Object<'py>,
+        arguments: Word,
+        keywords: Word,
+    ) -> Result<Object<'py>> {
+        let mut convert = self.from_erlang(py, env);
+        let mut values = Vec::with_capacity(8);
+        for argument in env.list(arguments) {
+            values.push(convert.object(argument)?);
+        }
+        let positional = values.len();
+        let mut names = Vec::new();
+        for (name, value) in env.map(keywords).into_iter().flatten() {
+            let value = convert.object(value)?;
+            values.push(value);
+            names.push(name);
+        }
+        let names = if names.is_empty() {
+            None
+        } else {
+            Some(self.keyword_names(py, env, &names)?)
+        };
+        // SAFETY: attached; `Object` is laid out as a pointer; the names are a tuple of as many strs as
+        // there are values beyond the positional ones.
+        unsafe {
+            Object::owned_or_raised(
+                py,
+                ffi::PyObject_Vectorcall(
+                    function.as_ptr(),
+                    values.as_ptr().cast(),
+                    positional,
+                    names.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr),
+                ),
+            )
+        }
+    }
+
+    fn keyword_names<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        names: &[Word],
+    ) -> Result<Object<'py>> {
+        // SAFETY: attached; a tuple of empty places, filled below or freed as they are.
+        let tuple = unsafe { Object::owned_or_raised(py, ffi::PyTuple_New(names.len() as isize))? };
+        for (i, &name) in names.iter().enumerate() {
+            let name = self.name(py, env, name)?;
+            // SAFETY: the place is within the tuple and empty; the reference is given to it.
+            unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i as isize, name.into_ptr()) };
+        }
+        Ok(tuple)
+    }
+}
+
+/// A module by its name: the imported one, or imported now.
+fn imported<'py>(name: &Object<'py>) -> Result<Object<'py>> {
+    let py = name.py();
+    // SAFETY: attached; a new reference, or null with or without an exception.
+    unsafe {
+        if let Some(module) = Object::owned(py, ffi::PyImport_GetModule(name.as_ptr())) {
+            return Ok(module);
+        }
+        if !ffi::PyErr_Occurred().is_null() {
+            return Err(Raised::seen(py));
+        }
+        Object::owned_or_raised(py, ffi::PyImport_Import(name.as_ptr()))
+    }
+}
+
+/// An attribute of a module; `a.b` is looked up step by step unless there is one of that very name.
+fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<Object<'py>> {
+    let raised = match module.getattr(name) {
+        Ok(value) => return Ok(value),
+        Err(raised) => raised,
+    };
+    let py = module.py();
+    let Some(exception) = raised.fetch(py) else {
+        return Err(Raised::runtime_error(
+            py,
+            "an attribute look-up failed without a reason",
+        ));
+    };
+    let path = name.str_lossy()?;
+    if path.contains('.') {
+        let mut steps = path.split('.');
+        let first = module.getattr_str(steps.next().unwrap_or_default())?;
+        return steps.try_fold(first, |object, step| object.getattr_str(step));
+    }
+    // SAFETY: attached; the exception is given back.
+    unsafe { ffi::PyErr_SetRaisedException(exception.into_ptr()) };
+    Err(Raised::seen(py))
+}
+
+fn evaluate<'py>(
+    code: &Object<'py>,
+    globals: &Object<'_>,
+    locals: &Object<'_>,
+) -> Result<Object<'py>> {
+    // SAFETY: attached; a code object, a dict and a mapping.
+    unsafe {
+        Object::owned_or_raised(
+            code.py(),
+            ffi::PyEval_EvalCode(code.as_ptr(), globals.as_ptr(), locals.as_ptr()),
+        )
+    }
+}

@@ -1,0 +1,53 @@
+//! Contexts: an interpreter, the one OS thread that runs it, and the mailbox between it and Erlang.
+
+mod client;
+mod context;
+mod execute;
+mod failure;
+mod owner;
+mod reaper;
+mod registry;
+mod request;
+mod retire;
+mod scope;
+mod spares;
+
+pub(crate) use client::Client;
+pub(crate) use context::{Closing, Context, Envelope, Mode};
+pub(crate) use owner::{STACK, prepare_main, start};
+use reaper::reaper;
+pub(crate) use reaper::start_reaper;
+pub(crate) use registry::registry;
+pub(crate) use request::{Body, Kind, Request};
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What an operator wants to know about threads and interpreters.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Owner threads that live, spares included.
+    pub(crate) threads: AtomicUsize,
+    /// Recycled interpreters that wait for a context.
+    pub(crate) spares: AtomicUsize,
+    /// Contexts whose code ignores interrupts, and that were given up.
+    pub(crate) stuck: AtomicUsize,
+    /// Interpreters that could not be ended because threads of theirs live on.
+    pub(crate) set_aside: AtomicUsize,
+}
+
+impl Counters {
+    pub(crate) fn up(counter: &AtomicUsize) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn down(counter: &AtomicUsize) {
+        counter.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The counters of this node.
+pub(crate) static COUNTERS: Counters = Counters {
+    threads: AtomicUsize::new(0),
+    spares: AtomicUsize::new(0),
+    stuck: AtomicUsize::new(0),
+    set_aside: AtomicUsize::new(0),
+};

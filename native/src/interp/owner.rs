@@ -1,0 +1,233 @@
+//! The owner thread: it makes an interpreter, serves contexts with it one after another, and ends it.
+
+use super::scope::{CodeCache, Namespaces};
+use super::{COUNTERS, Context, Counters, Envelope, Mode, execute, retire, spares};
+use crate::beam::{TermEnv, atoms};
+use crate::erlang_module::{self, Types};
+use crate::facts::facts;
+use crate::py::{Object, Python, Raised, Result, StartError, ThreadState, ffi};
+use crate::term::AtomNames;
+use parking_lot::Mutex;
+use py_core::mailbox::Take;
+use py_core::spin::Spinner;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// CPython below 3.14 counts C recursion instead of measuring the stack, and overruns smaller ones.
+pub(crate) const STACK: usize = 16 << 20;
+
+/// Making an interpreter excludes making another: parts of CPython's start are not safe in parallel.
+static CREATION: Mutex<()> = Mutex::new(());
+
+/// A context in a busy mailbox gives its GIL up for a moment after this many requests, for other threads
+/// of its interpreter. Requests that run no bytecode would never do so themselves.
+const TURN: usize = 64;
+
+/// What an owner thread works with.
+pub(crate) struct Owner {
+    pub(crate) types: Types,
+    pub(crate) names: AtomNames,
+    pub(crate) code: CodeCache,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) mode: Mode,
+    /// `erlang._boot`.
+    pub(crate) boot: crate::py::Kept,
+    pub(crate) interpreter_id: i64,
+    pub(crate) spinner: Spinner,
+}
+
+/// Finds or starts an owner thread for a context.
+pub(crate) fn start(context: Arc<Context>) -> std::io::Result<()> {
+    if context.mode == Mode::OwnGil && spares::assign(&context) {
+        return Ok(());
+    }
+    std::thread::Builder::new()
+        .name(format!("py-ctx-{}", context.serial))
+        .stack_size(STACK)
+        .spawn(move || {
+            Counters::up(&COUNTERS.threads);
+            live(context);
+            Counters::down(&COUNTERS.threads);
+        })
+        .map(drop)
+}
+
+/// The life of an owner thread.
+fn live(first: Arc<Context>) {
+    let (mut state, mut owner) = match birth(&first) {
+        Ok(born) => born,
+        Err(StartError(text)) => {
+            first.tell(|env| env.tuple(&[atoms().failed, env.binary(text.as_bytes())]));
+            retire::ended(&first);
+            return;
+        }
+    };
+    let mut next = Some(first);
+    while let Some(context) = next.take() {
+        owner.serve(&mut state, &context);
+        match retire::retire(state, owner, &context) {
+            Some((kept_state, kept_owner, following)) => {
+                (state, owner) = (kept_state, kept_owner);
+                next = Some(following);
+            }
+            None => return,
+        }
+    }
+}
+
+/// Makes the interpreter of a context and prepares it for user code.
+fn birth(context: &Context) -> std::result::Result<(ThreadState, Owner), StartError> {
+    // SAFETY: contexts are started only while the runtime runs, so CPython is initialised.
+    let main = unsafe { ThreadState::of_main() };
+    let mut state = match context.mode {
+        Mode::Worker => main,
+        Mode::OwnGil => main.into_own_gil(
+            || CREATION.try_lock(),
+            || drop(CREATION.lock()),
+            || context.mailbox.is_closed(),
+        )?,
+    };
+    let prepared = {
+        let attached = state.attach();
+        let py = attached.python();
+        prepare(py, context.mode).map_err(|raised| StartError(told(py, raised)))
+    };
+    match prepared {
+        Ok(owner) => Ok((state, owner)),
+        Err(error) => {
+            retire::discard(state, context.mode);
+            Err(error)
+        }
+    }
+}
+
+/// An exception in words, for errors of our own code.
+pub(crate) fn told(py: Python<'_>, raised: Raised) -> String {
+    let Some(exception) = raised.fetch(py) else {
+        return "unknown error".into();
+    };
+    exception.to_text().unwrap_or_else(|raised| {
+        raised.clear(py);
+        "unknown error".into()
+    })
+}
+
+/// The part of a birth that runs inside the interpreter. `site` and `.pth` files run here: user code, so no
+/// lock is held.
+fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
+    let types = match mode {
+        Mode::OwnGil => erlang_module::install(py)?,
+        Mode::Worker => erlang_module::installed(py)?,
+    };
+    let boot = boot(py)?;
+    if mode == Mode::OwnGil {
+        boot.getattr_str("prepare")?.call(&[])?;
+    }
+    // SAFETY: attached.
+    let interpreter_id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    Ok(Owner {
+        types,
+        names: AtomNames::default(),
+        code: CodeCache::default(),
+        namespaces: Namespaces::default(),
+        mode,
+        boot: boot.keep(),
+        interpreter_id,
+        spinner: Spinner::default(),
+    })
+}
+
+/// Prepares the main interpreter, in which contexts of mode `worker` run.
+pub(crate) fn prepare_main(py: Python<'_>) -> std::result::Result<(), String> {
+    let prepared = erlang_module::install(py).and_then(|types| {
+        types.release(py);
+        boot(py)?.getattr_str("prepare")?.call(&[])
+    });
+    prepared.map(drop).map_err(|raised| told(py, raised))
+}
+
+/// Makes the package `erlang` importable and gives its `_boot`.
+fn boot(py: Python<'_>) -> Result<Object<'_>> {
+    let package = Object::str(py, &facts().package_path)?;
+    // SAFETY: attached; `sys.path` is borrowed and a list, unless someone has replaced it.
+    unsafe {
+        let path = ffi::PySys_GetObject(c"path".as_ptr());
+        if path.is_null() {
+            return Err(Raised::runtime_error(py, "sys.path is missing"));
+        }
+        match ffi::PySequence_Contains(path, package.as_ptr()) {
+            1 => {}
+            0 if ffi::PyList_Insert(path, 0, package.as_ptr()) == 0 => {}
+            _ => return Err(Raised::seen(py)),
+        }
+    }
+    Object::import(py, "erlang._boot")
+}
+
+impl Owner {
+    /// Serves a context until it closes.
+    fn serve(&mut self, state: &mut ThreadState, context: &Arc<Context>) {
+        context.mailbox.consume_here();
+        context
+            .interpreter_id
+            .store(self.interpreter_id, Ordering::Relaxed);
+        {
+            let attached = state.attach();
+            context
+                .interrupts
+                .open(attached.python(), self.types.interrupted());
+        }
+        let id = self.interpreter_id;
+        context.tell(|env| env.tuple(&[atoms().ready, env.int(id)]));
+        let mut reply = TermEnv::new();
+        while let Some(first) = self.next(context, &mut reply) {
+            let attached = state.attach();
+            let py = attached.python();
+            self.handle(py, context, first, &mut reply);
+            // The main GIL is shared by all worker contexts: there each request is a turn of its own.
+            let turn = if self.mode == Mode::Worker { 0 } else { TURN };
+            for _ in 0..turn {
+                match context.mailbox.take() {
+                    Take::Item(envelope) => self.handle(py, context, envelope, &mut reply),
+                    Take::Empty | Take::Closed => break,
+                }
+            }
+        }
+    }
+
+    /// Waits, detached, for something that needs Python; `None` when the context has closed.
+    fn next(&mut self, context: &Arc<Context>, reply: &mut TermEnv) -> Option<Envelope> {
+        // What lies in a closed mailbox is the reaper's, to answer or to move.
+        while !context.mailbox.is_closed() {
+            match context.mailbox.take() {
+                Take::Item(Envelope::Request(request)) => {
+                    if !execute::echo(&request, reply) {
+                        return Some(Envelope::Request(request));
+                    }
+                    if let Some(body) = request.body.lock().take() {
+                        context.envs.put(body.env);
+                    }
+                }
+                Take::Item(envelope) => return Some(envelope),
+                Take::Empty => context
+                    .mailbox
+                    .wait(&mut self.spinner, &facts().spin_budget),
+                Take::Closed => break,
+            }
+        }
+        None
+    }
+
+    fn handle(
+        &mut self,
+        py: Python<'_>,
+        context: &Arc<Context>,
+        envelope: Envelope,
+        reply: &mut TermEnv,
+    ) {
+        match envelope {
+            Envelope::Request(request) => self.run(py, context, request, reply),
+            Envelope::ClientDown(client) => self.namespaces.remove(py, client),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! One thread that never runs Python and never waits for a GIL. It answers the queues of contexts that
+//! closed, repeats interrupts until they have an effect, and declares stuck what ignores them for too long.
+//! With nothing to do it sleeps without a time limit.
+
+use super::{COUNTERS, Closing, Context, Counters, Envelope, Request};
+use crate::beam::atoms;
+use parking_lot::{Condvar, Mutex};
+use py_core::backoff::Backoff;
+use py_core::mailbox::Take;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// An interrupt that waits for its effect.
+struct Pending {
+    context: Arc<Context>,
+    request: u64,
+    since: Instant,
+    due: Instant,
+    intervals: Backoff,
+}
+
+#[derive(Default)]
+struct Work {
+    closed: Vec<Arc<Context>>,
+    interrupts: Vec<Pending>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Reaper {
+    work: Mutex<Work>,
+    more: Condvar,
+}
+
+/// The reaper of this node.
+pub(crate) fn reaper() -> &'static Reaper {
+    static REAPER: OnceLock<Reaper> = OnceLock::new();
+    REAPER.get_or_init(Reaper::default)
+}
+
+/// Starts the reaper's thread; later calls do nothing.
+pub(crate) fn start_reaper() -> std::io::Result<()> {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    if STARTED.set(()).is_err() {
+        return Ok(());
+    }
+    std::thread::Builder::new()
+        .name("py-reaper".into())
+        .spawn(|| reaper().run())?;
+    Ok(())
+}
+
+impl Reaper {
+    /// Takes over what is left of a context that has just closed.
+    pub(crate) fn close(&self, context: &Arc<Context>) {
+        self.work.lock().closed.push(context.clone());
+        self.more.notify_one();
+    }
+
+    /// Interrupts `request` again at growing intervals, as long as it runs in `context`.
+    pub(crate) fn repeat_interrupt(&self, context: &Arc<Context>, request: u64) {
+        self.interrupt_from(context, request, Instant::now());
+    }
+
+    /// Lets `request` run for `grace`, then interrupts it until it ends.
+    pub(crate) fn interrupt_after(&self, context: &Arc<Context>, request: u64, grace: Duration) {
+        self.interrupt_from(context, request, Instant::now() + grace);
+    }
+
+    fn interrupt_from(&self, context: &Arc<Context>, request: u64, since: Instant) {
+        let mut work = self.work.lock();
+        let known = |pending: &Pending| {
+            pending.request == request && pending.context.serial == context.serial
+        };
+        if work.interrupts.iter().any(known) {
+            return;
+        }
+        let mut intervals = Backoff::default();
+        let due = since + intervals.next().unwrap_or_default();
+        work.interrupts.push(Pending {
+            context: context.clone(),
+            request,
+            since,
+            due,
+            intervals,
+        });
+        drop(work);
+        self.more.notify_one();
+    }
+
+    fn run(&self) {
+        loop {
+            let (closed, interrupts) = self.wait();
+            for context in closed {
+                answer_what_is_left(&context);
+            }
+            let again = interrupts
+                .into_iter()
+                .filter_map(pursue)
+                .collect::<Vec<_>>();
+            self.work.lock().interrupts.extend(again);
+        }
+    }
+
+    /// Sleeps until there is something to do, and takes it.
+    fn wait(&self) -> (Vec<Arc<Context>>, Vec<Pending>) {
+        let mut work = self.work.lock();
+        loop {
+            let now = Instant::now();
+            if !work.closed.is_empty() || work.interrupts.iter().any(|pending| pending.due <= now) {
+                break;
+            }
+            match work.interrupts.iter().map(|pending| pending.due).min() {
+                Some(due) => drop(self.more.wait_until(&mut work, due)),
+                None => self.more.wait(&mut work),
+            }
+        }
+        let now = Instant::now();
+        let due = work
+            .interrupts
+            .extract_if(.., |pending| pending.due <= now)
+            .collect();
+        (std::mem::take(&mut work.closed), due)
+    }
+}
+
+/// Answers the queue and the running request of a closed context, unless they are to move.
+fn answer_what_is_left(context: &Arc<Context>) {
+    let reason = match context.closing() {
+        Some(Closing::Answer(reason)) => {
+            while let Take::Item(envelope) = context.mailbox.take() {
+                if let Envelope::Request(request) = envelope {
+                    Request::answer_unstarted(&request, reason);
+                }
+            }
+            reason
+        }
+        Some(Closing::Keep(reason)) => reason,
+        None => return,
+    };
+    context.abandon_running(reason);
+    context.forget_clients();
+}
+
+/// Interrupts once more; gives the entry back as long as it is needed.
+fn pursue(mut pending: Pending) -> Option<Pending> {
+    let now = Instant::now();
+    if !pending.context.interrupts.interrupt(pending.request) {
+        return None;
+    }
+    if now.saturating_duration_since(pending.since) >= pending.context.stuck_after
+        && pending.context.closing().is_none()
+    {
+        Counters::up(&COUNTERS.stuck);
+        pending.context.close(Closing::Keep(atoms().stuck));
+        pending.context.tell(|_| atoms().stuck);
+    }
+    pending.due = now + pending.intervals.next().unwrap_or_default();
+    Some(pending)
+}

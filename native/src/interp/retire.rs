@@ -1,0 +1,137 @@
+//! After a context: its interpreter ends, is recycled, or is set aside.
+//!
+//! | mode, version | what happens |
+//! |---|---|
+//! | own GIL, 3.14.1 and later | the interpreter ends with its thread |
+//! | own GIL, before | it is cleaned and waits for another context, since ending it would leak or crash |
+//! | worker | the thread state goes, the main interpreter stays |
+//!
+//! An interpreter with Python threads that do not end in time is set aside for good: ending it would take
+//! the node down, and handing it out would give a stranger's threads to a new context.
+
+use super::owner::{Owner, told};
+use super::{COUNTERS, Closing, Context, Counters, Mode, reaper, registry, spares};
+use crate::beam::atoms;
+use crate::facts::facts;
+use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
+use crate::py::{Object, Python, Result, ThreadState, ffi};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long user code may take at the end of a context: exit handlers and threads.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The request number under which that code runs, for the interrupter; no request has it.
+const LAST_CODE: u64 = u64::MAX;
+
+/// Ends or recycles. Gives everything back with the next context to serve, or ends the thread's work.
+pub(super) fn retire(
+    mut state: ThreadState,
+    mut owner: Owner,
+    context: &Arc<Context>,
+) -> Option<(ThreadState, Owner, Arc<Context>)> {
+    {
+        let attached = state.attach();
+        finish_user_code(attached.python(), &mut owner, context);
+    }
+    let alone = owner.mode == Mode::Worker || wait_until_alone(&mut state);
+    let_sleep(owner.interpreter_id);
+    let was_stuck =
+        matches!(context.closing(), Some(Closing::Keep(reason)) if reason == atoms().stuck);
+    if was_stuck {
+        Counters::down(&COUNTERS.stuck);
+    }
+    if !alone {
+        // The thread state stays behind with the interpreter; neither is touched again.
+        Counters::up(&COUNTERS.set_aside);
+        ended(context);
+        return None;
+    }
+    if owner.mode == Mode::OwnGil && !facts().interpreters_end() {
+        ended(context);
+        let following = spares::wait_as_spare();
+        return Some((state, owner, following));
+    }
+    {
+        let attached = state.attach();
+        owner.release(attached.python());
+    }
+    discard(state, context.mode);
+    ended(context);
+    None
+}
+
+/// Ends a thread state, and the interpreter with it where it has one of its own and that is safe.
+pub(super) fn discard(state: ThreadState, mode: Mode) {
+    match mode {
+        Mode::Worker => state.delete(),
+        Mode::OwnGil if facts().interpreters_end() => state.end_interpreter(),
+        Mode::OwnGil => Counters::up(&COUNTERS.set_aside),
+    }
+}
+
+/// Nothing of the context is left but what Erlang still refers to.
+pub(super) fn ended(context: &Arc<Context>) {
+    context.close(Closing::Answer(atoms().noproc));
+    context.release_all();
+    registry().remove(context);
+    context.tell(|_| atoms().ended);
+}
+
+/// Drops what clients left behind and runs exit handlers, interrupted if that takes too long.
+fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) {
+    context.interrupts.enter(LAST_CODE);
+    reaper().interrupt_after(context, LAST_CODE, GRACE);
+    owner.namespaces.clear(py);
+    if owner.mode == Mode::OwnGil {
+        wake_sleepers(owner.interpreter_id);
+        if let Err(raised) = owner.finish(py) {
+            // An exit handler was interrupted or failed; the interpreter goes anyway.
+            drop(told(py, raised));
+        }
+    }
+    context.interrupts.leave(py);
+    context.interrupts.close();
+}
+
+impl Owner {
+    /// Runs `erlang._boot.finish`: threads are asked to end and joined, exit handlers run.
+    fn finish<'py>(&self, py: Python<'py>) -> Result<Object<'py>> {
+        let recycle = !facts().interpreters_end();
+        // SAFETY: attached; immortal objects.
+        let recycle = unsafe {
+            Object::borrowed(
+                py,
+                if recycle {
+                    ffi::Py_True()
+                } else {
+                    ffi::Py_False()
+                },
+            )
+        };
+        self.boot.get(py).getattr_str("finish")?.call(&[&recycle])
+    }
+
+    /// Gives every reference back.
+    fn release(mut self, py: Python<'_>) {
+        self.namespaces.clear(py);
+        self.code.clear(py);
+        self.names.clear(py);
+        self.types.release(py);
+        self.boot.release(py);
+    }
+}
+
+/// Waits, within bounds, until the last Python thread has given up its thread state, which happens a moment
+/// after it can be joined; threads that would stay are made to end.
+fn wait_until_alone(state: &mut ThreadState) -> bool {
+    let deadline = Instant::now() + GRACE / 2;
+    while !state.is_alone() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        let _asked = evict_a_thread(state.interpreter());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}

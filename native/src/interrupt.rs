@@ -1,0 +1,243 @@
+//! Interrupting what an interpreter runs, from any thread, without its GIL.
+//!
+//! The interrupter names a request. A pending call, which CPython runs at the next safe point of that
+//! interpreter, raises `erlang.Interrupted` if that request is still the one that runs; a request that
+//! has ended meanwhile leaves nothing behind for the next one. `time.sleep` waits on the same gate.
+
+use crate::py::{Object, Python, Raised, Result, api, ffi};
+use parking_lot::{Condvar, Mutex};
+use std::cell::RefCell;
+use std::ffi::{c_int, c_ulong, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Where an interrupt goes: an interpreter that is alive, and the thread in it.
+struct Gate {
+    interpreter: *mut ffi::PyInterpreterState,
+    thread: c_ulong,
+    /// `erlang.Interrupted` of that interpreter, which outlives the gate.
+    class: *mut ffi::PyObject,
+}
+
+// SAFETY: the pointers are only used while the interpreter lives: its owner closes the gate first.
+unsafe impl Send for Gate {}
+
+/// The interruptible side of one context. Requests are named by numbers; 0 names none.
+#[derive(Default)]
+pub(crate) struct Interrupts {
+    running: AtomicU64,
+    wanted: AtomicU64,
+    posted: AtomicBool,
+    /// An asynchronous exception was set, which has to be taken back when the request ends.
+    scheduled: AtomicBool,
+    gate: Mutex<Option<Gate>>,
+    woken: Condvar,
+}
+
+thread_local! {
+    /// The context that the calling thread serves.
+    static SERVED: RefCell<Option<Arc<Interrupts>>> = const { RefCell::new(None) };
+}
+
+impl Interrupts {
+    /// The owner thread begins to serve: interrupts can reach it from now on.
+    pub(crate) fn open(self: &Arc<Self>, _py: Python<'_>, class: *mut ffi::PyObject) {
+        // SAFETY: attached.
+        let gate = unsafe {
+            Gate {
+                interpreter: ffi::PyInterpreterState_Get(),
+                thread: ffi::PyThread_get_thread_ident(),
+                class,
+            }
+        };
+        *self.gate.lock() = Some(gate);
+        SERVED.with(|served| *served.borrow_mut() = Some(self.clone()));
+    }
+
+    /// The owner thread stops serving: no interrupt touches the interpreter any more.
+    pub(crate) fn close(&self) {
+        *self.gate.lock() = None;
+        SERVED.with(|served| *served.borrow_mut() = None);
+    }
+
+    /// The owner thread is about to run a request. Comes before the request's state becomes `running`, so
+    /// that whoever cancels a running request finds it here.
+    pub(crate) fn enter(&self, request: u64) {
+        self.running.store(request, Ordering::SeqCst);
+    }
+
+    /// The request has ended; an interrupt that came late is taken back.
+    pub(crate) fn leave(&self, _py: Python<'_>) {
+        self.running.store(0, Ordering::SeqCst);
+        if self.scheduled.swap(false, Ordering::SeqCst) {
+            // SAFETY: attached; null takes a scheduled exception back.
+            unsafe {
+                ffi::PyThreadState_SetAsyncExc(
+                    ffi::PyThread_get_thread_ident().cast_signed(),
+                    std::ptr::null_mut(),
+                )
+            };
+        }
+    }
+
+    /// The request that runs, or 0.
+    pub(crate) fn running(&self) -> u64 {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// Interrupts `request` if it runs here; `false` when it does not (any more).
+    pub(crate) fn interrupt(self: &Arc<Self>, request: u64) -> bool {
+        let gate = self.gate.lock();
+        let Some(target) = gate.as_ref() else {
+            return false;
+        };
+        if request == 0 || self.running() != request {
+            return false;
+        }
+        self.wanted.store(request, Ordering::SeqCst);
+        self.woken.notify_all();
+        if !self.posted.swap(true, Ordering::SeqCst) {
+            let argument = Arc::into_raw(self.clone());
+            // SAFETY: the gate is open, so the interpreter is alive; `deliver` takes the reference over.
+            let accepted = api::add_pending_call().is_some_and(|add| unsafe {
+                add(target.interpreter, deliver, argument.cast_mut().cast(), 0) == 0
+            });
+            if !accepted {
+                // The queue of pending calls is full; whoever repeats the interrupt tries again.
+                self.posted.store(false, Ordering::SeqCst);
+                // SAFETY: nobody took it over.
+                drop(unsafe { Arc::from_raw(argument) });
+            }
+        }
+        true
+    }
+
+    /// Whether an interrupt of the running request waits; asking takes it.
+    fn take(&self) -> bool {
+        let running = self.running();
+        running != 0
+            && self
+                .wanted
+                .compare_exchange(running, 0, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+    }
+
+    fn waits(&self) -> bool {
+        let running = self.running();
+        running != 0 && self.wanted.load(Ordering::SeqCst) == running
+    }
+
+    /// Runs inside the interpreter, in whichever of its threads came first.
+    fn deliver(&self, py: Python<'_>) -> Result<()> {
+        self.posted.store(false, Ordering::SeqCst);
+        let target = self
+            .gate
+            .lock()
+            .as_ref()
+            .map(|gate| (gate.thread, gate.class));
+        let Some((thread, class)) = target else {
+            return Ok(());
+        };
+        if !self.take() {
+            return Ok(());
+        }
+        // SAFETY: attached; the class lives as long as the interpreter.
+        unsafe {
+            if ffi::PyThread_get_thread_ident() == thread {
+                return Err(interrupted(py, class));
+            }
+            // Another thread of the interpreter was faster (in the main interpreter the contexts share it).
+            self.scheduled.store(true, Ordering::SeqCst);
+            ffi::PyThreadState_SetAsyncExc(thread.cast_signed(), class);
+        }
+        Ok(())
+    }
+}
+
+fn interrupted(py: Python<'_>, class: *mut ffi::PyObject) -> Raised {
+    // SAFETY: attached; a class of this interpreter.
+    let class = unsafe { Object::borrowed(py, class) };
+    Raised::of_class(py, &class, "the call was interrupted from Erlang")
+}
+
+/// The pending call.
+unsafe extern "C" fn deliver(argument: *mut c_void) -> c_int {
+    // SAFETY: made by `Arc::into_raw` in `interrupt`, for this call alone.
+    let interrupts = unsafe { Arc::from_raw(argument.cast::<Interrupts>().cast_const()) };
+    // SAFETY: CPython runs pending calls attached.
+    let py = unsafe { Python::assume_attached() };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| interrupts.deliver(py))) {
+        Ok(Err(_raised)) => -1,
+        _ => 0,
+    }
+}
+
+/// Makes the next thread of the interpreter that reaches a safe point end, unless it is the calling one.
+/// `false` when that cannot be asked for.
+pub(crate) fn evict_a_thread(interpreter: *mut ffi::PyInterpreterState) -> bool {
+    // SAFETY: the caller's thread state keeps the interpreter alive. The argument is a number.
+    api::add_pending_call().is_some_and(|add| unsafe {
+        let own = ffi::PyThread_get_thread_ident() as usize;
+        add(interpreter, evict, std::ptr::without_provenance_mut(own), 0) == 0
+    })
+}
+
+/// The pending call of [`evict_a_thread`].
+unsafe extern "C" fn evict(keeper: *mut c_void) -> c_int {
+    // SAFETY: CPython runs pending calls attached.
+    unsafe {
+        if ffi::PyThread_get_thread_ident() as usize == keeper.addr() {
+            return 0;
+        }
+        ffi::PyErr_SetNone(ffi::PyExc_SystemExit);
+    }
+    -1
+}
+
+/// Interpreters that are ending: their threads' sleeps end early.
+static ENDING: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+static ENDED: Condvar = Condvar::new();
+
+/// Ends the sleeps of an interpreter's own threads, so that they can be joined.
+pub(crate) fn wake_sleepers(interpreter_id: i64) {
+    ENDING.lock().push(interpreter_id);
+    ENDED.notify_all();
+}
+
+/// The interpreter is used again, or gone.
+pub(crate) fn let_sleep(interpreter_id: i64) {
+    ENDING.lock().retain(|&ending| ending != interpreter_id);
+}
+
+/// Sleeps until `deadline` with the GIL released; raises if the context that this thread serves is
+/// interrupted. In other threads of Python's it ends early when their interpreter does.
+pub(crate) fn sleep_until(py: Python<'_>, deadline: Instant) -> Result<()> {
+    let served = SERVED.with(|served| served.borrow().clone());
+    // SAFETY: attached.
+    let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    // SAFETY: attached; attached again below, before anything of Python's is touched.
+    let state = unsafe { ffi::PyEval_SaveThread() };
+    let mut class = None;
+    match &served {
+        None => {
+            let mut ending = ENDING.lock();
+            while !ending.contains(&interpreter)
+                && !ENDED.wait_until(&mut ending, deadline).timed_out()
+            {}
+        }
+        Some(interrupts) => {
+            let mut gate = interrupts.gate.lock();
+            while !interrupts.waits()
+                && !interrupts.woken.wait_until(&mut gate, deadline).timed_out()
+            {}
+            class = gate.as_ref().map(|gate| gate.class);
+        }
+    }
+    // SAFETY: the state saved above.
+    unsafe { ffi::PyEval_RestoreThread(state) };
+    match (served, class) {
+        (Some(interrupts), Some(class)) if interrupts.take() => Err(interrupted(py, class)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,27 @@
+//! CPython interpreters inside the BEAM.
+//!
+//! A call goes down this list, a reply comes back up; no module imports from one above it.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`nif`] | the functions that Erlang sees: decode, guard, hand on |
+//! | [`runtime`] | the life of the whole: starting CPython once, the reaper |
+//! | [`interp`] | contexts: mailbox, owner thread, interpreter, interruption |
+//! | [`term`] | Erlang terms to Python objects and back |
+//! | [`erlang_module`] | the native half of Python's `erlang` package |
+//! | [`interrupt`] | raising an exception in running Python code, from any thread |
+//! | [`facts`] | what is settled when the runtime starts |
+//! | [`py`] | fence around CPython's C API |
+//! | [`beam`] | fence around the BEAM's C API |
+
+mod beam;
+mod erlang_module;
+mod facts;
+mod interp;
+mod interrupt;
+mod nif;
+mod py;
+mod runtime;
+mod term;
+
+rustler::init!("py_nif", load = nif::load);

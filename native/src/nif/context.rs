@@ -1,0 +1,78 @@
+//! The life of contexts, as their Erlang processes steer it.
+
+use super::resources::{Handle, Owned};
+use super::{error, not_running, target, word};
+use crate::beam::{Pid, Shared, atoms};
+use crate::facts::FREE_THREADED;
+use crate::interp::{Closing, Context, Mode, registry, start};
+use rustler::{Atom, Encoder, Env, Term};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// `context_start(Mode, StuckAfter) -> {ok, Handle, Serial} | {error, Reason}`, called by the context's process,
+/// which then gets `{py_context, Serial, {ready, InterpreterId} | {failed, Text}}`. Starting a thread may
+/// take longer than a normal scheduler should be held.
+#[rustler::nif(schedule = "DirtyIo")]
+fn context_start<'a>(env: Env<'a>, mode: Atom, stuck_after: u64) -> Term<'a> {
+    if !crate::runtime::is_running() {
+        return not_running(env);
+    }
+    let known = atoms();
+    let mode = if mode.as_c_arg() == known.worker {
+        Mode::Worker
+    } else {
+        Mode::OwnGil
+    };
+    if mode == Mode::OwnGil && FREE_THREADED {
+        let reason = [word(env, known.not_supported), word(env, known.owngil)];
+        return error(env, rustler::types::tuple::make_tuple(env, &reason));
+    }
+    let owner = env.pid();
+    let context = Context::new(Pid::new(owner), mode, Duration::from_millis(stuck_after));
+    let owned = Shared::new(Owned(context.clone()));
+    if owned.monitor(Some(env), &owner).is_none() {
+        return super::context_died(env, known.noproc);
+    }
+    // The monitor lives as long as the resource, and that as long as the context.
+    context.keep_alive(Box::new(owned));
+    registry().add(&context);
+    if start(context.clone()).is_err() {
+        context.close(Closing::Answer(known.noproc));
+        registry().remove(&context);
+        return error(env, word(env, known.system_limit));
+    }
+    let serial = context.serial.encode(env);
+    let handle = Handle::shared(context).encode(env);
+    rustler::types::tuple::make_tuple(env, &[word(env, known.ok), handle, serial])
+}
+
+/// `context_close(Handle, Reason) -> ok`: nothing new is accepted, what is queued or running is answered
+/// `{error, {context_died, Reason}}`. The process gets `{py_context, Serial, ended}` in the end.
+#[rustler::nif]
+fn context_close<'a>(env: Env<'a>, handle: Shared<Handle>, reason: Atom) -> Term<'a> {
+    handle.0.close(Closing::Answer(reason.as_c_arg()));
+    word(env, atoms().ok)
+}
+
+/// `context_adopt(New, Old) -> Count`: moves the queue that a stuck context has left to its replacement.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn context_adopt(new: Shared<Handle>, old: Shared<Handle>) -> usize {
+    new.0.adopt(&old.0)
+}
+
+/// `context_info(Target) -> {Mode, InterpreterId, Processes, Queue} | {error, Reason}`.
+#[rustler::nif]
+fn context_info<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
+    match target(env, at) {
+        Err(answer) => answer,
+        Ok(context) => {
+            let mode = match context.mode {
+                Mode::OwnGil => atoms().owngil,
+                Mode::Worker => atoms().worker,
+            };
+            let (clients, queue) = context.load();
+            let id = context.interpreter_id.load(Ordering::Relaxed);
+            (word(env, mode), id, clients, queue).encode(env)
+        }
+    }
+}

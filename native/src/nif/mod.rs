@@ -1,0 +1,63 @@
+//! The functions of the Erlang module `py_nif`: decode, guard, hand on. They give symbolic reasons; words
+//! for people are made in Erlang.
+
+mod call;
+mod context;
+mod resources;
+mod runtime;
+
+use crate::beam::{Shared, atoms};
+use crate::interp::{Context, registry};
+pub(crate) use resources::Handle;
+use rustler::{Env, Term};
+use std::sync::Arc;
+
+/// Called by the emulator when the library is loaded. Nothing is started here: a library that fails to load
+/// would keep an embedded release from booting.
+pub(crate) fn load(_env: Env, _info: Term) -> bool {
+    atoms();
+    true
+}
+
+/// An atom or another immediate as a term.
+fn word(env: Env<'_>, word: crate::beam::Word) -> Term<'_> {
+    // SAFETY: immediates live in every environment.
+    unsafe { Term::new(env, word) }
+}
+
+/// `{error, Reason}`.
+fn error<'a>(env: Env<'a>, reason: Term<'a>) -> Term<'a> {
+    rustler::types::tuple::make_tuple(env, &[word(env, atoms().error), reason])
+}
+
+fn not_running(env: Env<'_>) -> Term<'_> {
+    error(env, word(env, atoms().not_running))
+}
+
+/// `{error, {context_died, Reason}}`.
+fn context_died(env: Env<'_>, reason: crate::beam::Word) -> Term<'_> {
+    let died = [word(env, atoms().context_died), word(env, reason)];
+    error(env, rustler::types::tuple::make_tuple(env, &died))
+}
+
+/// The context that a handle or a pid names, or the answer to give instead.
+fn target<'a>(env: Env<'a>, term: Term<'a>) -> Result<Arc<Context>, Term<'a>> {
+    if !crate::runtime::is_running() {
+        return Err(not_running(env));
+    }
+    if let Ok(handle) = term.decode::<Shared<Handle>>() {
+        return Ok(handle.0.clone());
+    }
+    let known = atoms();
+    if let Ok(pid) = term.decode::<rustler::LocalPid>() {
+        let pid = crate::beam::Pid::new(pid);
+        return registry()
+            .by_pid(pid.word())
+            .ok_or_else(|| context_died(env, known.noproc));
+    }
+    let remote = [
+        word(env, known.not_supported),
+        word(env, known.remote_context),
+    ];
+    Err(error(env, rustler::types::tuple::make_tuple(env, &remote)))
+}

@@ -1,0 +1,81 @@
+//! Parts of CPython's C API that pyo3-ffi does not declare.
+
+use pyo3_ffi::{PyInterpreterState, PyObject};
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+/// `int _PyEval_AddPendingCall(PyInterpreterState *, int (*)(void *), void *, int)`: runs a function in
+/// whichever thread of that interpreter next reaches a safe point. It needs no thread state and no GIL.
+/// Private but exported in 3.12 to 3.15, with this shape in all of them; looked up at run time so that
+/// its absence can be met.
+pub(crate) type AddPendingCall = unsafe extern "C" fn(
+    *mut PyInterpreterState,
+    unsafe extern "C" fn(*mut c_void) -> c_int,
+    *mut c_void,
+    c_int,
+) -> c_int;
+
+/// See [`AddPendingCall`].
+pub(crate) fn add_pending_call() -> Option<AddPendingCall> {
+    static FOUND: OnceLock<Option<AddPendingCall>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: a look-up by name among the global symbols, which libpython's are by then.
+        let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_PyEval_AddPendingCall".as_ptr()) };
+        // SAFETY: the symbol has this type in every supported version.
+        (!symbol.is_null())
+            .then(|| unsafe { std::mem::transmute::<*mut c_void, AddPendingCall>(symbol) })
+    })
+}
+
+/// Writes `value`, an int, as `buffer.len()` bytes of magnitude, little end first; `false` with an
+/// exception set when it does not fit. `negative` says which sign it has.
+///
+/// # Safety
+/// Attached; `value` is an int whose sign is known.
+pub(crate) unsafe fn int_to_bytes(value: *mut PyObject, buffer: &mut [u8]) -> bool {
+    #[cfg(Py_3_13)]
+    {
+        // SAFETY: the caller's promise; the flags ask for little-endian two's complement.
+        let needed = unsafe {
+            pyo3_ffi::PyLong_AsNativeBytes(
+                value,
+                buffer.as_mut_ptr().cast(),
+                buffer.len() as isize,
+                pyo3_ffi::Py_ASNATIVEBYTES_LITTLE_ENDIAN,
+            )
+        };
+        needed >= 0 && needed as usize <= buffer.len()
+    }
+    #[cfg(not(Py_3_13))]
+    {
+        // SAFETY: as above.
+        unsafe {
+            pyo3_ffi::_PyLong_AsByteArray(value.cast(), buffer.as_mut_ptr(), buffer.len(), 1, 1)
+                == 0
+        }
+    }
+}
+
+/// A new int of little-endian bytes without sign; null with an exception set when memory is short.
+///
+/// # Safety
+/// Attached.
+pub(crate) unsafe fn int_from_bytes(bytes: &[u8]) -> *mut PyObject {
+    #[cfg(Py_3_13)]
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            pyo3_ffi::PyLong_FromNativeBytes(
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                pyo3_ffi::Py_ASNATIVEBYTES_LITTLE_ENDIAN
+                    | pyo3_ffi::Py_ASNATIVEBYTES_UNSIGNED_BUFFER,
+            )
+        }
+    }
+    #[cfg(not(Py_3_13))]
+    {
+        // SAFETY: as above.
+        unsafe { pyo3_ffi::_PyLong_FromByteArray(bytes.as_ptr(), bytes.len(), 1, 0) }
+    }
+}

@@ -1,0 +1,187 @@
+//! Owned references to Python objects.
+
+use super::{Python, Raised, Result, ffi};
+use std::ptr::NonNull;
+
+/// A reference that is owned while its thread is attached; dropping it gives it back. A slice of them is
+/// laid out as C's array of pointers.
+#[repr(transparent)]
+pub(crate) struct Object<'py> {
+    ptr: NonNull<ffi::PyObject>,
+    py: Python<'py>,
+}
+
+impl Drop for Object<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `py` proves that the thread is attached, and we own the reference.
+        unsafe { ffi::Py_DECREF(self.ptr.as_ptr()) };
+    }
+}
+
+impl<'py> Object<'py> {
+    /// Takes over a new reference; `None` for null.
+    ///
+    /// # Safety
+    /// `ptr` is null or a new reference of the attached interpreter.
+    pub(crate) unsafe fn owned(py: Python<'py>, ptr: *mut ffi::PyObject) -> Option<Self> {
+        NonNull::new(ptr).map(|ptr| Self { ptr, py })
+    }
+
+    /// Takes over a new reference; null means that an exception is set.
+    ///
+    /// # Safety
+    /// As [`Self::owned`].
+    pub(crate) unsafe fn owned_or_raised(py: Python<'py>, ptr: *mut ffi::PyObject) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::owned(py, ptr) }.ok_or_else(|| Raised::seen(py))
+    }
+
+    /// Makes a reference of a borrowed one.
+    ///
+    /// # Safety
+    /// `ptr` is an object of the attached interpreter, or immortal.
+    pub(crate) unsafe fn borrowed(py: Python<'py>, ptr: *mut ffi::PyObject) -> Self {
+        // SAFETY: the caller's promise; it is not null.
+        unsafe {
+            ffi::Py_INCREF(ptr);
+            Self {
+                ptr: NonNull::new_unchecked(ptr),
+                py,
+            }
+        }
+    }
+
+    pub(crate) fn py(&self) -> Python<'py> {
+        self.py
+    }
+
+    /// The pointer, still owned by `self`.
+    pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.ptr.as_ptr()
+    }
+
+    /// The reference itself, for C functions that steal it.
+    pub(crate) fn into_ptr(self) -> *mut ffi::PyObject {
+        std::mem::ManuallyDrop::new(self).ptr.as_ptr()
+    }
+
+    /// Stores the reference beyond this attachment.
+    pub(crate) fn keep(self) -> Kept {
+        Kept(std::mem::ManuallyDrop::new(self).ptr)
+    }
+
+    pub(crate) fn str(py: Python<'py>, text: &str) -> Result<Self> {
+        // SAFETY: attached; the text is UTF-8 of the given length.
+        unsafe {
+            Self::owned_or_raised(
+                py,
+                ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as isize),
+            )
+        }
+    }
+
+    pub(crate) fn getattr(&self, name: &Object<'_>) -> Result<Self> {
+        // SAFETY: attached; both are alive.
+        unsafe {
+            Self::owned_or_raised(self.py, ffi::PyObject_GetAttr(self.as_ptr(), name.as_ptr()))
+        }
+    }
+
+    /// Like [`Self::getattr`] for a name that is written in this library.
+    pub(crate) fn getattr_str(&self, name: &str) -> Result<Self> {
+        self.getattr(&Self::str(self.py, name)?)
+    }
+
+    pub(crate) fn call(&self, arguments: &[&Object<'_>]) -> Result<Self> {
+        let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+        // SAFETY: attached; callee and arguments are alive.
+        unsafe {
+            Self::owned_or_raised(
+                self.py,
+                ffi::PyObject_Vectorcall(
+                    self.as_ptr(),
+                    pointers.as_ptr(),
+                    pointers.len(),
+                    std::ptr::null_mut(),
+                ),
+            )
+        }
+    }
+
+    pub(crate) fn import(py: Python<'py>, name: &str) -> Result<Self> {
+        let name = Self::str(py, name)?;
+        // SAFETY: attached; the name is a str.
+        unsafe { Self::owned_or_raised(py, ffi::PyImport_Import(name.as_ptr())) }
+    }
+
+    /// Whether it is an instance of a class, exceptions in `__instancecheck__` counting as no.
+    pub(crate) fn is_instance(&self, class: *mut ffi::PyObject) -> bool {
+        // SAFETY: attached; both are alive.
+        match unsafe { ffi::PyObject_IsInstance(self.as_ptr(), class) } {
+            1 => true,
+            0 => false,
+            _ => {
+                Raised::seen(self.py).clear(self.py);
+                false
+            }
+        }
+    }
+
+    /// `str(self)` as text; lone surrogates become replacement characters.
+    pub(crate) fn to_text(&self) -> Result<String> {
+        // SAFETY: attached.
+        let text = unsafe { Self::owned_or_raised(self.py, ffi::PyObject_Str(self.as_ptr()))? };
+        text.str_lossy()
+    }
+
+    /// The text of a str; lone surrogates become replacement characters.
+    pub(crate) fn str_lossy(&self) -> Result<String> {
+        let mut size = 0;
+        // SAFETY: attached, and a str; the buffer lives as long as the str.
+        unsafe {
+            let data = ffi::PyUnicode_AsUTF8AndSize(self.as_ptr(), &mut size);
+            if !data.is_null() {
+                let bytes = std::slice::from_raw_parts(data.cast::<u8>(), size as usize);
+                return Ok(String::from_utf8_lossy(bytes).into_owned());
+            }
+        }
+        Raised::seen(self.py).clear(self.py);
+        // SAFETY: attached; the bytes live as long as `encoded`.
+        unsafe {
+            let encoded = Self::owned_or_raised(
+                self.py,
+                ffi::PyUnicode_AsEncodedString(
+                    self.as_ptr(),
+                    c"utf-8".as_ptr(),
+                    c"replace".as_ptr(),
+                ),
+            )?;
+            let data = ffi::PyBytes_AsString(encoded.as_ptr());
+            let size = ffi::PyBytes_Size(encoded.as_ptr());
+            let bytes = std::slice::from_raw_parts(data.cast::<u8>(), size as usize);
+            Ok(String::from_utf8_lossy(bytes).into_owned())
+        }
+    }
+}
+
+/// A reference stored beyond an attachment. It belongs to one interpreter, whose owner thread holds it;
+/// dropped without [`Kept::release`] it leaks, which is safe.
+pub(crate) struct Kept(NonNull<ffi::PyObject>);
+
+impl Kept {
+    /// Another reference to it.
+    pub(crate) fn get<'py>(&self, py: Python<'py>) -> Object<'py> {
+        // SAFETY: the holder is the owner thread of the object's interpreter (see the type).
+        unsafe { Object::borrowed(py, self.0.as_ptr()) }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.0.as_ptr()
+    }
+
+    /// Gives the reference back.
+    pub(crate) fn release(self, py: Python<'_>) {
+        // SAFETY: as `get`; the reference is ours.
+        drop(unsafe { Object::owned(py, self.0.as_ptr()) });
+    }
+}

@@ -1,0 +1,97 @@
+//! Being attached to an interpreter.
+
+use super::ffi;
+use std::marker::PhantomData;
+
+/// Proof that the calling thread is attached to an interpreter (holds its GIL).
+#[derive(Clone, Copy)]
+pub(crate) struct Python<'py>(PhantomData<(&'py (), *mut ())>);
+
+impl Python<'_> {
+    /// # Safety
+    /// The calling thread is attached, and stays so for the lifetime.
+    pub(crate) unsafe fn assume_attached() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// A thread state, used by the one OS thread that made it.
+pub(crate) struct ThreadState(*mut ffi::PyThreadState);
+
+impl ThreadState {
+    /// A new thread state of the main interpreter for the calling thread, not attached yet.
+    ///
+    /// # Safety
+    /// CPython is initialised.
+    pub(crate) unsafe fn of_main() -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { ffi::PyThreadState_New(ffi::PyInterpreterState_Main()) })
+    }
+
+    /// # Safety
+    /// `state` belongs to the calling thread, which is attached through it and detaches next.
+    pub(crate) unsafe fn detach_current(state: *mut ffi::PyThreadState) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { ffi::PyEval_SaveThread() };
+        Self(state)
+    }
+
+    pub(crate) fn interpreter(&self) -> *mut ffi::PyInterpreterState {
+        // SAFETY: the thread state is alive, and with it its interpreter.
+        unsafe { ffi::PyThreadState_GetInterpreter(self.0) }
+    }
+
+    /// Takes the GIL; blocks while another thread of the interpreter holds it.
+    pub(crate) fn attach(&mut self) -> Attached<'_> {
+        // SAFETY: the thread state is this thread's and is not attached, since `attach` borrows it.
+        unsafe { ffi::PyEval_RestoreThread(self.0) };
+        Attached(PhantomData)
+    }
+
+    /// Deletes a thread state of the main interpreter.
+    pub(crate) fn delete(self) {
+        // SAFETY: this thread's, not attached; `DeleteCurrent` also gives the GIL back.
+        unsafe {
+            ffi::PyEval_RestoreThread(self.0);
+            ffi::PyThreadState_Clear(self.0);
+            ffi::PyThreadState_DeleteCurrent();
+        }
+    }
+
+    /// Ends the interpreter of this thread state, which must be its last one.
+    pub(crate) fn end_interpreter(self) {
+        // SAFETY: this thread's, the only one of its interpreter (the caller has looked), not attached.
+        unsafe {
+            ffi::PyEval_RestoreThread(self.0);
+            ffi::Py_EndInterpreter(self.0);
+        }
+    }
+
+    /// Whether the interpreter has no other thread states: no Python threads that are still alive.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        let own = self.0;
+        let interpreter = self.interpreter();
+        let _attached = self.attach();
+        // SAFETY: attached, so no thread state of this interpreter comes or goes.
+        unsafe {
+            let head = ffi::PyInterpreterState_ThreadHead(interpreter);
+            head == own && ffi::PyThreadState_Next(head).is_null()
+        }
+    }
+}
+
+/// The thread is attached until this is dropped.
+pub(crate) struct Attached<'s>(PhantomData<(&'s mut ThreadState, *mut ())>);
+
+impl Attached<'_> {
+    pub(crate) fn python(&self) -> Python<'_> {
+        Python(PhantomData)
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        // SAFETY: attached by `ThreadState::attach`.
+        unsafe { ffi::PyEval_SaveThread() };
+    }
+}

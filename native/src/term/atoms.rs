@@ -1,0 +1,48 @@
+//! Atoms as Python strings, each made once.
+
+use crate::beam::{TermEnv, Word};
+use crate::py::{Kept, Object, Python, Raised, Result};
+use std::collections::HashMap;
+
+/// Atoms seen lately; beyond this the table starts anew, so that it cannot grow for ever.
+const MOST: usize = 8192;
+
+/// One interpreter's strings for atoms.
+#[derive(Default)]
+pub(crate) struct AtomNames(HashMap<Word, Kept>);
+
+impl AtomNames {
+    /// The interned str of an atom; a `TypeError` for any other term.
+    pub(crate) fn get<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        atom: Word,
+    ) -> Result<Object<'py>> {
+        if let Some(name) = self.0.get(&atom) {
+            return Ok(name.get(py));
+        }
+        let Some(text) = env.get_atom(atom) else {
+            return Err(Raised::type_error(py, "an atom was expected"));
+        };
+        let mut name = Object::str(py, &text)?.into_ptr();
+        // SAFETY: attached; `name` is a str that we own, and the function may replace it by its equal.
+        let name = unsafe {
+            crate::py::ffi::PyUnicode_InternInPlace(&mut name);
+            Object::owned_or_raised(py, name)?
+        };
+        if self.0.len() >= MOST {
+            self.clear(py);
+        }
+        // SAFETY: attached; a second reference for the table.
+        let kept = unsafe { Object::borrowed(py, name.as_ptr()) }.keep();
+        self.0.insert(atom, kept);
+        Ok(name)
+    }
+
+    pub(crate) fn clear(&mut self, py: Python<'_>) {
+        for (_, name) in self.0.drain() {
+            name.release(py);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+"""The beginning and the end of an interpreter. Called by the native side only."""
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from types import ModuleType
+
+import _erlang
+import posix
+import site
+
+#: Modules that corrupt memory on Python 3.12 when several interpreters use them at the same time.
+#: Their pure-Python twins serve instead.
+_UNSAFE_ON_3_12 = ("_datetime", "_decimal", "_zoneinfo")
+
+#: CPython below 3.14 needs this much stack for the C recursion that it allows.
+_THREAD_STACK = 16 << 20
+
+#: How long threads may take to end, in seconds.
+_JOIN_SECONDS = 1.0
+
+
+def prepare() -> None:
+    """Make a new interpreter ready for user code. Runs before any of it."""
+    if sys.version_info < (3, 13) and not _is_main_interpreter():
+        for name in _UNSAFE_ON_3_12:
+            sys.modules[name] = None  # type: ignore[assignment]
+    _replace_process_wide_functions()
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - lives as long as the interpreter
+    threading.stack_size(_THREAD_STACK)
+    _adopt_thread()
+    site.main()
+
+
+def _is_main_interpreter() -> bool:
+    return bool(_erlang.interpreter_id() == 0)
+
+
+def _replace_process_wide_functions() -> None:
+    """Replace what would change the node's process, or block the context beyond the reach of interrupts."""
+    for module in (os, posix):
+        module.putenv = _erlang.putenv
+        module.unsetenv = _erlang.unsetenv
+    time.sleep = _erlang.sleep
+
+
+def _adopt_thread() -> None:
+    """Make the calling thread the one that ``threading.main_thread()`` names.
+
+    From 3.13, ``threading`` takes the process's first thread for the main one in every interpreter, and
+    any other for a daemon; threads started by a daemon are daemons, for which ending does not wait.
+    Checked against 3.12.1, 3.13.0, 3.14 and 3.15: ``threading._MainThread`` and ``threading._active``.
+    """
+    current = threading.current_thread()
+    main = threading.main_thread()
+    if current is main:
+        return
+    with threading._active_limbo_lock:  # type: ignore[attr-defined]
+        active = threading._active  # type: ignore[attr-defined]
+        active.pop(main._ident, None)  # type: ignore[attr-defined]
+        main._ident = threading.get_ident()  # type: ignore[attr-defined]
+        handle = getattr(threading, "_make_thread_handle", None)
+        if handle is not None:
+            main._handle = handle(main._ident)  # type: ignore[attr-defined]
+        if hasattr(main, "_native_id"):
+            main._native_id = threading.get_native_id()
+        active[main._ident] = main  # type: ignore[attr-defined]
+
+
+def finish(recycle: bool) -> None:
+    """Run exit handlers and let threads end, within bounds; with ``recycle``, clean up for the next user."""
+    _dismiss_executors()
+    _join(time.monotonic() + _JOIN_SECONDS)
+    atexit._run_exitfuncs()
+    if recycle:
+        _forget_packages()
+
+
+def _join(deadline: float) -> None:
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _dismiss_executors() -> None:
+    """Tell idle workers of thread pools to end, which ``threading._shutdown`` would do without a bound."""
+    executors: ModuleType | None = sys.modules.get("concurrent.futures.thread")
+    if executors is None:
+        return
+    with executors._global_shutdown_lock:
+        executors._shutdown = True
+    for queue in list(executors._threads_queues.values()):
+        queue.put(None)
+
+
+def _forget_packages() -> None:
+    """Forget third-party packages that are pure Python, so that the next user imports them anew.
+
+    The standard library stays, and so does every package with a native module somewhere in it: importing
+    those twice leaks.
+    """
+    executors = sys.modules.get("concurrent.futures.thread")
+    if executors is not None:
+        executors._shutdown = False
+    stdlib = os.path.dirname(os.__file__)
+    packages: dict[str, list[str]] = {}
+    for name in list(sys.modules):
+        packages.setdefault(name.partition(".")[0], []).append(name)
+    for top, names in packages.items():
+        if top in ("erlang", "_erlang", "__main__") or top in sys.stdlib_module_names:
+            continue
+        if all(_is_pure_third_party(sys.modules.get(name), stdlib) for name in names):
+            _forget(names)
+
+
+def _is_pure_third_party(module: ModuleType | None, stdlib: str) -> bool:
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or not file.endswith(".py"):
+        return False
+    in_stdlib = file.startswith(stdlib + os.sep)
+    return not in_stdlib or (os.sep + "site-packages" + os.sep) in file
+
+
+def _forget(names: Iterable[str]) -> None:
+    for name in names:
+        sys.modules.pop(name, None)

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Runs the named steps of a plan, goes on after a failed one, and ends with `N passed, N failed`.
+#
+#   run-checks.sh check    formatting, lints, types
+#   run-checks.sh suites   what runs on every pair of OTP and Python
+#   run-checks.sh test     all of that, the model checks, and the oldest and the newest pair
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname "$0")/common.sh"
+
+cd "$root"
+PYTHON=$(scripts/find-python.sh)
+export PYTHON PYO3_PYTHON=$PYTHON
+target=${CARGO_TARGET_DIR:-$root/target}
+logs=$root/_build/checks
+step_limit=900
+mkdir -p "$logs"
+passed=0 failed=0 failures=() skips=()
+# timeout puts a step into a process group of its own, which Ctrl-C does not reach.
+running=
+trap 'kill "$running"; exit 130' INT TERM
+
+# What a step's log says about itself, as "PASSED FAILED".
+count_one()   { echo "1 0"; }
+count_cargo() { awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' "$1"; }
+count_ct() {
+    # A test that was skipped because its set-up failed counts as failed.
+    sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E 'tests( passed)?\. ?$|tests\. ' | tail -n 1 |
+        awk '{ line = $0; p = number("All ") + number("Passed "); f = number("Failed ")
+               if (match(line, /Skipped [0-9]+ \([0-9]+, [0-9]+\)/)) {
+                   split(substr(line, RSTART, RLENGTH), part, /[ ,()]+/); f += part[4] }
+               print p, f }
+             function number(word) { return match(line, word "[0-9]+ tests") ? \
+                 substr(line, RSTART + length(word)) + 0 : 0 }'
+}
+count_pair()  { sed -n 's/^matrix [^ ]*: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$1"; }
+
+# step NAME COUNTER COMMAND...
+step() {
+    local name=$1 counter=$2 log start=$SECONDS status=0 p=0 f=0
+    shift 2
+    log=$logs/${name// /-}.log
+    printf '==> %s\n' "$name"
+    timeout --kill-after=10 "$step_limit" "$@" >"$log" 2>&1 </dev/null &
+    running=$!
+    wait "$running" || status=$?
+    if [ "$status" = 77 ]; then
+        skips+=("$name: $(tail -n 1 "$log")")
+        printf '    skipped: %s\n' "$(tail -n 1 "$log")"
+        return
+    fi
+    [ "$status" != 124 ] || echo "stopped after $step_limit s" >>"$log"
+    if [ "$status" = 0 ] || [ "$counter" != one ]; then
+        read -r p f < <("count_$counter" "$log") || true
+    fi
+    p=${p:-0} f=${f:-0}
+    if [ "$status" != 0 ] && [ "$f" = 0 ]; then f=1; fi
+    passed=$((passed + p)) failed=$((failed + f))
+    printf '    %s passed, %s failed, %s s\n' "$p" "$f" "$((SECONDS - start))"
+    if [ "$f" != 0 ]; then
+        failures+=("$name ($log)")
+        tail -n 100 "$log" | sed 's/^/    | /'
+    fi
+}
+
+plan_check() {
+    step "Rust format" one cargo fmt --all --check
+    step "Rust lints" one cargo clippy --workspace --all-targets --locked -- -D warnings
+    step "xref" one rebar3 as check xref
+    step "dialyzer" one rebar3 as check dialyzer
+    step "Python lints and types" one scripts/check-python.sh
+    step "receive optimisation" one scripts/check-receive.escript
+}
+
+plan_suites() {
+    scripts/test-venv.sh
+    step "Rust tests" cargo cargo test --workspace --locked
+    step "Erlang suites" ct rebar3 ct
+}
+
+plan_test() {
+    plan_check
+    plan_suites
+    step "model checks" cargo env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" \
+        cargo test --release --package py_core --test 'loom*' --locked
+    step "oldest pair" pair scripts/matrix.sh 25-3.12
+    step "newest pair" pair scripts/matrix.sh 29-3.15
+}
+
+"plan_$1"
+
+for skip in "${skips[@]}"; do say "skipped $skip"; done
+for failure in "${failures[@]}"; do say "failed: $failure"; done
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]

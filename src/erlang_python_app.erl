@@ -1,0 +1,49 @@
+-module(erlang_python_app).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(application).
+
+-export([start/2, stop/1]).
+
+%% Starting CPython reads its standard library from disk; on a cold, busy disk that takes a while.
+-define(START_TIMEOUT, 60_000).
+
+-spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
+start(_Type, _Args) ->
+    maybe_start([fun py_config:check/0, fun start_python/0]).
+
+maybe_start([Step | Steps]) ->
+    case Step() of
+        ok -> maybe_start(Steps);
+        {error, _} = Error -> Error
+    end;
+maybe_start([]) ->
+    case erlang_python_sup:start_link() of
+        {ok, Pid} ->
+            {ok, Pid};
+        Other ->
+            _ = py_nif:runtime_stop(),
+            {error, Other}
+    end.
+
+-spec stop(term()) -> ok.
+stop(_State) ->
+    _ = py_nif:runtime_stop(),
+    ok.
+
+start_python() ->
+    Package = filename:join([py_config:priv_dir(), "python"]),
+    Home = py_config:get(python_home),
+    Executable = py_config:get(python_executable),
+    case py_nif:runtime_start(unicode:characters_to_binary(Package), Home, Executable) of
+        true ->
+            receive
+                {py_runtime, ok} -> ok;
+                {py_runtime, {error, Text}} -> {error, {python, Text}}
+            after ?START_TIMEOUT -> {error, {python, start_timeout}}
+            end;
+        false ->
+            {error, {python, already_running}};
+        {error, _} ->
+            {error, {python, py_nif:load_error()}}
+    end.

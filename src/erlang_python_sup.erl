@@ -1,0 +1,21 @@
+-module(erlang_python_sup).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(supervisor).
+
+-export([start_link/0, init/1]).
+
+-spec start_link() -> supervisor:startlink_ret().
+start_link() ->
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+%% Contexts first: pools start theirs below that supervisor. Deaths of contexts never reach this level, so
+%% its restart intensity is about the few processes here alone.
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    Flags = #{strategy => rest_for_one, intensity => 5, period => 10},
+    {ok, {Flags, [
+        #{id => py_pool_table, start => {py_pool_table, start_link, []}},
+        #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor},
+        #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor}
+    ]}}.

@@ -1,0 +1,249 @@
+-module(py_context).
+-include("py_doc.hrl").
+?MODULEDOC("""
+A context: an Erlang process that owns a Python interpreter with the one thread that runs it.
+
+The process is what users link to, monitor and supervise. Calls do not pass through it: callers submit to
+the context's mailbox themselves, and its thread answers them.
+""").
+-behaviour(gen_server).
+
+-export([new/0, new/1, start_link/2, start_link/3, child_spec/1, stop/1, interrupt/1]).
+-export([start_process/1, handle/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([mode/0, options/0]).
+
+-include_lib("kernel/include/logger.hrl").
+
+-type mode() :: owngil | worker.
+%% `id' is for logs only; `pool' hears of the start by `{py_context_ready, Pid, Handle}'.
+-type options() :: #{mode => mode(), id => term(), pool => pid()}.
+
+-record(state, {
+    id :: term(),
+    handle :: py_nif:handle(),
+    serial :: pos_integer(),
+    pool :: pid() | undefined,
+    %% Why the start is not over yet: its time limit, and who waits for it.
+    starting :: reference() | ready,
+    waiting = [] :: [gen_server:from()]
+}).
+
+%% How long a thread may take to end before its process goes without it.
+-define(END_TIMEOUT, 8_000).
+
+?DOC("Starts a context of the default mode; see `new/1`.").
+-spec new() -> {ok, pid()} | {error, term()}.
+new() ->
+    new(#{}).
+
+?DOC("""
+Starts a context under the application's supervisor, and waits until it is ready.
+
+`mode` is `owngil` (an interpreter and a GIL of its own) or `worker` (the main interpreter, for extension
+modules that refuse any other); the default is the safest one that runs in parallel on the Python in use.
+It is not linked to the caller and not restarted when it ends. Errors: `{bad_option, Key, Value}`,
+`{context_start, Reason}`, `not_running`.
+""").
+-spec new(#{mode => mode()}) -> {ok, pid()} | {error, term()}.
+new(Options) ->
+    case checked(Options) of
+        {ok, Checked} ->
+            case py_context_sup:start_context(Checked) of
+                {ok, Pid} -> await_ready(Pid);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+?DOC("Starts a context linked to the caller; `Id` names it in logs.").
+-spec start_link(Id :: term(), mode()) -> {ok, pid()} | {error, term()}.
+start_link(Id, Mode) ->
+    start_link(Id, Mode, #{}).
+
+?DOC("As `start_link/2`; there are no further options yet.").
+-spec start_link(Id :: term(), mode(), #{}) -> {ok, pid()} | {error, term()}.
+start_link(Id, Mode, Options) ->
+    case checked(Options#{mode => Mode}) of
+        {ok, Checked} ->
+            case start_process(Checked#{id => Id}) of
+                {ok, Pid} -> await_ready(Pid);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+?DOC("""
+A child specification for a supervisor of your own: `#{id => term(), mode => mode()}`, both optional.
+""").
+-spec child_spec(#{id => term(), mode => mode()}) -> supervisor:child_spec().
+child_spec(Options) ->
+    Id = maps:get(id, Options, ?MODULE),
+    Mode = maps:get(mode, Options, py_config:get(context_mode)),
+    #{
+        id => Id,
+        start => {?MODULE, start_link, [Id, Mode, maps:without([id, mode], Options)]},
+        shutdown => 10_000
+    }.
+
+?DOC("Ends a context and waits for it. What is queued or runs there is answered `{error, {context_died, _}}`.").
+-spec stop(pid()) -> ok.
+stop(Context) ->
+    try
+        gen_server:stop(Context)
+    catch
+        exit:noproc -> ok;
+        exit:{noproc, _} -> ok;
+        exit:{normal, _} -> ok
+    end.
+
+?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
+-spec interrupt(pid()) -> ok | not_running | {error, term()}.
+interrupt(Context) ->
+    py_nif:interrupt(Context).
+
+?DOC(false).
+-spec start_process(options()) -> {ok, pid()} | {error, term()}.
+start_process(Options) ->
+    case gen_server:start_link(?MODULE, Options, []) of
+        {ok, Pid} -> {ok, Pid};
+        {error, Reason} -> {error, Reason};
+        ignore -> {error, not_running}
+    end.
+
+?DOC(false).
+-spec handle(pid()) -> {ok, py_nif:handle()} | {error, term()}.
+handle(Context) ->
+    call(Context, handle).
+
+await_ready(Pid) ->
+    case call(Pid, await_ready) of
+        ok -> {ok, Pid};
+        {error, _} = Error -> Error
+    end.
+
+%% The time limit of a start is the context's own.
+call(Context, Request) ->
+    try
+        gen_server:call(Context, Request, infinity)
+    catch
+        exit:{{shutdown, {context_start, _} = Reason}, _} -> {error, Reason};
+        exit:{Reason, _} -> {error, {context_died, Reason}}
+    end.
+
+checked(Options) when is_map(Options) ->
+    Mode = maps:get(mode, Options, default),
+    case maps:keys(maps:remove(mode, Options)) of
+        [Key | _] -> {error, {bad_option, Key, maps:get(Key, Options)}};
+        [] when Mode =:= default -> default_mode();
+        [] when Mode =:= owngil; Mode =:= worker -> {ok, #{mode => Mode}};
+        [] when Mode =:= isolated -> {error, {not_supported, isolated}};
+        [] -> {error, {bad_option, mode, Mode}}
+    end.
+
+default_mode() ->
+    case py_config:get(context_mode) of
+        {error, _} = Error -> Error;
+        Mode -> {ok, #{mode => Mode}}
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% The process
+
+-spec init(options()) -> {ok, #state{}} | {stop, term()}.
+init(#{mode := Mode} = Options) ->
+    process_flag(trap_exit, true),
+    case py_nif:context_start(Mode, py_config:get(stuck_after)) of
+        {ok, Handle, Serial} ->
+            Timer = erlang:start_timer(py_config:get(context_start_timeout), self(), start),
+            {ok, #state{
+                id = maps:get(id, Options, Serial),
+                handle = Handle,
+                serial = Serial,
+                pool = maps:get(pool, Options, undefined),
+                starting = Timer
+            }};
+        {error, Reason} ->
+            {stop, Reason}
+    end.
+
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(handle, _From, State) ->
+    {reply, {ok, State#state.handle}, State};
+handle_call(await_ready, _From, #state{starting = ready} = State) ->
+    {reply, ok, State};
+handle_call(await_ready, From, State) ->
+    {noreply, State#state{waiting = [From | State#state.waiting]}};
+handle_call(Request, {Pid, _}, State) ->
+    ?LOG_WARNING("context ~p: unexpected call ~p from ~p", [State#state.id, Request, Pid]),
+    {reply, {error, unexpected_call}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({py_context, Serial, What}, #state{serial = Serial} = State) ->
+    native(What, State);
+handle_info({timeout, Timer, start}, #state{starting = Timer} = State) ->
+    {stop, {shutdown, {context_start, main_interpreter_busy}}, State};
+handle_info({'EXIT', _From, Reason}, State) ->
+    {stop, Reason, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+%% What the context's thread, or the reaper in its place, has to say.
+native({ready, _InterpreterId}, State) ->
+    _ = erlang:cancel_timer(State#state.starting),
+    lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
+    case State#state.pool of
+        undefined -> ok;
+        Pool -> Pool ! {py_context_ready, self(), State#state.handle}
+    end,
+    {noreply, State#state{starting = ready, waiting = []}};
+native({failed, Text}, State) ->
+    {stop, {shutdown, {context_start, Text}}, State};
+native(stuck, State) ->
+    ?LOG_ERROR("Python context ~p is stuck: its code ignores interrupts; it is given up", [
+        State#state.id
+    ]),
+    {stop, {shutdown, stuck}, State};
+native({cast_failed, Story}, State) ->
+    ?LOG_ERROR(
+        #{
+            label => {py_context, cast_failed},
+            context => State#state.id,
+            error => py_error:from_story(Story)
+        },
+        #{report_cb => fun py_error:report/1}
+    ),
+    {noreply, State};
+native(ended, State) ->
+    {stop, {shutdown, ended}, State}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate({shutdown, stuck}, #state{pool = Pool}) when is_pid(Pool) ->
+    %% The queue is left for the replacement.
+    ok;
+terminate({shutdown, stuck}, State) ->
+    py_nif:context_close(State#state.handle, stuck);
+terminate({shutdown, {context_start, _} = Reason}, State) ->
+    %% The thread ends when it gets the GIL that it waits for; nobody waits for that.
+    py_nif:context_close(State#state.handle, element(1, Reason));
+terminate({shutdown, ended}, _State) ->
+    ok;
+terminate(Reason, #state{serial = Serial} = State) ->
+    _ = py_nif:context_close(State#state.handle, reason_atom(Reason)),
+    receive
+        {py_context, Serial, ended} -> ok
+    after ?END_TIMEOUT ->
+        ?LOG_ERROR("Python context ~p: its thread does not end", [State#state.id])
+    end.
+
+reason_atom(Reason) when is_atom(Reason) -> Reason;
+reason_atom({shutdown, Reason}) when is_atom(Reason) -> Reason;
+reason_atom({shutdown, {Reason, _}}) when is_atom(Reason) -> Reason;
+reason_atom(_) -> crashed.

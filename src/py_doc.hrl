@@ -1,0 +1,11 @@
+%% Documentation attributes exist from OTP 27 on; before, these macros are nothing.
+-ifndef(PY_DOC_HRL).
+-define(PY_DOC_HRL, true).
+-if(?OTP_RELEASE >= 27).
+-define(MODULEDOC(Text), -moduledoc(Text)).
+-define(DOC(Text), -doc(Text)).
+-else.
+-define(MODULEDOC(Text), -compile([])).
+-define(DOC(Text), -compile([])).
+-endif.
+-endif.

@@ -1,0 +1,143 @@
+-module(py_nif).
+-include("py_doc.hrl").
+?MODULEDOC("""
+The native library. Private but for `owngil_supported/0` and `subinterp_supported/0`.
+
+Loading never fails: a library that cannot be loaded keeps its reason for `application:start/1`, and every
+function answers `{error, not_running}`.
+""").
+
+-export([owngil_supported/0, subinterp_supported/0, load_error/0]).
+-export([
+    runtime_start/3,
+    runtime_stop/0,
+    python/0,
+    counters/0,
+    context_start/2,
+    context_close/2,
+    context_adopt/2,
+    context_info/1,
+    call/3,
+    spawn/2,
+    cast/2,
+    cancel/1,
+    is_mine/1,
+    interrupt/1,
+    least_loaded/1
+]).
+-export_type([handle/0, request/0, target/0, payload/0]).
+
+-nifs([
+    runtime_start/3,
+    runtime_stop/0,
+    python/0,
+    counters/0,
+    context_start/2,
+    context_close/2,
+    context_adopt/2,
+    context_info/1,
+    call/3,
+    spawn/2,
+    cast/2,
+    cancel/1,
+    is_mine/1,
+    interrupt/1,
+    least_loaded/1
+]).
+-on_load(load/0).
+
+-type handle() :: reference().
+-type request() :: reference().
+-type target() :: handle() | pid().
+-type payload() ::
+    {call, module_name(), name(), [term()], map()}
+    | {eval, binary(), map()}
+    | {exec, binary()}
+    | {echo, term()}.
+-type module_name() :: name().
+-type name() :: atom() | binary().
+-type refused() :: {error, not_running | {context_died, atom()} | {not_supported, atom()}}.
+
+load() ->
+    Library = filename:join(py_config:priv_dir(), "py_nif"),
+    case erlang:load_nif(Library, 0) of
+        ok ->
+            ok;
+        {error, {_Kind, Text}} ->
+            logger:error("erlang_python: the native library cannot be loaded: ~ts", [Text]),
+            persistent_term:put({?MODULE, load_error}, unicode:characters_to_binary(Text))
+    end.
+
+?DOC("Whether contexts can have interpreters with their own GILs on the Python in use.").
+-spec owngil_supported() -> boolean().
+owngil_supported() ->
+    %% `{Version, Mode}' or `{error, not_running}'.
+    element(2, python()) =:= owngil.
+
+?DOC("The same as `owngil_supported/0`: subinterpreters are only used with their own GILs.").
+-spec subinterp_supported() -> boolean().
+subinterp_supported() ->
+    owngil_supported().
+
+?DOC(false).
+-spec load_error() -> binary() | none.
+load_error() ->
+    persistent_term:get({?MODULE, load_error}, none).
+
+%% What stands in for every function below until the library is loaded. The value is fetched so that no
+%% tool takes it for the only one.
+not_loaded() ->
+    persistent_term:get({?MODULE, not_loaded}, {error, not_running}).
+
+-spec runtime_start(binary(), binary() | undefined, binary() | undefined) ->
+    boolean() | {error, not_running}.
+runtime_start(_Package, _Home, _Executable) -> not_loaded().
+
+-spec runtime_stop() -> boolean() | {error, not_running}.
+runtime_stop() -> not_loaded().
+
+-spec python() -> {binary(), owngil | worker} | {error, not_running}.
+python() -> not_loaded().
+
+-spec counters() ->
+    {Threads :: non_neg_integer(), Spares :: non_neg_integer(), Stuck :: non_neg_integer(),
+        SetAside :: non_neg_integer()}
+    | {error, not_running}.
+counters() -> not_loaded().
+
+-spec context_start(owngil | worker, pos_integer()) ->
+    {ok, handle(), Serial :: pos_integer()} | {error, term()}.
+context_start(_Mode, _StuckAfter) -> not_loaded().
+
+-spec context_close(handle(), atom()) -> ok.
+context_close(_Handle, _Reason) -> not_loaded().
+
+-spec context_adopt(handle(), handle()) -> non_neg_integer().
+context_adopt(_New, _Old) -> not_loaded().
+
+-spec context_info(target()) ->
+    {owngil | worker, InterpreterId :: integer(), Processes :: non_neg_integer(),
+        Queue :: non_neg_integer()}
+    | refused().
+context_info(_Target) -> not_loaded().
+
+-spec call(target(), reference(), payload()) -> request() | refused().
+call(_Target, _Ref, _Payload) -> not_loaded().
+
+-spec spawn(target(), payload()) -> request() | refused().
+spawn(_Target, _Payload) -> not_loaded().
+
+-spec cast(target(), payload()) -> request() | refused().
+cast(_Target, _Payload) -> not_loaded().
+
+-spec cancel(request()) -> cancelled | sending | sent | not_owner.
+cancel(_Request) -> not_loaded().
+
+-spec is_mine(request()) -> boolean().
+is_mine(_Request) -> not_loaded().
+
+-spec interrupt(target()) -> ok | not_running | refused().
+interrupt(_Target) -> not_loaded().
+
+-spec least_loaded([handle()]) -> pos_integer() | none.
+least_loaded(_Handles) -> not_loaded().

@@ -1,0 +1,242 @@
+-module(py_pool).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(gen_server).
+
+%% One pool: a fixed number of places, each with a context or on the way to one. It starts contexts when
+%% they are wanted, and replaces those that die, under the same index, at once at first and then at growing
+%% intervals. Callers pass through here only when they need a context that is not there yet.
+
+-export([start_link/4, claim/2, replacement/4]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-include_lib("kernel/include/logger.hrl").
+
+-record(place, {
+    index :: pos_integer(),
+    %% idle: never wanted. starting, ready: has a process. waiting: the next attempt is due later.
+    status = idle :: idle | starting | ready | waiting,
+    pid :: pid() | undefined,
+    handle :: py_nif:handle() | undefined,
+    %% The handle of a stuck context whose queue the next one takes over.
+    inherits :: py_nif:handle() | undefined,
+    waiting = [] :: [gen_server:from()],
+    delay = 0 :: non_neg_integer(),
+    since = 0 :: integer()
+}).
+
+-record(state, {
+    name :: atom(),
+    mode :: py_context:mode(),
+    places :: #{pos_integer() => #place{}}
+}).
+
+-type found() :: {ok, pos_integer(), pid(), py_nif:handle()} | {error, term()}.
+
+%% Delays between attempts, in milliseconds. A context that lived for a while is replaced at once.
+-define(FIRST_DELAY, 50).
+-define(LONGEST_DELAY, 5_000).
+-define(HEALTHY_AFTER, 5_000).
+
+-spec start_link(atom(), pos_integer(), py_context:mode(), lazy | eager) -> gen_server:start_ret().
+start_link(Name, Size, Mode, When) ->
+    gen_server:start_link(?MODULE, {Name, Size, Mode, When}, []).
+
+%% A context for a process that has none yet: one that nobody uses, started if need be; `all_started' when
+%% the caller should choose among those that are ready.
+-spec claim(pid(), timeout()) -> found() | all_started.
+claim(Server, Timeout) ->
+    call(Server, claim, Timeout).
+
+%% The context that took the place of a dead one.
+-spec replacement(pid(), pos_integer(), pid(), timeout()) -> found().
+replacement(Server, Index, Dead, Timeout) ->
+    call(Server, {replacement, Index, Dead}, Timeout).
+
+call(Server, Request, Timeout) ->
+    try
+        gen_server:call(Server, Request, Timeout)
+    catch
+        exit:{timeout, _} -> {error, timeout};
+        exit:_ -> {error, not_running}
+    end.
+
+-spec init({atom(), pos_integer(), py_context:mode(), lazy | eager}) ->
+    {ok, #state{}} | {ok, #state{}, {continue, start_all}}.
+init({Name, Size, Mode, When}) ->
+    process_flag(trap_exit, true),
+    true = py_pool_table:put_pool(Name, Size),
+    Places = maps:from_list([{I, #place{index = I}} || I <- lists:seq(1, Size)]),
+    State = #state{name = Name, mode = Mode, places = Places},
+    case When of
+        lazy -> {ok, State};
+        eager -> {ok, lists:foldl(fun start_context/2, State, lists:seq(1, Size))}
+    end.
+
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(claim, From, State) ->
+    %% Lower indices first, so that a node that needs few contexts starts few.
+    case [I || I <- lists:seq(1, map_size(State#state.places)), is_idle(I, State)] of
+        [Index | _] -> {noreply, start_context(Index, enqueue(Index, From, State))};
+        [] -> claim_started(From, State)
+    end;
+handle_call({replacement, Index, Dead}, From, State) ->
+    case maps:find(Index, State#state.places) of
+        {ok, #place{status = ready, pid = Pid, handle = Handle}} when Pid =/= Dead ->
+            {reply, {ok, Index, Pid, Handle}, State};
+        {ok, #place{status = idle}} ->
+            {noreply, start_context(Index, enqueue(Index, From, State))};
+        {ok, _} ->
+            {noreply, enqueue(Index, From, State)};
+        error ->
+            {reply, {error, {no_context, Index}}, State}
+    end;
+handle_call(_Request, _From, State) ->
+    {reply, {error, unexpected_call}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({py_context_ready, Pid, Handle}, State) ->
+    case by_pid(Pid, State) of
+        {ok, Place} -> {noreply, ready(Place, Handle, State)};
+        error -> {noreply, State}
+    end;
+handle_info({'DOWN', _Monitor, process, Pid, Reason}, State) ->
+    case by_pid(Pid, State) of
+        {ok, Place} -> {noreply, died(Place, Reason, State)};
+        error -> {noreply, State}
+    end;
+handle_info({start, Index}, State) ->
+    case maps:get(Index, State#state.places) of
+        #place{status = waiting} -> {noreply, start_context(Index, State)};
+        _ -> {noreply, State}
+    end;
+handle_info({'EXIT', _From, Reason}, State) ->
+    {stop, Reason, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{name = Name, places = Places}) ->
+    true = py_pool_table:delete_pool(Name),
+    Pids = [Pid || #place{pid = Pid} <- maps:values(Places), is_pid(Pid)],
+    %% All at once, then one after another: each may take a moment to end.
+    lists:foreach(fun(Pid) -> exit(Pid, shutdown) end, Pids),
+    lists:foreach(
+        fun(Pid) ->
+            receive
+                {'DOWN', _, process, Pid, _} -> ok
+            end
+        end,
+        Pids
+    ).
+
+%% ------------------------------------------------------------------------------------------------
+
+is_idle(Index, State) ->
+    (maps:get(Index, State#state.places))#place.status =:= idle.
+
+by_pid(Pid, State) ->
+    case [Place || #place{pid = P} = Place <- maps:values(State#state.places), P =:= Pid] of
+        [Place] -> {ok, Place};
+        [] -> error
+    end.
+
+put_place(Place, State) ->
+    State#state{places = maps:put(Place#place.index, Place, State#state.places)}.
+
+enqueue(Index, From, State) ->
+    Place = maps:get(Index, State#state.places),
+    put_place(Place#place{waiting = [From | Place#place.waiting]}, State).
+
+%% Everything was wanted before. With something ready the caller chooses; else it waits for the place that
+%% has the fewest waiting.
+claim_started(From, State) ->
+    Places = maps:values(State#state.places),
+    case lists:any(fun(Place) -> Place#place.status =:= ready end, Places) of
+        true ->
+            {reply, all_started, State};
+        false ->
+            Load = [{length(Place#place.waiting), Place#place.index} || Place <- Places],
+            {_, Index} = lists:min(Load),
+            {noreply, enqueue(Index, From, State)}
+    end.
+
+start_context(Index, State) ->
+    Place = maps:get(Index, State#state.places),
+    Options = #{mode => State#state.mode, id => {State#state.name, Index}, pool => self()},
+    case py_context_sup:start_context(Options) of
+        {ok, Pid} ->
+            _ = erlang:monitor(process, Pid),
+            Since = erlang:monotonic_time(millisecond),
+            put_place(Place#place{status = starting, pid = Pid, since = Since}, State);
+        {error, Reason} ->
+            retry(refuse(Place, Reason), State)
+    end.
+
+ready(Place, Handle, State) ->
+    #place{index = Index, pid = Pid, waiting = Waiting, inherits = Inherits} = Place,
+    true = py_pool_table:put_context(State#state.name, Index, Pid, Handle),
+    case Inherits of
+        undefined -> ok;
+        Stuck -> py_nif:context_adopt(Handle, Stuck)
+    end,
+    reply(Waiting, {ok, Index, Pid, Handle}),
+    put_place(
+        Place#place{status = ready, handle = Handle, inherits = undefined, waiting = []}, State
+    ).
+
+died(#place{status = starting} = Place, Reason, State) ->
+    %% It never became ready: whoever waits is told why, and the next attempt waits a while.
+    Told = refuse(Place, start_error(Reason)),
+    retry(Told, State);
+died(#place{index = Index, handle = Handle} = Place, Reason, State) ->
+    true = py_pool_table:delete_context(State#state.name, Index),
+    Lived = erlang:monotonic_time(millisecond) - Place#place.since,
+    Delay = if Lived >= ?HEALTHY_AFTER -> 0; true -> Place#place.delay end,
+    case Reason of
+        {shutdown, stuck} -> replace_stuck(Place#place{delay = Delay}, Handle, State);
+        _ -> retry(Place#place{delay = Delay}, State)
+    end.
+
+replace_stuck(Place, Handle, State) ->
+    {_Threads, _Spares, Stuck, _SetAside} = py_nif:counters(),
+    case Stuck =< py_config:get(max_stuck) of
+        true ->
+            retry(Place#place{inherits = Handle, delay = 0}, State);
+        false ->
+            ok = py_nif:context_close(Handle, stuck),
+            ?LOG_ALERT(
+                "~p Python contexts are stuck; place ~p of pool ~p stays empty until one ends",
+                [Stuck, Place#place.index, State#state.name]
+            ),
+            retry(Place#place{delay = ?LONGEST_DELAY}, State)
+    end.
+
+%% Puts the place on the way to its next context.
+retry(#place{index = Index, delay = 0} = Place, State) ->
+    Next = Place#place{status = waiting, pid = undefined, handle = undefined, delay = ?FIRST_DELAY},
+    start_context(Index, put_place(Next, State));
+retry(#place{index = Index, delay = Delay} = Place, State) ->
+    _ = erlang:send_after(Delay, self(), {start, Index}),
+    Next = Place#place{
+        status = waiting,
+        pid = undefined,
+        handle = undefined,
+        delay = min(2 * Delay, ?LONGEST_DELAY)
+    },
+    put_place(Next, State).
+
+refuse(#place{waiting = Waiting, delay = Delay} = Place, Reason) ->
+    reply(Waiting, {error, Reason}),
+    Place#place{waiting = [], delay = max(Delay, ?FIRST_DELAY)}.
+
+reply(Waiting, Answer) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Waiting).
+
+start_error({shutdown, {context_start, _} = Reason}) -> Reason;
+start_error(Reason) -> {context_start, Reason}.

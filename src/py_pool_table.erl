@@ -1,0 +1,65 @@
+-module(py_pool_table).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(gen_server).
+
+%% The table of the pools' contexts. Its owner does nothing else, so that the table outlives any pool.
+%%
+%%   {Pool, Server, Size}            one row a pool
+%%   {{Pool, Index}, Pid, Handle}    one row a context that is ready
+
+-export([start_link/0, size/1, ready/1, put_pool/2, put_context/4, delete_context/2, delete_pool/1]).
+-export([init/1, handle_call/3, handle_cast/2]).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% The server and the size of a pool.
+-spec size(atom()) -> {ok, pid(), pos_integer()} | {error, not_running | {no_pool, atom()}}.
+size(Pool) ->
+    try ets:lookup(?MODULE, Pool) of
+        [{_, Server, Size}] -> {ok, Server, Size};
+        [] -> {error, {no_pool, Pool}}
+    catch
+        error:badarg -> {error, not_running}
+    end.
+
+%% The contexts of a pool that are ready, in the order of their indices.
+-spec ready(atom()) -> [{pos_integer(), pid(), reference()}].
+ready(Pool) ->
+    try ets:select(?MODULE, [{{{Pool, '$1'}, '$2', '$3'}, [], [{{'$1', '$2', '$3'}}]}]) of
+        Rows -> lists:sort(Rows)
+    catch
+        error:badarg -> []
+    end.
+
+-spec put_pool(atom(), pos_integer()) -> true.
+put_pool(Pool, Size) ->
+    ets:insert(?MODULE, {Pool, self(), Size}).
+
+-spec put_context(atom(), pos_integer(), pid(), reference()) -> true.
+put_context(Pool, Index, Pid, Handle) ->
+    ets:insert(?MODULE, {{Pool, Index}, Pid, Handle}).
+
+-spec delete_context(atom(), pos_integer()) -> true.
+delete_context(Pool, Index) ->
+    ets:delete(?MODULE, {Pool, Index}).
+
+-spec delete_pool(atom()) -> true.
+delete_pool(Pool) ->
+    ets:match_delete(?MODULE, {{Pool, '_'}, '_', '_'}),
+    ets:delete(?MODULE, Pool).
+
+-spec init([]) -> {ok, []}.
+init([]) ->
+    ?MODULE = ets:new(?MODULE, [named_table, public, {read_concurrency, true}]),
+    {ok, []}.
+
+-spec handle_call(term(), gen_server:from(), []) -> {noreply, []}.
+handle_call(_Request, _From, State) ->
+    {noreply, State}.
+
+-spec handle_cast(term(), []) -> {noreply, []}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
