@@ -97,10 +97,12 @@ is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
 is_valid(python_home, Path) -> is_path(Path);
 is_valid(python_executable, Path) -> is_path(Path).
 
-is_path(Path) when is_list(Path); is_binary(Path) ->
-    is_binary(catch unicode:characters_to_binary(Path));
-is_path(_) ->
-    false.
+is_path(Path) ->
+    try
+        is_binary(unicode:characters_to_binary(Path))
+    catch
+        error:badarg -> false
+    end.
 
 allowed(num_contexts) -> "a positive integer";
 allowed(context_mode) -> "owngil or worker";

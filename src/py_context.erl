@@ -199,10 +199,7 @@ handle_info(_Message, State) ->
 native({ready, _InterpreterId}, State) ->
     _ = erlang:cancel_timer(State#state.starting),
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
-    case State#state.pool of
-        undefined -> ok;
-        Pool -> Pool ! {py_context_ready, self(), State#state.handle}
-    end,
+    _ = [Pool ! {py_context_ready, self(), State#state.handle} || Pool <- [State#state.pool], is_pid(Pool)],
     {noreply, State#state{starting = ready, waiting = []}};
 native({failed, Text}, State) ->
     {stop, {shutdown, {context_start, Text}}, State};

@@ -139,8 +139,7 @@ least_loaded(Pool, Server, Timeout) ->
         none -> keep(Pool, py_pool:replacement(Server, 1, self(), Timeout));
         Place when is_integer(Place) ->
             {Index, Pid, Handle} = lists:nth(Place, Ready),
-            keep(Pool, {ok, Index, Pid, Handle});
-        {error, _} = Error -> Error
+            keep(Pool, {ok, Index, Pid, Handle})
     end.
 
 keep(Pool, {ok, Index, Pid, Handle}) ->

@@ -181,10 +181,7 @@ start_context(Index, State) ->
 ready(Place, Handle, State) ->
     #place{index = Index, pid = Pid, waiting = Waiting, inherits = Inherits} = Place,
     true = py_pool_table:put_context(State#state.name, Index, Pid, Handle),
-    case Inherits of
-        undefined -> ok;
-        Stuck -> py_nif:context_adopt(Handle, Stuck)
-    end,
+    _ = [py_nif:context_adopt(Handle, Stuck) || Stuck <- [Inherits], Stuck =/= undefined],
     reply(Waiting, {ok, Index, Pid, Handle}),
     put_place(
         Place#place{status = ready, handle = Handle, inherits = undefined, waiting = []}, State

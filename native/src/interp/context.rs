@@ -8,7 +8,7 @@ use py_core::mailbox::{Mailbox, Take};
 use py_core::protocol::Cancel;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Which interpreter a context runs in.
@@ -57,6 +57,8 @@ pub(crate) struct Context {
     requests: AtomicU64,
     running: Mutex<Option<Shared<Request>>>,
     closing: Mutex<Option<Closing>>,
+    /// The owner thread is done with it.
+    ended: AtomicBool,
     /// What lives as long as the context: the monitor of its process.
     companions: Mutex<Vec<Box<dyn Send>>>,
 }
@@ -78,6 +80,7 @@ impl Context {
             requests: AtomicU64::new(0),
             running: Mutex::default(),
             closing: Mutex::default(),
+            ended: AtomicBool::new(false),
             companions: Mutex::default(),
         })
     }
@@ -186,6 +189,26 @@ impl Context {
         }
     }
 
+    /// The owner thread is done with it, and says so to the context's process.
+    pub(crate) fn end(self: &Arc<Self>) {
+        self.ended.store(true, Ordering::SeqCst);
+        if self.closing().is_none() {
+            self.close(Closing::Answer(atoms().noproc));
+        }
+        self.release_all();
+        self.forget_if_over();
+        self.tell(|_| atoms().ended);
+    }
+
+    /// Leaves the registry once the thread is done and the queue was answered: a queue that still waits for a
+    /// replacement must be found when everything stops.
+    pub(crate) fn forget_if_over(&self) {
+        let answered = matches!(self.closing(), Some(Closing::Answer(_)));
+        if answered && self.ended.load(Ordering::SeqCst) {
+            registry().remove(self);
+        }
+    }
+
     /// Keeps something until the context has ended.
     pub(crate) fn keep_alive(&self, companion: Box<dyn Send>) {
         self.companions.lock().push(companion);
@@ -200,7 +223,7 @@ impl Context {
     }
 
     /// Takes over the queue of a stuck context; gives the number of requests.
-    pub(crate) fn adopt(self: &Arc<Self>, stuck: &Self) -> usize {
+    pub(crate) fn adopt(self: &Arc<Self>, stuck: &Arc<Self>) -> usize {
         let mut moved = 0;
         while let Take::Item(envelope) = stuck.mailbox.take() {
             if let Envelope::Request(request) = envelope {
@@ -212,11 +235,13 @@ impl Context {
                 }
             }
         }
+        // Whatever comes too late to be moved is answered.
+        stuck.close(Closing::Answer(atoms().stuck));
         moved
     }
 
     /// Nothing is monitored for this context any more.
-    pub(crate) fn release_all(&self) {
+    fn release_all(&self) {
         let companions = std::mem::take(&mut *self.companions.lock());
         drop(companions);
         self.forget_clients();

@@ -187,7 +187,7 @@ impl Owner {
             Some(Task::Eval { code, locals }) => {
                 let code = self.code.get(py, Grammar::Expression, code)?;
                 let globals = self.namespaces.dict(py, client.id)?;
-                let locals = self.from_erlang(py, env).object(locals)?;
+                let locals = self.converter(py, env).object(locals)?;
                 evaluate(&code, &globals, &locals)?
             }
             Some(Task::Exec { code }) => {
@@ -208,11 +208,7 @@ impl Owner {
         })
     }
 
-    fn from_erlang<'a, 'py>(
-        &'a mut self,
-        py: Python<'py>,
-        env: &'a TermEnv,
-    ) -> FromErlang<'a, 'py> {
+    fn converter<'a, 'py>(&'a mut self, py: Python<'py>, env: &'a TermEnv) -> FromErlang<'a, 'py> {
         FromErlang {
             py,
             env,
@@ -262,7 +258,7 @@ impl Owner {
         arguments: Word,
         keywords: Word,
     ) -> Result<Object<'py>> {
-        let mut convert = self.from_erlang(py, env);
+        let mut convert = self.converter(py, env);
         let mut values = Vec::with_capacity(8);
         for argument in env.list(arguments) {
             values.push(convert.object(argument)?);

@@ -58,7 +58,7 @@ fn live(first: Arc<Context>) {
         Ok(born) => born,
         Err(StartError(text)) => {
             first.tell(|env| env.tuple(&[atoms().failed, env.binary(text.as_bytes())]));
-            retire::ended(&first);
+            first.end();
             return;
         }
     };

@@ -140,6 +140,7 @@ fn answer_what_is_left(context: &Arc<Context>) {
     };
     context.abandon_running(reason);
     context.forget_clients();
+    context.forget_if_over();
 }
 
 /// Interrupts once more; gives the entry back as long as it is needed.

@@ -10,7 +10,7 @@
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
 use super::owner::{Owner, told};
-use super::{COUNTERS, Closing, Context, Counters, Mode, reaper, registry, spares};
+use super::{COUNTERS, Closing, Context, Counters, Mode, reaper, spares};
 use crate::beam::atoms;
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
@@ -44,11 +44,11 @@ pub(super) fn retire(
     if !alone {
         // The thread state stays behind with the interpreter; neither is touched again.
         Counters::up(&COUNTERS.set_aside);
-        ended(context);
+        context.end();
         return None;
     }
     if owner.mode == Mode::OwnGil && !facts().interpreters_end() {
-        ended(context);
+        context.end();
         let following = spares::wait_as_spare();
         return Some((state, owner, following));
     }
@@ -57,7 +57,7 @@ pub(super) fn retire(
         owner.release(attached.python());
     }
     discard(state, context.mode);
-    ended(context);
+    context.end();
     None
 }
 
@@ -68,14 +68,6 @@ pub(super) fn discard(state: ThreadState, mode: Mode) {
         Mode::OwnGil if facts().interpreters_end() => state.end_interpreter(),
         Mode::OwnGil => Counters::up(&COUNTERS.set_aside),
     }
-}
-
-/// Nothing of the context is left but what Erlang still refers to.
-pub(super) fn ended(context: &Arc<Context>) {
-    context.close(Closing::Answer(atoms().noproc));
-    context.release_all();
-    registry().remove(context);
-    context.tell(|_| atoms().ended);
 }
 
 /// Drops what clients left behind and runs exit handlers, interrupted if that takes too long.

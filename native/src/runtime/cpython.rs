@@ -37,8 +37,10 @@ pub(super) fn on_main_thread(
                 .clone();
             report(outcome);
             // CPython's main thread must never end, and must not hold the main GIL while it waits.
-            while first {
-                std::thread::park();
+            if first {
+                loop {
+                    std::thread::park();
+                }
             }
         })
         .map(drop)

@@ -46,7 +46,7 @@ impl<'py> FromErlang<'_, 'py> {
 
     /// # Safety
     /// `ptr` is null with an exception set, or a new reference.
-    unsafe fn new(&self, ptr: *mut ffi::PyObject) -> Result<Object<'py>> {
+    unsafe fn checked(&self, ptr: *mut ffi::PyObject) -> Result<Object<'py>> {
         // SAFETY: the caller's promise.
         unsafe { Object::owned_or_raised(self.py, ptr) }
     }
@@ -54,7 +54,7 @@ impl<'py> FromErlang<'_, 'py> {
     fn int(&self, word: Word) -> Result<Object<'py>> {
         match self.env.get_int(word) {
             // SAFETY: attached; a new reference.
-            Some(value) => unsafe { self.new(ffi::PyLong_FromLongLong(value)) },
+            Some(value) => unsafe { self.checked(ffi::PyLong_FromLongLong(value)) },
             None => self.big_int(word),
         }
     }
@@ -71,11 +71,11 @@ impl<'py> FromErlang<'_, 'py> {
         };
         // SAFETY: attached; both functions give new references or raise.
         unsafe {
-            let value = self.new(api::int_from_bytes(magnitude))?;
+            let value = self.checked(api::int_from_bytes(magnitude))?;
             if sign == 0 {
                 Ok(value)
             } else {
-                self.new(ffi::PyNumber_Negative(value.as_ptr()))
+                self.checked(ffi::PyNumber_Negative(value.as_ptr()))
             }
         }
     }
@@ -83,7 +83,7 @@ impl<'py> FromErlang<'_, 'py> {
     fn float(&self, word: Word) -> Result<Object<'py>> {
         let value = self.env.get_float(word).unwrap_or(f64::NAN);
         // SAFETY: attached; a new reference.
-        unsafe { self.new(ffi::PyFloat_FromDouble(value)) }
+        unsafe { self.checked(ffi::PyFloat_FromDouble(value)) }
     }
 
     fn atom(&mut self, word: Word) -> Result<Object<'py>> {
@@ -118,7 +118,7 @@ impl<'py> FromErlang<'_, 'py> {
     fn bytes(&self, bytes: &[u8]) -> Result<Object<'py>> {
         // SAFETY: attached; the bytes are copied.
         unsafe {
-            self.new(ffi::PyBytes_FromStringAndSize(
+            self.checked(ffi::PyBytes_FromStringAndSize(
                 bytes.as_ptr().cast(),
                 bytes.len() as isize,
             ))
@@ -133,7 +133,7 @@ impl<'py> FromErlang<'_, 'py> {
             return Err(self.no_counterpart("an improper list", word));
         };
         // SAFETY: attached; a list of empty places, which are all filled below or freed as they are.
-        let list = unsafe { self.new(ffi::PyList_New(length as isize))? };
+        let list = unsafe { self.checked(ffi::PyList_New(length as isize))? };
         let env = self.env;
         for (i, element) in env.list(word).enumerate() {
             let element = self.at_depth(element, depth + 1)?;
@@ -167,7 +167,7 @@ impl<'py> FromErlang<'_, 'py> {
         depth: usize,
     ) -> Result<Object<'py>> {
         // SAFETY: attached; as in `list`.
-        let tuple = unsafe { self.new(ffi::PyTuple_New(length as isize))? };
+        let tuple = unsafe { self.checked(ffi::PyTuple_New(length as isize))? };
         for (i, element) in elements.enumerate() {
             let element = self.at_depth(element, depth + 1)?;
             // SAFETY: as in `list`.
@@ -181,7 +181,7 @@ impl<'py> FromErlang<'_, 'py> {
             return Err(too_deep(self.py));
         }
         // SAFETY: attached; a new reference.
-        let dict = unsafe { self.new(ffi::PyDict_New())? };
+        let dict = unsafe { self.checked(ffi::PyDict_New())? };
         let env = self.env;
         for (key, value) in env.map(word).into_iter().flatten() {
             let object = self.at_depth(key, depth + 1)?;

@@ -1,6 +1,7 @@
 """The beginning and the end of an interpreter. Called by the native side only."""
 
 import atexit
+import io
 import os
 import sys
 import threading
@@ -29,7 +30,7 @@ def prepare() -> None:
         for name in _UNSAFE_ON_3_12:
             sys.modules[name] = None  # type: ignore[assignment]
     _replace_process_wide_functions()
-    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - lives as long as the interpreter
+    sys.stdin = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # the node's own input is not ours to read
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
     site.main()
