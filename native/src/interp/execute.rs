@@ -29,6 +29,9 @@ enum Task<'e> {
     Exec {
         code: &'e [u8],
     },
+    Echo {
+        term: Word,
+    },
 }
 
 impl<'e> Task<'e> {
@@ -50,12 +53,13 @@ impl<'e> Task<'e> {
             [kind, code] if kind == known.exec => Some(Self::Exec {
                 code: env.get_binary(code)?,
             }),
+            [kind, term] if kind == known.echo => Some(Self::Echo { term }),
             _ => None,
         }
     }
 }
 
-/// Answers an `{echo, Term}` request, which measures the way through the mailbox without Python.
+/// Answers an `{echo, Term}` request, which measures the way through the mailbox, before Python is entered.
 /// `false`: it is something else.
 pub(crate) fn echo(request: &Shared<Request>, reply: &mut TermEnv) -> bool {
     let body = request.body.lock();
@@ -196,6 +200,13 @@ impl Owner {
                 evaluate(&code, &globals, &globals)?;
                 return Ok(Answer {
                     result: known.ok,
+                    story: None,
+                });
+            }
+            // Taken in a turn of other requests, so Python was entered already.
+            Some(Task::Echo { term }) => {
+                return Ok(Answer {
+                    result: reply.tuple(&[known.ok, reply.copy(term)]),
                     story: None,
                 });
             }
