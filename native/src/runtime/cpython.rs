@@ -3,7 +3,7 @@
 use super::{CPYTHON, libraries};
 use crate::facts::{BUILT_EXECUTABLE, BUILT_FOR, BUILT_HOME, Facts, settle};
 use crate::interp::prepare_main;
-use crate::py::{Python, StartError, ffi, start_main};
+use crate::py::{Python, StartError, api, ffi, start_main};
 use py_core::spin::SpinBudget;
 use std::ffi::CStr;
 use std::path::Path;
@@ -50,6 +50,11 @@ fn start(settings: &Settings) -> Result<(), String> {
     libraries::publish_libpython()?;
     libraries::pin_this_library()?;
     let version = running_version()?;
+    if api::add_pending_call().is_none() {
+        return Err(format!(
+            "this libpython {BUILT_FOR} does not export _PyEval_AddPendingCall, which interruption needs"
+        ));
+    }
     let home = settings.home.as_deref().unwrap_or(BUILT_HOME);
     let executable = settings.executable.as_deref().unwrap_or(BUILT_EXECUTABLE);
     check_home(home)?;

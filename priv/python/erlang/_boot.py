@@ -3,15 +3,16 @@
 import atexit
 import io
 import os
+import posix
+import site
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import _erlang
-import posix
-import site
 
 #: Modules that corrupt memory on Python 3.12 when several interpreters use them at the same time.
 #: Their pure-Python twins serve instead.
@@ -30,7 +31,9 @@ def prepare() -> None:
         for name in _UNSAFE_ON_3_12:
             sys.modules[name] = None  # type: ignore[assignment]
     _replace_process_wide_functions()
-    sys.stdin = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # the node's own input is not ours to read
+    sys.stdin = io.TextIOWrapper(
+        io.BytesIO(), encoding="utf-8"
+    )  # the node's own input is not ours to read
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
     site.main()
@@ -42,10 +45,15 @@ def _is_main_interpreter() -> bool:
 
 def _replace_process_wide_functions() -> None:
     """Replace what would change the node's process, or block the context beyond the reach of interrupts."""
-    for module in (os, posix):
-        module.putenv = _erlang.putenv
-        module.unsetenv = _erlang.unsetenv
-    time.sleep = _erlang.sleep
+    replacements: list[tuple[Any, str]] = [
+        (os, "putenv"),
+        (posix, "putenv"),
+        (os, "unsetenv"),
+        (posix, "unsetenv"),
+        (time, "sleep"),
+    ]
+    for module, name in replacements:
+        setattr(module, name, getattr(_erlang, name))
 
 
 def _adopt_thread() -> None:
@@ -88,7 +96,7 @@ def _join(deadline: float) -> None:
 
 def _dismiss_executors() -> None:
     """Tell idle workers of thread pools to end, which ``threading._shutdown`` would do without a bound."""
-    executors: ModuleType | None = sys.modules.get("concurrent.futures.thread")
+    executors: Any = sys.modules.get("concurrent.futures.thread")
     if executors is None:
         return
     with executors._global_shutdown_lock:
@@ -103,7 +111,7 @@ def _forget_packages() -> None:
     The standard library stays, and so does every package with a native module somewhere in it: importing
     those twice leaks.
     """
-    executors = sys.modules.get("concurrent.futures.thread")
+    executors: Any = sys.modules.get("concurrent.futures.thread")
     if executors is not None:
         executors._shutdown = False
     stdlib = os.path.dirname(os.__file__)
