@@ -26,23 +26,38 @@ explicit(Context, Payload, Timeout) ->
 ?DOC(false).
 -spec pooled(atom(), payload(), timeout()) -> result().
 pooled(Pool, Payload, Timeout) ->
-    case py_context_router:bound(Pool, Timeout) of
-        {ok, Handle} -> pooled(Pool, Handle, Payload, Timeout, ?ATTEMPTS);
-        {error, _} = Error -> Error
+    case py_context_router:known(Pool) of
+        {ok, Handle} ->
+            case request(Handle, Payload, Timeout) of
+                {refused, {context_died, _}} ->
+                    elsewhere(Pool, Handle, Payload, deadline(Timeout), ?ATTEMPTS);
+                {refused, Reason} ->
+                    {error, Reason};
+                Result ->
+                    Result
+            end;
+        none ->
+            elsewhere(Pool, none, Payload, deadline(Timeout), ?ATTEMPTS)
     end.
 
-pooled(Pool, Handle, Payload, Timeout, Attempts) ->
-    case request(Handle, Payload, Timeout) of
-        {refused, {context_died, _}} when Attempts > 1 ->
-            case py_context_router:rebind(Pool, Handle, Timeout) of
-                {ok, Other} -> pooled(Pool, Other, Payload, Timeout, Attempts - 1);
-                {error, _} = Error -> Error
+%% The process has no context yet, or a dead one. The time limit covers the start of another.
+elsewhere(Pool, Dead, Payload, Deadline, Attempts) ->
+    case rebound(Pool, Dead, remaining(Deadline)) of
+        {ok, Handle} ->
+            case request(Handle, Payload, remaining(Deadline)) of
+                {refused, {context_died, _}} when Attempts > 1 ->
+                    elsewhere(Pool, Handle, Payload, Deadline, Attempts - 1);
+                {refused, Reason} ->
+                    {error, Reason};
+                Result ->
+                    Result
             end;
-        {refused, Reason} ->
-            {error, Reason};
-        Result ->
-            Result
+        {error, _} = Error ->
+            Error
     end.
+
+rebound(Pool, none, Timeout) -> py_context_router:bind(Pool, Timeout);
+rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
 
 %% Submits and waits. `refused': nothing was submitted.
 request(Target, Payload, Timeout) ->
@@ -114,21 +129,20 @@ cast_outcome({error, not_running} = Error) -> Error;
 cast_outcome(_) -> ok.
 
 on_bound(Pool, Submit) ->
-    case py_context_router:bound(Pool, infinity) of
-        {ok, Handle} -> on_bound(Pool, Handle, Submit, ?ATTEMPTS);
-        {error, _} = Error -> Error
+    case py_context_router:known(Pool) of
+        {ok, Handle} -> on_bound(Pool, {ok, Handle}, Submit, ?ATTEMPTS);
+        none -> on_bound(Pool, rebound(Pool, none, infinity), Submit, ?ATTEMPTS)
     end.
 
-on_bound(Pool, Handle, Submit, Attempts) ->
+on_bound(Pool, {ok, Handle}, Submit, Attempts) ->
     case Submit(Handle) of
         {error, {context_died, _}} when Attempts > 1 ->
-            case py_context_router:rebind(Pool, Handle, infinity) of
-                {ok, Other} -> on_bound(Pool, Other, Submit, Attempts - 1);
-                {error, _} = Error -> Error
-            end;
+            on_bound(Pool, rebound(Pool, Handle, infinity), Submit, Attempts - 1);
         Submitted ->
             Submitted
-    end.
+    end;
+on_bound(_Pool, {error, _} = Error, _Submit, _Attempts) ->
+    Error.
 
 ?DOC(false).
 -spec await(reference(), timeout()) -> result().

@@ -190,6 +190,9 @@ handle_info({py_context, Serial, What}, #state{serial = Serial} = State) ->
     native(What, State);
 handle_info({timeout, Timer, start}, #state{starting = Timer} = State) ->
     {stop, {shutdown, {context_start, main_interpreter_busy}}, State};
+handle_info({'EXIT', _From, normal}, State) ->
+    %% As for any process that does not trap exits; the parent's end takes another way.
+    {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_Message, State) ->

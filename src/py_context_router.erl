@@ -9,7 +9,7 @@ takes its place.
 """).
 
 -export([start_pool/2, start_pool/3, stop_pool/1, contexts/0, contexts/1, num_contexts/0, num_contexts/1]).
--export([bound/2, rebind/3, all/2, context/2]).
+-export([known/1, bind/2, rebind/3, all/2, context/2]).
 
 -type target() :: {ok, py_nif:handle()} | {error, term()}.
 -export_type([target/0]).
@@ -60,19 +60,24 @@ num_contexts(Pool) ->
     end.
 
 ?DOC(false).
-%% The context of the calling process in a pool.
--spec bound(atom(), timeout()) -> target().
-bound(Pool, Timeout) ->
+%% The context that the calling process is bound to in a pool.
+-spec known(atom()) -> {ok, py_nif:handle()} | none.
+known(Pool) ->
     case get({?MODULE, Pool}) of
         {_Index, _Pid, Handle} -> {ok, Handle};
-        undefined -> bind(Pool, Timeout)
+        undefined -> none
     end.
 
 ?DOC(false).
 %% The process of that context, which is alive or has died since the last submission.
 -spec context(atom(), timeout()) -> pid() | {error, term()}.
 context(Pool, Timeout) ->
-    case bound(Pool, Timeout) of
+    Bound =
+        case known(Pool) of
+            none -> bind(Pool, Timeout);
+            Known -> Known
+        end,
+    case Bound of
         {ok, Handle} ->
             {_Index, Pid, Handle} = get({?MODULE, Pool}),
             case py_nif:context_info(Pid) of
@@ -120,6 +125,9 @@ all(Pool, Timeout) ->
             Error
     end.
 
+?DOC(false).
+%% Binds the calling process to a context of a pool.
+-spec bind(atom(), timeout()) -> target().
 bind(Pool, Timeout) ->
     case py_pool_table:size(Pool) of
         {ok, Server, Size} ->

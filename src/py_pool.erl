@@ -115,8 +115,6 @@ handle_info({start, Index}, State) ->
         #place{status = waiting} -> {noreply, start_context(Index, State)};
         _ -> {noreply, State}
     end;
-handle_info({'EXIT', _From, Reason}, State) ->
-    {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-/// The first interval.
-pub const FIRST: Duration = Duration::from_millis(5);
+/// The first interval: long enough for a `finally` block to do its work.
+pub const FIRST: Duration = Duration::from_millis(50);
 /// No interval grows beyond this.
-pub const LONGEST: Duration = Duration::from_millis(500);
+pub const LONGEST: Duration = Duration::from_secs(1);
 
 /// An endless sequence of intervals, each twice the one before.
 #[derive(Debug, Clone)]
@@ -40,5 +40,6 @@ mod tests {
         assert_eq!(intervals[0], FIRST);
         assert_eq!(intervals[1], FIRST * 2);
         assert_eq!(intervals[9], LONGEST);
+        assert!(intervals.is_sorted());
     }
 }

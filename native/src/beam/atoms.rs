@@ -28,7 +28,7 @@ known_atoms! {
     py_response = "py_response", py_context = "py_context", py_runtime = "py_runtime",
     ready = "ready", failed = "failed", ended = "ended", stuck = "stuck", cast_failed = "cast_failed",
     interrupted = "interrupted", stop_iteration = "stop_iteration",
-    context_died = "context_died", killed = "killed", noproc = "noproc", not_running = "not_running",
+    context_died = "context_died", killed = "killed", crashed = "crashed", noproc = "noproc", not_running = "not_running",
     not_supported = "not_supported", remote_context = "remote_context",
     cancelled = "cancelled", sending = "sending", sent = "sent", not_owner = "not_owner",
     system_limit = "system_limit",

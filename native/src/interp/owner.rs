@@ -1,7 +1,7 @@
 //! The owner thread: it makes an interpreter, serves contexts with it one after another, and ends it.
 
 use super::scope::{CodeCache, Namespaces};
-use super::{COUNTERS, Context, Counters, Envelope, Mode, execute, retire, spares};
+use super::{COUNTERS, Closing, Context, Counters, Envelope, Mode, execute, retire, spares};
 use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
@@ -50,6 +50,21 @@ pub(crate) fn start(context: Arc<Context>) -> std::io::Result<()> {
             Counters::down(&COUNTERS.threads);
         })
         .map(drop)
+}
+
+/// Ends the context if its thread panics: whoever waits must get an answer whatever happens.
+struct EndOnPanic<'a>(&'a Arc<Context>);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.interrupts.close();
+            self.0.close(Closing::Answer(atoms().crashed));
+            self.0.end();
+            Counters::up(&COUNTERS.set_aside);
+            Counters::down(&COUNTERS.threads);
+        }
+    }
 }
 
 /// The life of an owner thread.
@@ -167,6 +182,7 @@ fn boot(py: Python<'_>) -> Result<Object<'_>> {
 impl Owner {
     /// Serves a context until it closes.
     fn serve(&mut self, state: &mut ThreadState, context: &Arc<Context>) {
+        let _guard = EndOnPanic(context);
         context.mailbox.consume_here();
         context
             .interpreter_id

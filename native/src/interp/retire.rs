@@ -9,7 +9,7 @@
 //! An interpreter with Python threads that do not end in time is set aside for good: ending it would take
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
-use super::owner::{Owner, told};
+use super::owner::Owner;
 use super::{COUNTERS, Closing, Context, Counters, Mode, reaper, spares};
 use crate::beam::atoms;
 use crate::facts::facts;
@@ -30,10 +30,10 @@ pub(super) fn retire(
     mut owner: Owner,
     context: &Arc<Context>,
 ) -> Option<(ThreadState, Owner, Arc<Context>)> {
-    {
+    let reusable = {
         let attached = state.attach();
-        finish_user_code(attached.python(), &mut owner, context);
-    }
+        finish_user_code(attached.python(), &mut owner, context)
+    };
     let alone = owner.mode == Mode::Worker || wait_until_alone(&mut state);
     let_sleep(owner.interpreter_id);
     let was_stuck =
@@ -41,13 +41,14 @@ pub(super) fn retire(
     if was_stuck {
         Counters::down(&COUNTERS.stuck);
     }
-    if !alone {
+    let recycle = owner.mode == Mode::OwnGil && !facts().interpreters_end();
+    if !alone || (recycle && !reusable) {
         // The thread state stays behind with the interpreter; neither is touched again.
         Counters::up(&COUNTERS.set_aside);
         context.end();
         return None;
     }
-    if owner.mode == Mode::OwnGil && !facts().interpreters_end() {
+    if recycle {
         context.end();
         let following = spares::wait_as_spare();
         return Some((state, owner, following));
@@ -70,20 +71,28 @@ pub(super) fn discard(state: ThreadState, mode: Mode) {
     }
 }
 
-/// Drops what clients left behind and runs exit handlers, interrupted if that takes too long.
-fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) {
+/// Drops what clients left behind and runs exit handlers, interrupted if that takes too long. Says whether the
+/// interpreter may be handed out again.
+fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -> bool {
     context.interrupts.enter(LAST_CODE);
     reaper().interrupt_after(context, LAST_CODE, GRACE);
     owner.namespaces.clear(py);
+    let mut reusable = true;
     if owner.mode == Mode::OwnGil {
         wake_sleepers(owner.interpreter_id);
-        if let Err(raised) = owner.finish(py) {
-            // An exit handler was interrupted or failed; the interpreter goes anyway.
-            drop(told(py, raised));
-        }
+        reusable = match owner.finish(py) {
+            // SAFETY: the address of an immortal object.
+            Ok(answer) => answer.as_ptr() == unsafe { ffi::Py_True() },
+            Err(raised) => {
+                // An exit handler was interrupted or failed; it may have left anything behind.
+                raised.clear(py);
+                false
+            }
+        };
     }
     context.interrupts.leave(py);
     context.interrupts.close();
+    reusable
 }
 
 impl Owner {

@@ -84,7 +84,7 @@ impl Namespaces {
 }
 
 /// How a text is compiled.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grammar {
     Expression,
     Statements,
@@ -93,7 +93,8 @@ pub(crate) enum Grammar {
 /// Compiled code by its text, so that the same text is compiled once.
 #[derive(Default)]
 pub(crate) struct CodeCache {
-    compiled: HashMap<(Grammar, Box<[u8]>), Kept>,
+    expressions: HashMap<Box<[u8]>, Kept>,
+    statements: HashMap<Box<[u8]>, Kept>,
     bytes: usize,
 }
 
@@ -110,30 +111,38 @@ impl CodeCache {
         text: &[u8],
     ) -> Result<Object<'py>> {
         // Leading blanks of an expression mean nothing, as for Python's own `eval`.
-        let text = match grammar {
-            Grammar::Expression => text.trim_ascii_start(),
-            Grammar::Statements => text,
+        let (compiled, text) = match grammar {
+            Grammar::Expression => (&self.expressions, text.trim_ascii_start()),
+            Grammar::Statements => (&self.statements, text),
         };
-        let key = (grammar, Box::from(text));
-        if let Some(code) = self.compiled.get(&key) {
+        if let Some(code) = compiled.get(text) {
             return Ok(code.get(py));
         }
         let code = compile(py, grammar, text)?;
-        if self.compiled.len() >= MOST_TEXTS || self.bytes + text.len() > MOST_BYTES {
-            self.clear(py);
-        }
         if text.len() <= MOST_BYTES {
-            self.bytes += text.len();
             // SAFETY: attached; a second reference for the cache.
             let kept = unsafe { Object::borrowed(py, code.as_ptr()) }.keep();
-            self.compiled.insert(key, kept);
+            self.insert(py, grammar, text, kept);
         }
         Ok(code)
     }
 
+    fn insert(&mut self, py: Python<'_>, grammar: Grammar, text: &[u8], code: Kept) {
+        let texts = self.expressions.len() + self.statements.len();
+        if texts >= MOST_TEXTS || self.bytes + text.len() > MOST_BYTES {
+            self.clear(py);
+        }
+        self.bytes += text.len();
+        let compiled = match grammar {
+            Grammar::Expression => &mut self.expressions,
+            Grammar::Statements => &mut self.statements,
+        };
+        compiled.insert(Box::from(text), code);
+    }
+
     pub(crate) fn clear(&mut self, py: Python<'_>) {
         self.bytes = 0;
-        for (_, code) in self.compiled.drain() {
+        for (_, code) in self.expressions.drain().chain(self.statements.drain()) {
             code.release(py);
         }
     }

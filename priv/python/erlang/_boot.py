@@ -37,6 +37,7 @@ def prepare() -> None:
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
     site.main()
+    _birth.remember()
 
 
 def _is_main_interpreter() -> bool:
@@ -79,13 +80,50 @@ def _adopt_thread() -> None:
         active[main._ident] = main  # type: ignore[attr-defined]
 
 
-def finish(recycle: bool) -> None:
-    """Run exit handlers and let threads end, within bounds; with ``recycle``, clean up for the next user."""
+class _Birth:
+    """What a recycled interpreter is put back to."""
+
+    def __init__(self) -> None:
+        self.path: list[str] = []
+        self.environ: dict[str, str] = {}
+        self.has_audit_hooks = False
+
+    def remember(self) -> None:
+        """Note how things are before any user code runs."""
+        self.path = list(sys.path)
+        self.environ = dict(os.environ)
+        add_audit_hook = sys.addaudithook
+
+        def addaudithook(hook: Any, /) -> None:
+            self.has_audit_hooks = True
+            add_audit_hook(hook)
+
+        sys.addaudithook = addaudithook  # type: ignore[assignment]
+
+    def restore(self) -> bool:
+        """Put back what can be put back; ``False`` when something stays that cannot."""
+        traced = sys.gettrace() is not None or sys.getprofile() is not None
+        sys.path[:] = self.path
+        os.environ.clear()
+        os.environ.update(self.environ)
+        return not (traced or self.has_audit_hooks)
+
+
+_birth = _Birth()
+
+
+def finish(recycle: bool) -> bool:
+    """Run exit handlers and let threads end, within bounds; with ``recycle``, clean up for the next user.
+
+    Says whether the interpreter may be handed out again.
+    """
     _dismiss_executors()
     _join(time.monotonic() + _JOIN_SECONDS)
     atexit._run_exitfuncs()
-    if recycle:
-        _forget_packages()
+    if not recycle:
+        return False
+    _forget_packages()
+    return _birth.restore()
 
 
 def _join(deadline: float) -> None:
