@@ -159,12 +159,14 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
         }
     }
 
-    /// Consumer only: looks for work for a while, as `spinner` advises and `budget` allows, then
-    /// sleeps until there is some.
-    pub fn wait(&self, spinner: &mut Spinner, budget: &SpinBudget) {
-        if spinner.spin(budget, || self.ready()) {
-            return;
-        }
+    /// Consumer only: looks for work for a while, as `spinner` advises and `budget` allows; `true` when there
+    /// is some (or nothing will come any more).
+    pub fn look(&self, spinner: &mut Spinner, budget: &SpinBudget) -> bool {
+        spinner.spin(budget, || self.ready())
+    }
+
+    /// Consumer only: sleeps until there is work; `spinner` learns how long that took.
+    pub fn sleep(&self, spinner: &mut Spinner) {
         spinner.parked(|| self.park());
     }
 }

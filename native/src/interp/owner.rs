@@ -196,23 +196,45 @@ impl Owner {
         let id = self.interpreter_id;
         context.tell(|env| env.tuple(&[atoms().ready, env.int(id)]));
         let mut reply = TermEnv::new();
-        while let Some(first) = self.next(context, &mut reply) {
+        let mut looked = false;
+        while let Some(first) = self.next(context, &mut reply, looked) {
             let attached = state.attach();
             let py = attached.python();
             self.handle(py, context, first, &mut reply);
-            // The main GIL is shared by all worker contexts: there each request is a turn of its own.
-            let turn = if self.mode == Mode::Worker { 0 } else { TURN };
-            for _ in 0..turn {
-                match context.mailbox.take() {
-                    Take::Item(envelope) => self.handle(py, context, envelope, &mut reply),
-                    Take::Empty | Take::Closed => break,
-                }
-            }
+            looked = match self.mode {
+                Mode::OwnGil => self.serve_turn(py, context, &mut reply),
+                // The main GIL is shared by all worker contexts: each request is a turn of its own.
+                Mode::Worker => false,
+            };
         }
     }
 
-    /// Waits, detached, for something that needs Python; `None` when the context has closed.
-    fn next(&mut self, context: &Arc<Context>, reply: &mut TermEnv) -> Option<Envelope> {
+    /// Serves what follows while the GIL is held anyway; it is kept while looking for more, which takes less
+    /// long than other threads of the interpreter have to wait for running code. Says whether it looked in
+    /// vain.
+    fn serve_turn(&mut self, py: Python<'_>, context: &Arc<Context>, reply: &mut TermEnv) -> bool {
+        for _ in 0..TURN {
+            match context.mailbox.take() {
+                Take::Item(envelope) => self.handle(py, context, envelope, reply),
+                Take::Empty
+                    if context
+                        .mailbox
+                        .look(&mut self.spinner, &facts().spin_budget) => {}
+                Take::Empty => return true,
+                Take::Closed => return false,
+            }
+        }
+        false
+    }
+
+    /// Waits, detached, for something that needs Python; `None` when the context has closed. `looked`: the
+    /// mailbox was watched for a while already.
+    fn next(
+        &mut self,
+        context: &Arc<Context>,
+        reply: &mut TermEnv,
+        mut looked: bool,
+    ) -> Option<Envelope> {
         // What lies in a closed mailbox is the reaper's, to answer or to move.
         while !context.mailbox.is_closed() {
             match context.mailbox.take() {
@@ -223,12 +245,16 @@ impl Owner {
                     if let Some(body) = request.body.lock().take() {
                         context.envs.put(body.env);
                     }
+                    looked = false;
                 }
                 Take::Item(envelope) => return Some(envelope),
-                Take::Empty => context
-                    .mailbox
-                    .wait(&mut self.spinner, &facts().spin_budget),
                 Take::Closed => break,
+                Take::Empty => {
+                    let budget = &facts().spin_budget;
+                    if looked || !context.mailbox.look(&mut self.spinner, budget) {
+                        context.mailbox.sleep(&mut self.spinner);
+                    }
+                }
             }
         }
         None

@@ -3,13 +3,32 @@
 use crate::beam::{TermEnv, Word};
 use crate::py::{Kept, Object, Python, Raised, Result};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Atoms seen lately; beyond this the table starts anew, so that it cannot grow for ever.
 const MOST: usize = 8192;
 
+/// Atoms are small distinct numbers, chosen by no stranger: a multiplication spreads them well enough.
+#[derive(Default)]
+struct AtomHasher(u64);
+
+impl Hasher for AtomHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_usize(usize::from(byte));
+        }
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.0 = (self.0 ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// One interpreter's strings for atoms.
 #[derive(Default)]
-pub(crate) struct AtomNames(HashMap<Word, Kept>);
+pub(crate) struct AtomNames(HashMap<Word, Kept, BuildHasherDefault<AtomHasher>>);
 
 impl AtomNames {
     /// The interned str of an atom; a `TypeError` for any other term.
