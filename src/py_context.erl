@@ -47,15 +47,7 @@ It is not linked to the caller and not restarted when it ends. Errors: `{bad_opt
 """).
 -spec new(#{mode => mode()}) -> {ok, pid()} | {error, term()}.
 new(Options) ->
-    case checked(Options) of
-        {ok, Checked} ->
-            case py_context_sup:start_context(Checked) of
-                {ok, Pid} -> await_ready(Pid);
-                {error, _} = Error -> Error
-            end;
-        {error, _} = Error ->
-            Error
-    end.
+    start(Options, fun py_context_sup:start_context/1).
 
 ?DOC("Starts a context linked to the caller; `Id` names it in logs.").
 -spec start_link(Id :: term(), mode()) -> {ok, pid()} | {error, term()}.
@@ -65,15 +57,7 @@ start_link(Id, Mode) ->
 ?DOC("As `start_link/2`; there are no further options yet.").
 -spec start_link(Id :: term(), mode(), #{}) -> {ok, pid()} | {error, term()}.
 start_link(Id, Mode, Options) ->
-    case checked(Options#{mode => Mode}) of
-        {ok, Checked} ->
-            case start_process(Checked#{id => Id}) of
-                {ok, Pid} -> await_ready(Pid);
-                {error, _} = Error -> Error
-            end;
-        {error, _} = Error ->
-            Error
-    end.
+    start(Options#{mode => Mode}, fun(Checked) -> start_process(Checked#{id => Id}) end).
 
 ?DOC("""
 A child specification for a supervisor of your own: `#{id => term(), mode => mode()}`, both optional.
@@ -117,6 +101,17 @@ start_process(Options) ->
 -spec handle(pid()) -> {ok, py_nif:handle()} | {error, term()}.
 handle(Context) ->
     call(Context, handle).
+
+start(Options, Start) ->
+    case checked(Options) of
+        {ok, Checked} ->
+            case Start(Checked) of
+                {ok, Pid} -> await_ready(Pid);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
 
 await_ready(Pid) ->
     case call(Pid, await_ready) of

@@ -9,9 +9,11 @@ use crate::sync::{AtomicUsize, Ordering, spin_loop};
 use std::time::{Duration, Instant};
 
 /// The longest time that a consumer looks for work before it parks.
-pub const LONGEST: Duration = Duration::from_micros(30);
+pub const LONGEST: Duration = Duration::from_micros(50);
 /// Below this a look is not worth its two clock readings.
 const SHORTEST: Duration = Duration::from_micros(2);
+/// The time after which a looking thread offers its core to others between two looks.
+const ALONE: Duration = Duration::from_micros(4);
 /// Looks between two readings of the clock.
 const LOOKS_PER_READING: u32 = 32;
 
@@ -87,9 +89,14 @@ impl Spinner {
                 }
                 spin_loop();
             }
-            if start.elapsed() >= self.limit {
+            let elapsed = start.elapsed();
+            if elapsed >= self.limit {
                 self.limit /= 2;
                 return false;
+            }
+            if elapsed >= ALONE {
+                // The thread that we wait for may be waiting for this core.
+                std::thread::yield_now();
             }
         }
     }
@@ -100,7 +107,7 @@ impl Spinner {
         let start = Instant::now();
         park();
         if start.elapsed() < LONGEST {
-            self.limit = LONGEST;
+            self.limit = (self.limit * 2).clamp(SHORTEST, LONGEST);
         }
     }
 }
@@ -133,6 +140,10 @@ mod tests {
             limit: Duration::ZERO,
         };
         spinner.parked(|| {});
+        assert_eq!(spinner.limit, SHORTEST);
+        for _ in 0..10 {
+            spinner.parked(|| {});
+        }
         assert_eq!(spinner.limit, LONGEST);
     }
 
