@@ -1,6 +1,6 @@
 //! What Erlang's side and the owner thread share of one context.
 
-use super::{Client, Kind, Request, reaper, registry};
+use super::{COUNTERS, Client, Counters, Kind, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::interrupt::Interrupts;
 use parking_lot::{Mutex, RwLock};
@@ -59,6 +59,8 @@ pub(crate) struct Context {
     closing: Mutex<Option<Closing>>,
     /// The owner thread is done with it.
     ended: AtomicBool,
+    /// Its code ignored an interrupt for too long, and it was given up.
+    stuck: AtomicBool,
     /// What lives as long as the context: the monitor of its process.
     companions: Mutex<Vec<Box<dyn Send>>>,
 }
@@ -81,6 +83,7 @@ impl Context {
             running: Mutex::default(),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
             companions: Mutex::default(),
         })
     }
@@ -173,6 +176,23 @@ impl Context {
         registry().hide(self);
         self.mailbox.close();
         reaper().close(self);
+    }
+
+    /// Gives the context up: its queue waits for a replacement, and its process is told.
+    pub(crate) fn give_up(self: &Arc<Self>) {
+        if self.closing().is_some() || self.stuck.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        Counters::up(&COUNTERS.stuck);
+        self.close(Closing::Keep(atoms().stuck));
+        self.tell(|_| atoms().stuck);
+    }
+
+    /// The owner thread has come back to life.
+    pub(crate) fn recovered(&self) {
+        if self.stuck.swap(false, Ordering::SeqCst) {
+            Counters::down(&COUNTERS.stuck);
+        }
     }
 
     /// Why it closed, once it has.

@@ -2,8 +2,7 @@
 //! closed, repeats interrupts until they have an effect, and declares stuck what ignores them for too long.
 //! With nothing to do it sleeps without a time limit.
 
-use super::{COUNTERS, Closing, Context, Counters, Envelope, Request};
-use crate::beam::atoms;
+use super::{Closing, Context, Envelope, Request};
 use parking_lot::{Condvar, Mutex};
 use py_core::backoff::Backoff;
 use py_core::mailbox::Take;
@@ -149,12 +148,8 @@ fn pursue(mut pending: Pending) -> Option<Pending> {
     if !pending.context.interrupts.interrupt(pending.request) {
         return None;
     }
-    if now.saturating_duration_since(pending.since) >= pending.context.stuck_after
-        && pending.context.closing().is_none()
-    {
-        Counters::up(&COUNTERS.stuck);
-        pending.context.close(Closing::Keep(atoms().stuck));
-        pending.context.tell(|_| atoms().stuck);
+    if now.saturating_duration_since(pending.since) >= pending.context.stuck_after {
+        pending.context.give_up();
     }
     pending.due = now + pending.intervals.next().unwrap_or_default();
     Some(pending)

@@ -10,8 +10,7 @@
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
 use super::owner::Owner;
-use super::{COUNTERS, Closing, Context, Counters, Mode, reaper, spares};
-use crate::beam::atoms;
+use super::{COUNTERS, Context, Counters, Mode, reaper, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::py::{Object, Python, Result, ThreadState, ffi};
@@ -36,11 +35,7 @@ pub(super) fn retire(
     };
     let alone = owner.mode == Mode::Worker || wait_until_alone(&mut state);
     let_sleep(owner.interpreter_id);
-    let was_stuck =
-        matches!(context.closing(), Some(Closing::Keep(reason)) if reason == atoms().stuck);
-    if was_stuck {
-        Counters::down(&COUNTERS.stuck);
-    }
+    context.recovered();
     let recycle = owner.mode == Mode::OwnGil && !facts().interpreters_end();
     if !alone || (recycle && !reusable) {
         // The thread state stays behind with the interpreter; neither is touched again.
