@@ -155,17 +155,15 @@ Calls `[{Module, Function, Args}]` on all contexts of the pool `default` in para
 order of the calls. After 30 seconds what is not done is `{error, timeout}`.
 """).
 -spec parallel([{name(), name(), [term()]}]) -> {ok, [result()]} | {error, term()}.
-parallel(Calls) when is_list(Calls) ->
-    Payloads = [
-        case Call of
-            {Module, Function, Args} -> payload(Module, Function, Args, #{}, [Calls]);
-            _ -> erlang:error(badarg, [Calls])
-        end
-     || Call <- Calls
-    ],
-    py_call:parallel(Payloads, ?DEFAULT_TIMEOUT);
 parallel(Calls) ->
-    erlang:error(badarg, [Calls]).
+    py_call:parallel(payloads(Calls, [Calls]), ?DEFAULT_TIMEOUT).
+
+payloads([{Module, Function, Args} | Calls], Called) ->
+    [payload(Module, Function, Args, #{}, Called) | payloads(Calls, Called)];
+payloads([], _Called) ->
+    [];
+payloads(_, Called) ->
+    erlang:error(badarg, Called).
 
 %% ------------------------------------------------------------------------------------------------
 %% Code as text

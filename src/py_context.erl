@@ -152,12 +152,15 @@ init(#{mode := Mode} = Options) ->
     process_flag(trap_exit, true),
     case py_nif:context_start(Mode, py_config:get(stuck_after)) of
         {ok, Handle, Serial} ->
+            Pool = maps:get(pool, Options, undefined),
+            %% A pool that was killed could not end its contexts.
+            _ = [erlang:monitor(process, Pool) || is_pid(Pool)],
             Timer = erlang:start_timer(py_config:get(context_start_timeout), self(), start),
             {ok, #state{
                 id = maps:get(id, Options, Serial),
                 handle = Handle,
                 serial = Serial,
-                pool = maps:get(pool, Options, undefined),
+                pool = Pool,
                 starting = Timer
             }};
         {error, Reason} ->
@@ -185,6 +188,8 @@ handle_info({py_context, Serial, What}, #state{serial = Serial} = State) ->
     native(What, State);
 handle_info({timeout, Timer, start}, #state{starting = Timer} = State) ->
     {stop, {shutdown, {context_start, main_interpreter_busy}}, State};
+handle_info({'DOWN', _Monitor, process, Pool, _Reason}, #state{pool = Pool} = State) ->
+    {stop, {shutdown, pool_died}, State};
 handle_info({'EXIT', _From, normal}, State) ->
     %% As for any process that does not trap exits; the parent's end takes another way.
     {noreply, State};

@@ -60,13 +60,18 @@ function answers `{error, not_running}`.
 
 load() ->
     Library = filename:join(py_config:priv_dir(), "py_nif"),
-    case erlang:load_nif(Library, 0) of
+    case erlang:load_nif(Library, makes_large_maps_anywhere()) of
         ok ->
             ok;
         {error, {_Kind, Text}} ->
             logger:error("erlang_python: the native library cannot be loaded: ~ts", [Text]),
             persistent_term:put({?MODULE, load_error}, unicode:characters_to_binary(Text))
     end.
+
+%% Since ERTS 15.2.3 (see native/src/beam/words.rs); the patches of older releases are not told apart.
+makes_large_maps_anywhere() ->
+    Version = [list_to_integer(Part) || Part <- string:lexemes(erlang:system_info(version), ".")],
+    Version >= [15, 2, 3].
 
 ?DOC("Whether contexts can have interpreters with their own GILs on the Python in use.").
 -spec owngil_supported() -> boolean().

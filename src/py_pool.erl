@@ -65,6 +65,8 @@ call(Server, Request, Timeout) ->
     {ok, #state{}} | {ok, #state{}, {continue, start_all}}.
 init({Name, Size, Mode, When}) ->
     process_flag(trap_exit, true),
+    %% Rows of a predecessor that was killed.
+    true = py_pool_table:delete_pool(Name),
     true = py_pool_table:put_pool(Name, Size),
     Places = maps:from_list([{I, #place{index = I}} || I <- lists:seq(1, Size)]),
     State = #state{name = Name, mode = Mode, places = Places},

@@ -12,7 +12,7 @@ mod words;
 pub(crate) use atoms::{Interned, atoms, intern};
 pub(crate) use env::{EnvPool, TermEnv};
 pub(crate) use pid::Pid;
-pub(crate) use words::{TermType, identical};
+pub(crate) use words::{TermType, allow_large_maps, identical};
 
 /// The environment of a NIF that is being called.
 pub(crate) use rustler::Env;

@@ -3,6 +3,17 @@
 use super::{Shared, TermEnv, Word};
 use rustler::sys as nif;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Emulators before ERTS 15.2.3 crash when a thread that is no scheduler makes a map of more than 128 keys at
+/// once (erlang/otp#8208: sorting asks the scheduler for a random number). There, larger maps grow key by key.
+static LARGE_MAPS_AT_ONCE: AtomicBool = AtomicBool::new(false);
+const SMALL_ENOUGH: usize = 128;
+
+/// The emulator makes maps of any size at once on any thread.
+pub(crate) fn allow_large_maps() {
+    LARGE_MAPS_AT_ONCE.store(true, Ordering::Relaxed);
+}
 
 /// What kind of term a word is; `None` for kinds that a future emulator adds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -265,17 +276,27 @@ impl TermEnv {
     /// A map of keys that are known to differ as terms.
     pub(crate) fn map_of(&self, keys: &[Word], values: &[Word]) -> Option<Word> {
         debug_assert_eq!(keys.len(), values.len());
+        let at_once = if LARGE_MAPS_AT_ONCE.load(Ordering::Relaxed) {
+            keys.len()
+        } else {
+            keys.len().min(SMALL_ENOUGH)
+        };
         let mut word = Word::default();
-        // SAFETY: as `int`; both arrays have the given length.
-        let made = unsafe {
+        // SAFETY: as `int`; both arrays have at least the given length.
+        let mut made = unsafe {
             nif::enif_make_map_from_arrays(
                 self.raw(),
                 keys.as_ptr(),
                 values.as_ptr(),
-                keys.len(),
+                at_once,
                 &mut word,
             )
         };
+        for (&key, &value) in keys.iter().zip(values).skip(at_once) {
+            let smaller = word;
+            // SAFETY: as `int`; the map was made in this environment.
+            made &= unsafe { nif::enif_make_map_put(self.raw(), smaller, key, value, &mut word) };
+        }
         (made != 0).then_some(word)
     }
 

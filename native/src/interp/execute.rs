@@ -301,6 +301,8 @@ impl Owner {
         }
     }
 
+    /// The names of keyword arguments as a tuple. An atom and a binary may be the same name, which CPython does
+    /// not check at this level.
     fn keyword_names<'py>(
         &mut self,
         py: Python<'py>,
@@ -309,10 +311,25 @@ impl Owner {
     ) -> Result<Object<'py>> {
         // SAFETY: attached; a tuple of empty places, filled below or freed as they are.
         let tuple = unsafe { Object::owned_or_raised(py, ffi::PyTuple_New(names.len() as isize))? };
+        // SAFETY: attached; a new reference.
+        let seen = unsafe { Object::owned_or_raised(py, ffi::PySet_New(std::ptr::null_mut()))? };
         for (i, &name) in names.iter().enumerate() {
             let name = self.name(py, env, name)?;
-            // SAFETY: the place is within the tuple and empty; the reference is given to it.
-            unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i as isize, name.into_ptr()) };
+            // SAFETY: attached; the set takes a reference of its own. The place in the tuple is within it and
+            // empty, and the reference is given to it.
+            unsafe {
+                if ffi::PySet_Add(seen.as_ptr(), name.as_ptr()) != 0 {
+                    return Err(Raised::seen(py));
+                }
+                ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i as isize, name.into_ptr());
+            }
+        }
+        // SAFETY: attached; a set.
+        if unsafe { ffi::PySet_Size(seen.as_ptr()) } != names.len() as isize {
+            return Err(Raised::type_error(
+                py,
+                "a keyword argument is given twice, as an atom and as a binary",
+            ));
         }
         Ok(tuple)
     }

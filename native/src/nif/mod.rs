@@ -13,9 +13,12 @@ use rustler::{Env, Term};
 use std::sync::Arc;
 
 /// Called by the emulator when the library is loaded. Nothing is started here: a library that fails to load
-/// would keep an embedded release from booting.
-pub(crate) fn load(_env: Env, _info: Term) -> bool {
+/// would keep an embedded release from booting. `info` is whether the emulator makes large maps on any thread.
+pub(crate) fn load(_env: Env, info: Term) -> bool {
     atoms();
+    if info.decode().unwrap_or(false) {
+        crate::beam::allow_large_maps();
+    }
     true
 }
 

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds the application and the benchmarks, and runs them.
+#
+#   bench/run.sh [--quick] [calls] [load] [cpu] [contexts] [idle]
+#
+# Without names all run. The figures depend on the machine and on what else it does, so no figure makes
+# the exit code fail.
+set -euo pipefail
+# shellcheck source=../scripts/common.sh
+source "$(dirname "$0")/../scripts/common.sh"
+
+cd "$root"
+rebar3 compile
+libraries=$root/_build/${REBAR_PROFILE:-default}/lib
+build=$root/_build/bench
+mkdir -p "$build"
+erlc -Wall -Werror +warn_missing_spec -o "$build" bench/*.erl
+
+exec erl -noshell -noinput -pa "$build" -pa "$libraries"/*/ebin \
+    -kernel logger_level error -eval 'bench:main().' -extra "$root/bench" "$build" "$@"

@@ -1,0 +1,295 @@
+%% Pools: when contexts start, which one a process gets, and what replaces the dead.
+-module(pool_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+-compile(nowarn_export_all).
+
+suite() ->
+    [{timetrap, {seconds, 60}}].
+
+all() ->
+    [{group, owngil}, {group, worker}].
+
+groups() ->
+    py_suite:groups([
+        contexts_start_at_first_use,
+        contexts_start_with_the_application_on_request,
+        processes_spread_evenly,
+        process_stays_bound,
+        place_of_a_dead_process_is_taken,
+        process_is_bound_again_under_the_same_index,
+        call_finds_the_replacement_by_itself,
+        named_pool_has_its_own_contexts,
+        named_pool_stops_with_its_contexts,
+        name_of_a_pool_is_taken_once,
+        pool_options_are_checked,
+        results_of_parallel_are_in_order,
+        parallel_gives_each_call_its_error,
+        parallel_uses_all_contexts,
+        one_context_serves_many_processes,
+        deaths_do_not_stop_the_application,
+        pool_starts_again_after_its_server_was_killed
+    ], [
+        %% A worker starts in less than the shortest time limit.
+        start_errors_reach_their_callers,
+        start_that_takes_too_long_is_an_error
+    ]).
+
+init_per_group(Mode, Config) ->
+    py_suite:init_group(Mode, Config, #{num_contexts => 4}).
+
+end_per_group(_Mode, Config) ->
+    py_suite:end_group(Config, #{spares => 24}).
+
+%% Every case has the application to itself.
+init_per_testcase(_Case, Config) ->
+    Config.
+
+end_per_testcase(_Case, Config) ->
+    restart(Config, #{}).
+
+restart(Config, Env) ->
+    ok = py_suite:stop(),
+    ok = py_suite:start(maps:merge((?config(env, Config))#{context_mode => py_suite:mode(Config)}, Env)).
+
+contexts_start_at_first_use(_Config) ->
+    ?assertEqual([], py_context_router:contexts()),
+    ?assertEqual(4, py_context_router:num_contexts()),
+    ?assertEqual({ok, 1}, py:eval(<<"1">>)),
+    ?assertMatch([_], py_context_router:contexts()),
+    ?assertEqual({ok, 1}, py:eval(<<"1">>)),
+    ?assertMatch([_], py_context_router:contexts()),
+    ?assertEqual({ok, 1}, py_suite:fresh(fun() -> py:eval(<<"1">>) end)),
+    ?assertMatch([_, _], py_context_router:contexts()).
+
+contexts_start_with_the_application_on_request(Config) ->
+    ok = restart(Config, #{start_contexts => eager, num_contexts => 3}),
+    ?assertEqual(ok, py_leaks:eventually(fun() -> length(py_context_router:contexts()) =:= 3 end)),
+    ?assertEqual({ok, 1}, py:eval(<<"1">>)).
+
+%% The contexts of as many processes that live at the same time.
+bound_at_once(N) ->
+    Test = self(),
+    Callers = [
+        py_suite:spawn_caller(fun() ->
+            Context = py:context(),
+            {ok, 1} = py:eval(<<"1">>),
+            Test ! {bound, self()},
+            receive
+                stop -> Context
+            end
+        end)
+     || _ <- lists:seq(1, N)
+    ],
+    [
+        receive
+            {bound, Pid} -> ok
+        end
+     || {Pid, _} <- Callers
+    ],
+    [Pid ! stop || {Pid, _} <- Callers],
+    [
+        begin
+            {result, Context} = py_suite:await_down(Caller, 30_000),
+            Context
+        end
+     || Caller <- Callers
+    ].
+
+processes_spread_evenly(_Config) ->
+    Contexts = bound_at_once(40),
+    Shares = [length([C || C <- Contexts, C =:= Context]) || Context <- lists:usort(Contexts)],
+    ?assertEqual(4, length(Shares)),
+    %% Processes that choose at the same moment may differ by a little.
+    ?assert(lists:min(Shares) >= 5),
+    ?assert(lists:max(Shares) =< 15).
+
+process_stays_bound(_Config) ->
+    Context = py:context(),
+    _ = bound_at_once(10),
+    ok = py:exec(<<"mark = 1">>),
+    [?assertEqual({ok, 1}, py:eval(<<"mark">>)) || _ <- lists:seq(1, 100)],
+    ?assertEqual(Context, py:context()).
+
+place_of_a_dead_process_is_taken(_Config) ->
+    %% One process stays on each context; of those that come and go none is left behind in the count.
+    _ = bound_at_once(40),
+    Test = self(),
+    Holders = [
+        py_suite:spawn_caller(fun() ->
+            Test ! {bound, py:context()},
+            receive
+                stop -> ok
+            end
+        end)
+     || _ <- lists:seq(1, 4)
+    ],
+    Held = [
+        receive
+            {bound, Context} -> Context
+        end
+     || _ <- Holders
+    ],
+    [Pid ! stop || {Pid, _} <- Holders],
+    [{result, ok} = py_suite:await_down(Holder, 30_000) || Holder <- Holders],
+    ?assert(length(lists:usort(Held)) >= 2).
+
+process_is_bound_again_under_the_same_index(_Config) ->
+    %% All places are taken, so that an index is known by the order of the contexts.
+    _ = bound_at_once(8),
+    Before = py_context_router:contexts(),
+    ?assertEqual(4, length(Before)),
+    Mine = py:context(),
+    ok = py:exec(<<"mark = 1">>),
+    py_suite:silently(fun() -> py_suite:killed(Mine) end),
+    ?assertMatch({error, {'NameError', _}}, py:eval(<<"mark">>)),
+    New = py:context(),
+    ?assertNotEqual(Mine, New),
+    After = py_context_router:contexts(),
+    ?assertEqual(Before, [case C of New -> Mine; _ -> C end || C <- After]).
+
+call_finds_the_replacement_by_itself(_Config) ->
+    [
+        begin
+            py_suite:silently(fun() -> py_suite:killed(py:context()) end),
+            ?assertEqual({ok, 4.0}, Call())
+        end
+     || Call <- [
+            fun() -> py:call(math, sqrt, [16]) end,
+            fun() -> py:await(py:spawn_call(math, sqrt, [16])) end,
+            fun() -> py:eval(<<"4.0">>) end,
+            fun() ->
+                ok = py:exec(<<"1">>),
+                {ok, 4.0}
+            end
+        ]
+    ].
+
+named_pool_has_its_own_contexts(Config) ->
+    ok = py_context_router:start_pool(extra, 2, py_suite:mode(Config)),
+    ?assertEqual(2, py_context_router:num_contexts(extra)),
+    ?assertEqual([], py_context_router:contexts(extra)),
+    ?assertEqual({ok, 4.0}, py:call(extra, math, sqrt, [16])),
+    ?assertEqual({ok, [3, 1]}, py:call(extra, builtins, sorted, [[1, 3]], #{reverse => true})),
+    ?assertEqual({ok, 4.0}, py:await(py:spawn_call(extra, math, sqrt, [16]))),
+    ?assertMatch([_], py_context_router:contexts(extra)),
+    ?assertEqual([], py_context_router:contexts()),
+    [Extra] = py_context_router:contexts(extra),
+    ok = py:exec(<<"where = 'default'">>),
+    ok = py:exec(Extra, <<"where = 'extra'">>),
+    ?assertEqual({ok, <<"default">>}, py:eval(<<"where">>)),
+    ?assertEqual({ok, <<"extra">>}, py:eval(Extra, <<"where">>)).
+
+named_pool_stops_with_its_contexts(Config) ->
+    ok = py_context_router:start_pool(extra, 2, py_suite:mode(Config)),
+    {ok, 4.0} = py:call(extra, math, sqrt, [16]),
+    [Context] = py_context_router:contexts(extra),
+    Monitor = erlang:monitor(process, Context),
+    ok = py_context_router:stop_pool(extra),
+    receive
+        {'DOWN', Monitor, process, Context, _} -> ok
+    end,
+    ?assertEqual(0, py_context_router:num_contexts(extra)),
+    ?assertEqual({error, {no_pool, extra}}, py:call(extra, math, sqrt, [16])),
+    ?assertMatch({error, {context_died, _}}, py:call(Context, math, sqrt, [16])),
+    ?assertEqual({error, not_found}, py_context_router:stop_pool(extra)),
+    %% The name is free again.
+    ok = py_context_router:start_pool(extra, 1, py_suite:mode(Config)),
+    ?assertEqual({ok, 4.0}, py:call(extra, math, sqrt, [16])),
+    ok = py_context_router:stop_pool(extra).
+
+name_of_a_pool_is_taken_once(Config) ->
+    ok = py_context_router:start_pool(extra, 1, py_suite:mode(Config)),
+    ?assertEqual({error, already_started}, py_context_router:start_pool(extra, 1)),
+    ?assertEqual({error, already_started}, py_context_router:start_pool(default, 1)).
+
+pool_options_are_checked(_Config) ->
+    [
+        ?assertError(badarg, py_context_router:start_pool(Name, Size, Mode))
+     || {Name, Size, Mode} <- [{"extra", 1, worker}, {extra, 0, worker}, {extra, 1.0, worker}, {extra, 1, fast}]
+    ],
+    ?assertError(badarg, py_context_router:start_pool(extra, -1)).
+
+results_of_parallel_are_in_order(_Config) ->
+    Calls = [{operator, mul, [I, I]} || I <- lists:seq(1, 500)],
+    ?assertEqual({ok, [{ok, I * I} || I <- lists:seq(1, 500)]}, py:parallel(Calls)),
+    ?assertEqual({ok, []}, py:parallel([])),
+    ?assertEqual([], py_suite:flush()).
+
+parallel_gives_each_call_its_error(_Config) ->
+    ?assertMatch(
+        {ok, [{ok, 4.0}, {error, {'ValueError', _}}, {error, {'ModuleNotFoundError', _}}, {ok, 5.0}]},
+        py:parallel([{math, sqrt, [16]}, {math, sqrt, [-1]}, {no_such_module, f, []}, {"math", <<"sqrt">>, [25]}])
+    ).
+
+parallel_uses_all_contexts(_Config) ->
+    Expected = py_context_router:num_contexts(),
+    {ok, Results} = py:parallel([{threading, get_ident, []} || _ <- lists:seq(1, 4 * Expected)]),
+    ?assertEqual(Expected, length(lists:usort(Results))),
+    ?assertEqual(Expected, length(py_context_router:contexts())).
+
+one_context_serves_many_processes(Config) ->
+    ok = restart(Config, #{num_contexts => 1}),
+    Results = py_suite:concurrently(300, fun(I) ->
+        ok = py:exec(<<"total = 0\ndef add(x):\n    global total\n    total += x\n    return total">>),
+        [py:call('__main__', add, [I]) || _ <- lists:seq(1, 10)]
+    end),
+    ?assertEqual([[{ok, I * J} || J <- lists:seq(1, 10)] || I <- lists:seq(1, 300)], Results),
+    ?assertMatch([_], py_context_router:contexts()).
+
+deaths_do_not_stop_the_application(Config) ->
+    Sup = whereis(erlang_python_sup),
+    py_suite:silently(fun() ->
+        [
+            begin
+                Context = py_suite:new_context(Config),
+                py_suite:killed(Context)
+            end
+         || _ <- lists:seq(1, 150)
+        ],
+        %% Those of the pool die faster than it replaces them.
+        {ok, _} = py:eval(<<"1">>),
+        [
+            [py_suite:killed(Context) || Context <- supervised()]
+         || _ <- lists:seq(1, 50)
+        ]
+    end),
+    ?assertEqual(Sup, whereis(erlang_python_sup)),
+    ?assertEqual({ok, 1}, py:eval(<<"1">>)).
+
+supervised() ->
+    [Pid || {_, Pid, _, _} <- supervisor:which_children(py_context_sup), is_pid(Pid)].
+
+pool_starts_again_after_its_server_was_killed(_Config) ->
+    {ok, 1} = py:eval(<<"1">>),
+    [{default, Server, _, _}] = supervisor:which_children(py_pool_sup),
+    Contexts = supervised(),
+    py_suite:silently(fun() -> py_suite:killed(Server) end),
+    ?assertEqual(ok, py_leaks:eventually(fun() -> py_suite:fresh(fun() -> py:eval(<<"1">>) end) =:= {ok, 1} end)),
+    ?assertEqual({ok, 1}, py:eval(<<"1">>)),
+    %% Contexts whose pool is gone do not live on unused.
+    ?assertEqual(ok, py_leaks:eventually(fun() -> [C || C <- Contexts, is_process_alive(C)] =:= [] end)).
+
+start_errors_reach_their_callers(Config) ->
+    %% A start that fails cannot be had at will; one that takes longer than allowed can.
+    ok = restart(Config, #{context_start_timeout => 1, num_contexts => 1}),
+    py_suite:silently(fun() ->
+        Results = py_suite:concurrently(5, fun(_) -> py:call(math, sqrt, [16]) end),
+        [?assertMatch({error, {context_start, _}}, Result) || Result <- Results, Result =/= {ok, 4.0}]
+    end).
+
+start_that_takes_too_long_is_an_error(Config) ->
+    ok = restart(Config, #{context_start_timeout => 1}),
+    py_suite:silently(fun() ->
+        Results = [py_context:new(#{mode => owngil}) || _ <- lists:seq(1, 5)],
+        [
+            case Result of
+                {ok, Context} -> ok = py_context:stop(Context);
+                {error, {context_start, Reason}} -> ?assertEqual(main_interpreter_busy, Reason)
+            end
+         || Result <- Results
+        ]
+    end).

@@ -1,0 +1,254 @@
+%% What the suites share: the application in a mode, signals between test and Python code, processes.
+-module(py_suite).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([groups/1, groups/2, init_group/2, init_group/3, end_group/1, end_group/2, start/1, stop/0]).
+-export([new_context/1, mode/1, version/0, venv/1]).
+-export([install/0, install/1, open/0, close/1, port/1, await_signal/2, release/2]).
+-export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1]).
+-export([error_text/2, contains/2, flush/0, silently/1, log/2, capture_log/0, release_log/1]).
+
+-define(DEADLINE, 30_000).
+
+%% ------------------------------------------------------------------------------------------------
+%% The application in a mode
+
+%% The same cases in both modes.
+groups(Cases) ->
+    groups(Cases, []).
+
+groups(Cases, OwngilOnly) ->
+    [{owngil, [], Cases ++ OwngilOnly}, {worker, [], Cases}].
+
+init_group(Mode, Config) ->
+    init_group(Mode, Config, #{num_contexts => 2}).
+
+%% Starts the application with contexts of that mode. What it leaves behind is measured against the node as
+%% it is once the application has run and stopped: CPython itself stays for good.
+init_group(Mode, Config, Env) ->
+    ok = start(Env#{context_mode => Mode}),
+    case Mode =:= owngil andalso py:execution_mode() =/= owngil of
+        true ->
+            ok = stop(),
+            {skip, "this Python has no interpreters with GILs of their own"};
+        false ->
+            {ok, _} = py:eval(<<"1">>),
+            ok = stop(),
+            Before = py_leaks:snapshot(),
+            ok = start(Env#{context_mode => Mode}),
+            [{mode, Mode}, {env, Env}, {leaks, Before} | Config]
+    end.
+
+end_group(Config) ->
+    end_group(Config, #{spares => 16}).
+
+end_group(Config, Allowed) ->
+    ok = stop(),
+    py_leaks:check(proplists:get_value(leaks, Config), Allowed).
+
+start(Env) ->
+    _ = application:load(erlang_python),
+    lists:foreach(
+        fun({Key, _}) -> application:unset_env(erlang_python, Key) end,
+        application:get_all_env(erlang_python)
+    ),
+    maps:foreach(fun(Key, Value) -> application:set_env(erlang_python, Key, Value) end, Env),
+    case application:ensure_all_started(erlang_python) of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
+    end.
+
+stop() ->
+    silently(fun() ->
+        case application:stop(erlang_python) of
+            ok -> ok;
+            {error, {not_started, erlang_python}} -> ok
+        end
+    end).
+
+mode(Config) ->
+    proplists:get_value(mode, Config).
+
+%% Stopped by whoever asked for it, or with the application.
+new_context(Config) ->
+    {ok, Context} = py_context:new(#{mode => mode(Config)}),
+    Context.
+
+%% As a list of numbers, so that versions can be compared.
+version() ->
+    case py:version() of
+        {ok, Text} ->
+            {match, Parts} = re:run(Text, "^(\\d+)\\.(\\d+)\\.(\\d+)", [{capture, all_but_first, list}]),
+            {ok, [list_to_integer(Part) || Part <- Parts]};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The packages of the virtual environment that scripts/test-venv.sh makes for the Python in use.
+venv(Folder) ->
+    {ok, [Major, Minor, _]} = version(),
+    Tail = lists:flatten(io_lib:format("_build/venv/lib/python~b.~b/site-packages", [Major, Minor])),
+    Packages = filename:join(Folder, Tail),
+    case {filelib:is_dir(filename:join(Packages, "numpy")), filename:dirname(Folder)} of
+        {true, _} -> {ok, unicode:characters_to_binary(Packages)};
+        {false, Folder} -> none;
+        {false, Above} -> venv(Above)
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% Signals: Python code says by a datagram that it runs, and a gate waits for one to go on
+
+%% The functions of the module `ct_signals', for the context of the calling process.
+install() ->
+    ok = py:exec(signals()).
+
+install(Context) ->
+    ok = py:exec(Context, signals()).
+
+signals() ->
+    <<
+        "import sys, types\n"
+        "_m = types.ModuleType('ct_signals')\n"
+        "exec('''\n"
+        "import socket, time\n"
+        "def _socket():\n"
+        "    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "def signal(port, tag):\n"
+        "    with _socket() as s:\n"
+        "        s.sendto(tag.encode(), ('127.0.0.1', port))\n"
+        "    return tag\n"
+        "def gate(port, tag):\n"
+        "    with _socket() as s:\n"
+        "        s.bind(('127.0.0.1', 0))\n"
+        "        s.sendto(tag.encode(), ('127.0.0.1', port))\n"
+        "        s.recv(16)\n"
+        "    return tag\n"
+        "def spin(port, tag):\n"
+        "    signal(port, tag)\n"
+        "    while True:\n"
+        "        pass\n"
+        "def sleep(port, tag, seconds):\n"
+        "    signal(port, tag)\n"
+        "    time.sleep(seconds)\n"
+        "def stubborn(port, tag):\n"
+        "    signal(port, tag)\n"
+        "    caught = 0\n"
+        "    while caught < 3:\n"
+        "        try:\n"
+        "            while True:\n"
+        "                len(tag)\n"
+        "        except BaseException:\n"
+        "            caught += 1\n"
+        "            signal(port, tag + str(caught))\n"
+        "    while True:\n"
+        "        pass\n"
+        "''', _m.__dict__)\n"
+        "sys.modules['ct_signals'] = _m\n"
+    >>.
+
+open() ->
+    {ok, Socket} = gen_udp:open(0, [binary, {ip, {127, 0, 0, 1}}, {active, true}, {recbuf, 1 bsl 20}]),
+    Socket.
+
+close(Socket) ->
+    gen_udp:close(Socket).
+
+port(Socket) ->
+    {ok, Port} = inet:port(Socket),
+    Port.
+
+%% Where the gate is that was reached.
+await_signal(Socket, Tag) ->
+    receive
+        {udp, Socket, _Ip, Port, Tag} -> Port
+    after ?DEADLINE -> ct:fail({no_signal, Tag})
+    end.
+
+release(Socket, Port) ->
+    ok = gen_udp:send(Socket, {127, 0, 0, 1}, Port, <<"go">>).
+
+%% ------------------------------------------------------------------------------------------------
+%% Processes
+
+%% What a fun gives in a process of its own, which has ended when this returns.
+fresh(Fun) ->
+    [Result] = concurrently(1, fun(_) -> Fun() end),
+    Result.
+
+%% The results of as many processes, in order.
+concurrently(N, Fun) ->
+    Callers = [spawn_caller(fun() -> Fun(I) end) || I <- lists:seq(1, N)],
+    [killed_or_result(Caller) || Caller <- Callers].
+
+killed_or_result(Caller) ->
+    case await_down(Caller, ?DEADLINE) of
+        {result, Result} -> Result;
+        {died, Reason} -> ct:fail({caller_died, Reason})
+    end.
+
+%% A process whose end tells the fun's result.
+spawn_caller(Fun) ->
+    spawn_monitor(fun() -> exit({?MODULE, result, Fun()}) end).
+
+await_down({Pid, Monitor}, Timeout) ->
+    receive
+        {'DOWN', Monitor, process, Pid, {?MODULE, result, Result}} -> {result, Result};
+        {'DOWN', Monitor, process, Pid, Reason} -> {died, Reason}
+    after Timeout ->
+        ct:fail({hangs, Pid, erlang:process_info(Pid, current_stacktrace)})
+    end.
+
+%% Kills a process that somebody monitors or not, and waits for its end.
+killed(Pid) ->
+    Monitor = erlang:monitor(process, Pid),
+    exit(Pid, kill),
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    after ?DEADLINE -> ct:fail({cannot_be_killed, Pid})
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% Assertions
+
+%% The text of `{error, {Class, Text}}'.
+error_text(Class, Result) ->
+    ?assertMatch({error, {Class, _}}, Result),
+    {error, {Class, Text}} = Result,
+    ?assert(io_lib:char_list(Text) orelse is_list(Text)),
+    Text.
+
+contains(Text, Part) ->
+    case string:find(Text, Part) of
+        nomatch -> ct:fail({text, Text, does_not_contain, Part});
+        _ -> ok
+    end.
+
+flush() ->
+    receive
+        Message -> [Message | flush()]
+    after 0 -> []
+    end.
+
+%% Without the reports of what ends meanwhile.
+silently(Fun) ->
+    #{level := Level} = logger:get_primary_config(),
+    ok = logger:set_primary_config(level, none),
+    try
+        Fun()
+    after
+        ok = logger:set_primary_config(level, Level)
+    end.
+
+%% Log events come to the calling process as `{log, Event}'.
+capture_log() ->
+    Id = list_to_atom("py_suite_" ++ integer_to_list(erlang:phash2(self()))),
+    ok = logger:add_handler(Id, ?MODULE, #{config => self(), level => all}),
+    Id.
+
+release_log(Id) ->
+    ok = logger:remove_handler(Id).
+
+log(Event, #{config := Pid}) ->
+    Pid ! {log, Event},
+    ok.
