@@ -99,7 +99,7 @@ gain(Times) ->
         <<"gain of the second context">>,
         times,
         Ours,
-        {<<"of the second process">>, bench_rounds:median(Theirs)},
+        {<<"second process">>, bench_rounds:median(Theirs)},
         [A / B || {A, B} <- Gains],
         {at_least, 0.95}
     ).

@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from workload import work  # noqa: E402
+from workload import work
 
 if sys.version_info >= (3, 13):
     from _interpreters import create
@@ -18,12 +18,12 @@ else:
     from _xxsubinterpreters import create
 
 
-def resident():
+def resident() -> int:
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def create_many(count):
+def create_many(count: int) -> list[int]:
     before = resident()
     times = []
     for _ in range(count):

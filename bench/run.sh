@@ -6,7 +6,7 @@
 # Without names all run. The figures depend on the machine and on what else it does, so no figure makes
 # the exit code fail.
 set -euo pipefail
-# shellcheck source=../scripts/common.sh
+# shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../scripts/common.sh"
 
 cd "$root"

@@ -1,9 +1,9 @@
 """The CPU-bound work: the same function runs in contexts and in processes of their own."""
 
 
-def work(rounds):
+def work(rounds: int) -> int:
     """Integers, a dict and a list, all small: what interpreters are busy with, and no C library."""
-    counts = {}
+    counts: dict[int, int] = {}
     recent = [0] * 16
     value = 1
     for i in range(rounds):

@@ -184,16 +184,23 @@ taken_back(Ref) ->
     try py_nif:cancel(Ref) of
         cancelled -> none;
         %% It has come, and may have been received long ago.
-        sent -> flush(Ref, 0);
-        sending -> flush(Ref, infinity)
+        sent -> flush(Ref);
+        %% It is being sent this very moment, or was just now and has been received already.
+        sending -> flushed_or_sent(Ref, flush(Ref))
     catch
-        error:badarg -> flush(Ref, 0)
+        error:badarg -> flush(Ref)
     end.
 
-flush(Ref, Timeout) ->
+flushed_or_sent(Ref, none) ->
+    true = erlang:yield(),
+    taken_back(Ref);
+flushed_or_sent(_Ref, Came) ->
+    Came.
+
+flush(Ref) ->
     receive
         {py_response, Ref, Result} -> {came, Result}
-    after Timeout -> none
+    after 0 -> none
     end.
 
 ?DOC(false).

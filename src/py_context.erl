@@ -46,8 +46,10 @@ It is not linked to the caller and not restarted when it ends. Errors: `{bad_opt
 `{context_start, Reason}`, `not_running`.
 """).
 -spec new(#{mode => mode()}) -> {ok, pid()} | {error, term()}.
+new(Options) when is_map(Options) ->
+    start(Options, fun py_context_sup:start_context/1);
 new(Options) ->
-    start(Options, fun py_context_sup:start_context/1).
+    erlang:error(badarg, [Options]).
 
 ?DOC("Starts a context linked to the caller; `Id` names it in logs.").
 -spec start_link(Id :: term(), mode()) -> {ok, pid()} | {error, term()}.
@@ -56,8 +58,10 @@ start_link(Id, Mode) ->
 
 ?DOC("As `start_link/2`; there are no further options yet.").
 -spec start_link(Id :: term(), mode(), #{}) -> {ok, pid()} | {error, term()}.
+start_link(Id, Mode, Options) when is_map(Options) ->
+    start(Options#{mode => Mode}, fun(Checked) -> start_process(Checked#{id => Id}) end);
 start_link(Id, Mode, Options) ->
-    start(Options#{mode => Mode}, fun(Checked) -> start_process(Checked#{id => Id}) end).
+    erlang:error(badarg, [Id, Mode, Options]).
 
 ?DOC("""
 A child specification for a supervisor of your own: `#{id => term(), mode => mode()}`, both optional.
@@ -74,14 +78,15 @@ child_spec(Options) ->
 
 ?DOC("Ends a context and waits for it. What is queued or runs there is answered `{error, {context_died, _}}`.").
 -spec stop(pid()) -> ok.
-stop(Context) ->
+stop(Context) when is_pid(Context) ->
     try
         gen_server:stop(Context)
     catch
-        exit:noproc -> ok;
-        exit:{noproc, _} -> ok;
-        exit:{normal, _} -> ok
-    end.
+        %% It ended before or meanwhile, for whatever reason.
+        exit:_ -> ok
+    end;
+stop(Context) ->
+    erlang:error(badarg, [Context]).
 
 ?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.

@@ -46,10 +46,11 @@ report(#{context := Context, error := Error}) ->
         io_lib:format("~n  File \"~ts\", line ~b, in ~ts", [File, Line, Function])
      || {File, Line, Function, _} <- Frames
     ],
-    {"Python context ~p: a cast failed~nTraceback (most recent call last):~ts~n~ts: ~ts", [
-        Context, Lines, Type, Message
-    ]}.
+    Heading = ["\nTraceback (most recent call last):" || Lines =/= []],
+    {"Python context ~p: a cast failed~ts~ts~n~ts: ~ts", [Context, Heading, Lines, Type, Message]}.
 
+class(<<"Interrupted">>) ->
+    'Interrupted';
 class(Class) ->
     try
         binary_to_existing_atom(Class)

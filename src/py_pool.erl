@@ -14,8 +14,9 @@
 
 -record(place, {
     index :: pos_integer(),
-    %% idle: never wanted. starting, ready: has a process. waiting: the next attempt is due later.
-    status = idle :: idle | starting | ready | waiting,
+    %% idle: never wanted. starting, ready: has a process. waiting: the next attempt is due later. full: too many
+    %% contexts are stuck for another attempt.
+    status = idle :: idle | starting | ready | waiting | full,
     pid :: pid() | undefined,
     handle :: py_nif:handle() | undefined,
     %% The handle of a stuck context whose queue the next one takes over.
@@ -87,6 +88,8 @@ handle_call({replacement, Index, Dead}, From, State) ->
     case maps:find(Index, State#state.places) of
         {ok, #place{status = ready, pid = Pid, handle = Handle}} when Pid =/= Dead ->
             {reply, {ok, Index, Pid, Handle}, State};
+        {ok, #place{status = full}} ->
+            {reply, {error, {context_died, stuck}}, State};
         {ok, #place{status = idle}} ->
             {noreply, start_context(Index, enqueue(Index, From, State))};
         {ok, _} ->
@@ -114,8 +117,15 @@ handle_info({'DOWN', _Monitor, process, Pid, Reason}, State) ->
     end;
 handle_info({start, Index}, State) ->
     case maps:get(Index, State#state.places) of
-        #place{status = waiting} -> {noreply, start_context(Index, State)};
-        _ -> {noreply, State}
+        #place{status = waiting} ->
+            {noreply, start_context(Index, State)};
+        #place{status = full} = Place ->
+            case may_replace() of
+                true -> {noreply, start_context(Index, State)};
+                false -> {noreply, wait_for_an_end(Place, State)}
+            end;
+        _ ->
+            {noreply, State}
     end;
 handle_info(_Message, State) ->
     {noreply, State}.
@@ -161,9 +171,13 @@ claim_started(From, State) ->
         true ->
             {reply, all_started, State};
         false ->
-            Load = [{length(Place#place.waiting), Place#place.index} || Place <- Places],
-            {_, Index} = lists:min(Load),
-            {noreply, enqueue(Index, From, State)}
+            case [{length(W), I} || #place{status = S, waiting = W, index = I} <- Places, S =/= full] of
+                [] ->
+                    {reply, {error, {context_died, stuck}}, State};
+                Loads ->
+                    {_, Index} = lists:min(Loads),
+                    {noreply, enqueue(Index, From, State)}
+            end
     end.
 
 start_context(Index, State) ->
@@ -200,19 +214,28 @@ died(#place{index = Index, handle = Handle} = Place, Reason, State) ->
         _ -> retry(Place#place{delay = Delay}, State)
     end.
 
+%% Beyond the bound the place stays empty, and its queue is answered, until a stuck context ends.
 replace_stuck(Place, Handle, State) ->
-    {_Threads, _Spares, Stuck, _SetAside} = py_nif:counters(),
-    case Stuck =< py_config:get(max_stuck) of
+    case may_replace() of
         true ->
             retry(Place#place{inherits = Handle, delay = 0}, State);
         false ->
             ok = py_nif:context_close(Handle, stuck),
             ?LOG_ALERT(
-                "~p Python contexts are stuck; place ~p of pool ~p stays empty until one ends",
-                [Stuck, Place#place.index, State#state.name]
+                "more Python contexts are stuck than max_stuck allows; place ~p of pool ~p stays empty until one ends",
+                [Place#place.index, State#state.name]
             ),
-            retry(Place#place{delay = ?LONGEST_DELAY}, State)
+            wait_for_an_end(Place#place{pid = undefined, handle = undefined}, State)
     end.
+
+may_replace() ->
+    {_Threads, _Spares, Stuck, _SetAside} = py_nif:counters(),
+    Stuck =< py_config:get(max_stuck).
+
+wait_for_an_end(#place{index = Index} = Place, State) ->
+    Told = refuse(Place, {context_died, stuck}),
+    _ = erlang:send_after(?LONGEST_DELAY, self(), {start, Index}),
+    put_place(Told#place{status = full}, State).
 
 %% Puts the place on the way to its next context.
 retry(#place{index = Index, delay = 0} = Place, State) ->

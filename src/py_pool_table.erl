@@ -20,6 +20,8 @@ start_link() ->
 size(Pool) ->
     try ets:lookup(?MODULE, Pool) of
         [{_, Server, Size}] -> {ok, Server, Size};
+        %% There is always a default pool while the application runs; it is about to start or to stop.
+        [] when Pool =:= default -> {error, not_running};
         [] -> {error, {no_pool, Pool}}
     catch
         error:badarg -> {error, not_running}

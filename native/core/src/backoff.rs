@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The first interval: long enough for a `finally` block to do its work.
 pub const FIRST: Duration = Duration::from_millis(50);
 /// No interval grows beyond this.
-pub const LONGEST: Duration = Duration::from_secs(1);
+pub const LONGEST: Duration = Duration::from_millis(200);
 
 /// An endless sequence of intervals, each twice the one before.
 #[derive(Debug, Clone)]

@@ -215,6 +215,7 @@ impl Context {
         if self.closing().is_none() {
             self.close(Closing::Answer(atoms().noproc));
         }
+        reaper().forget(self);
         self.release_all();
         self.forget_if_over();
         self.tell(|_| atoms().ended);

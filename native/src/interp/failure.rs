@@ -84,7 +84,7 @@ fn message(exception: &Object<'_>, class: &str) -> String {
     // SAFETY: a static class.
     let import_error = exception.is_instance(unsafe { ffi::PyExc_ImportError });
     if import_error && text.contains("does not support loading in subinterpreters") {
-        return format!("{text} (this module needs a context with mode => worker)");
+        return format!("this module needs a context with mode => worker: {text}");
     }
     text
 }

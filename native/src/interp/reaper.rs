@@ -66,6 +66,14 @@ impl Reaper {
         self.interrupt_from(context, request, Instant::now() + grace);
     }
 
+    /// The context has ended: nothing of it needs to be interrupted any more.
+    pub(crate) fn forget(&self, context: &Context) {
+        self.work
+            .lock()
+            .interrupts
+            .retain(|pending| pending.context.serial != context.serial);
+    }
+
     fn interrupt_from(&self, context: &Arc<Context>, request: u64, since: Instant) {
         let mut work = self.work.lock();
         let known = |pending: &Pending| {

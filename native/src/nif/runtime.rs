@@ -26,9 +26,12 @@ fn runtime_stop() -> bool {
     runtime::stop()
 }
 
-/// `python() -> {Version, DefaultMode}`: the version of libpython, and the safest mode that gives parallelism.
+/// `python() -> {Version, DefaultMode} | {error, not_running}`: the version of libpython, and the safest mode that gives parallelism.
 #[rustler::nif]
 fn python(env: Env<'_>) -> Term<'_> {
+    if !runtime::is_running() {
+        return super::not_running(env);
+    }
     // SAFETY: callable at any time; a static text.
     let version = unsafe { std::ffi::CStr::from_ptr(pyo3_ffi::Py_GetVersion()) }.to_string_lossy();
     let version = version.split_whitespace().next().unwrap_or(BUILT_FOR);

@@ -1,5 +1,7 @@
 """The beginning and the end of an interpreter. Called by the native side only."""
 
+from __future__ import annotations
+
 import atexit
 import io
 import os
@@ -8,11 +10,15 @@ import site
 import sys
 import threading
 import time
-from collections.abc import Iterable
-from types import ModuleType
-from typing import Any
 
 import _erlang
+
+# Not from typing: importing that would take longer than all the rest of a start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+    from typing import Any
 
 #: Modules that corrupt memory on Python 3.12 when several interpreters use them at the same time.
 #: Their pure-Python twins serve instead.
