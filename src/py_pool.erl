@@ -89,7 +89,7 @@ handle_call({replacement, Index, Dead}, From, State) ->
         {ok, #place{status = ready, pid = Pid, handle = Handle}} when Pid =/= Dead ->
             {reply, {ok, Index, Pid, Handle}, State};
         {ok, #place{status = full}} ->
-            {reply, {error, {context_died, stuck}}, State};
+            wake_full(Index, From, State);
         {ok, #place{status = idle}} ->
             {noreply, start_context(Index, enqueue(Index, From, State))};
         {ok, _} ->
@@ -173,11 +173,18 @@ claim_started(From, State) ->
         false ->
             case [{length(W), I} || #place{status = S, waiting = W, index = I} <- Places, S =/= full] of
                 [] ->
-                    {reply, {error, {context_died, stuck}}, State};
+                    wake_full((hd(Places))#place.index, From, State);
                 Loads ->
                     {_, Index} = lists:min(Loads),
                     {noreply, enqueue(Index, From, State)}
             end
+    end.
+
+%% Somebody wants a place that stays empty: perhaps a stuck context has ended since.
+wake_full(Index, From, State) ->
+    case may_replace() of
+        true -> {noreply, start_context(Index, enqueue(Index, From, State))};
+        false -> {reply, {error, {context_died, stuck}}, State}
     end.
 
 start_context(Index, State) ->

@@ -117,8 +117,17 @@ resident() ->
 
 %% Below 3.14.1 interpreters are not ended but wait, each with its thread, for another context.
 recycles() ->
-    {ok, Version} = py_suite:version(),
-    Version < [3, 14, 1].
+    case persistent_term:get({?MODULE, recycles}, unknown) of
+        unknown ->
+            %% Only a running application knows its Python.
+            Started = application:ensure_all_started(erlang_python),
+            {ok, Version} = py_suite:version(),
+            _ = [ok = application:stop(App) || {ok, Apps} <- [Started], App <- lists:reverse(Apps)],
+            persistent_term:put({?MODULE, recycles}, Version < [3, 14, 1]),
+            recycles();
+        Recycles ->
+            Recycles
+    end.
 
 -spec eventually(fun(() -> boolean())) -> ok | {error, deadline}.
 eventually(Condition) ->
