@@ -49,17 +49,22 @@ end_group(Config, Allowed) ->
 
 start(Env) ->
     _ = application:load(erlang_python),
-    lists:foreach(
-        fun({Key, _}) -> application:unset_env(erlang_python, Key) end,
-        application:get_all_env(erlang_python)
-    ),
+    forget_env(),
     maps:foreach(fun(Key, Value) -> application:set_env(erlang_python, Key, Value) end, Env),
     case application:ensure_all_started(erlang_python) of
         {ok, _} -> ok;
         {error, _} = Error -> Error
     end.
 
+%% No suite inherits the settings of another.
+forget_env() ->
+    lists:foreach(
+        fun({Key, _}) -> application:unset_env(erlang_python, Key) end,
+        application:get_all_env(erlang_python)
+    ).
+
 stop() ->
+    forget_env(),
     silently(fun() ->
         case application:stop(erlang_python) of
             ok -> ok;
