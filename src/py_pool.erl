@@ -143,7 +143,10 @@ terminate(_Reason, #state{name = Name, places = Places}) ->
             end
         end,
         Pids
-    ).
+    ),
+    %% Queues that waited for a replacement, which will not come.
+    Handles = [H || #place{handle = A, inherits = B} <- maps:values(Places), H <- [A, B], H =/= undefined],
+    lists:foreach(fun(Handle) -> py_nif:context_close(Handle, shutdown) end, Handles).
 
 %% ------------------------------------------------------------------------------------------------
 
@@ -217,8 +220,12 @@ died(#place{index = Index, handle = Handle} = Place, Reason, State) ->
     Lived = erlang:monotonic_time(millisecond) - Place#place.since,
     Delay = if Lived >= ?HEALTHY_AFTER -> 0; true -> Place#place.delay end,
     case Reason of
-        {shutdown, stuck} -> replace_stuck(Place#place{delay = Delay}, Handle, State);
-        _ -> retry(Place#place{delay = Delay}, State)
+        {shutdown, stuck} ->
+            replace_stuck(Place#place{delay = Delay}, Handle, State);
+        _ ->
+            %% It may have been given up just before; nobody else would answer its queue then.
+            ok = py_nif:context_close(Handle, killed),
+            retry(Place#place{delay = Delay}, State)
     end.
 
 %% Beyond the bound the place stays empty, and its queue is answered, until a stuck context ends.

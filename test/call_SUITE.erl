@@ -41,6 +41,7 @@ groups() ->
         atoms_outside_latin_1_are_strings,
         integers_of_any_size_survive,
         integer_larger_than_erlang_s_is_an_error,
+        integer_with_methods_of_its_own_is_only_its_value,
         floats_survive_bit_by_bit,
         floats_without_a_number_are_atoms,
         binaries_are_strings_or_bytes,
@@ -470,6 +471,31 @@ integers_of_any_size_survive(Config) ->
 integer_larger_than_erlang_s_is_an_error(_Config) ->
     Text = py_suite:error_text('OverflowError', py:eval(<<"1 << (1 << 30)">>)),
     py_suite:contains(Text, "largest").
+
+%% Its methods could change containers while they are converted.
+integer_with_methods_of_its_own_is_only_its_value(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py:exec(Context, <<
+        "class Other:\n"
+        "    def bit_length(self): return 'x'\n"
+        "class Sly(int):\n"
+        "    def __abs__(self):\n"
+        "        changed.clear()\n"
+        "        return Other()\n"
+        "    def bit_length(self): return 'x'\n"
+        "changed = {}\n"
+        "def dictionary():\n"
+        "    changed.update({Sly(2**70): [[1, 2], [3]], Sly(-2**71): (4,)})\n"
+        "    return changed\n"
+    >>),
+    Big = 1 bsl 70,
+    Smaller = -(1 bsl 71),
+    ?assertEqual({ok, Big}, py:eval(Context, <<"Sly(2**70)">>)),
+    ?assertEqual({ok, [Smaller]}, py:eval(Context, <<"[Sly(-2**71)]">>)),
+    ?assertEqual(
+        {ok, #{Big => [[1, 2], [3]], Smaller => {4}}},
+        py:eval(Context, <<"dictionary()">>)
+    ).
 
 floats_survive_bit_by_bit(Config) ->
     [

@@ -129,7 +129,8 @@ impl Context {
         let _accepted = self.mailbox.push(Envelope::ClientDown(client.id));
         let running = self.running.lock().clone();
         if let Some(request) = running
-            && request.client.id == client.id
+            // By process: a request that moved here has its client record in the context that it came from.
+            && request.client.pid.word() == client.pid.word()
             && request.kind != Kind::Cast
             && request.state.cancel() == Cancel::Running
         {
@@ -173,6 +174,10 @@ impl Context {
                 _ => return,
             }
         }
+        self.shut();
+    }
+
+    fn shut(self: &Arc<Self>) {
         registry().hide(self);
         self.mailbox.close();
         reaper().close(self);
@@ -180,11 +185,17 @@ impl Context {
 
     /// Gives the context up: its queue waits for a replacement, and its process is told.
     pub(crate) fn give_up(self: &Arc<Self>) {
-        if self.closing().is_some() || self.stuck.swap(true, Ordering::SeqCst) {
-            return;
+        {
+            // Together, so that a context that closes for another reason is not counted.
+            let mut closing = self.closing.lock();
+            if closing.is_some() {
+                return;
+            }
+            *closing = Some(Closing::Keep(atoms().stuck));
+            self.stuck.store(true, Ordering::SeqCst);
+            Counters::up(&COUNTERS.stuck);
         }
-        Counters::up(&COUNTERS.stuck);
-        self.close(Closing::Keep(atoms().stuck));
+        self.shut();
         self.tell(|_| atoms().stuck);
     }
 
@@ -262,7 +273,7 @@ impl Context {
     }
 
     /// Nothing is monitored for this context any more.
-    fn release_all(&self) {
+    pub(crate) fn release_all(&self) {
         let companions = std::mem::take(&mut *self.companions.lock());
         drop(companions);
         self.forget_clients();

@@ -112,7 +112,7 @@ impl Owner {
         context.interrupts.enter(request.id);
         // The context may have closed since the request was taken; the reaper has then either seen it as the
         // running one, or is seen here.
-        if let Some(Closing::Answer(reason)) = context.closing() {
+        if let Some(Closing::Answer(reason) | Closing::Keep(reason)) = context.closing() {
             Request::answer_unstarted(&request, reason);
         }
         if request.state.start() {

@@ -214,6 +214,9 @@ impl Owner {
     /// vain.
     fn serve_turn(&mut self, py: Python<'_>, context: &Arc<Context>, reply: &mut TermEnv) -> bool {
         for _ in 0..TURN {
+            if context.mailbox.is_closed() {
+                break;
+            }
             match context.mailbox.take() {
                 Take::Item(envelope) => self.handle(py, context, envelope, reply),
                 Take::Empty

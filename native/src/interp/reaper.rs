@@ -3,6 +3,7 @@
 //! With nothing to do it sleeps without a time limit.
 
 use super::{Closing, Context, Envelope, Request};
+use crate::beam::atoms;
 use parking_lot::{Condvar, Mutex};
 use py_core::backoff::Backoff;
 use py_core::mailbox::Take;
@@ -18,10 +19,26 @@ struct Pending {
     intervals: Backoff,
 }
 
+/// How long a queue waits for a replacement before it is answered: far longer than a start takes, but whoever
+/// should have moved it may be gone.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
 #[derive(Default)]
 struct Work {
     closed: Vec<Arc<Context>>,
     interrupts: Vec<Pending>,
+    /// Contexts whose queues wait for a replacement, with the end of their patience.
+    kept: Vec<(Instant, Arc<Context>)>,
+}
+
+impl Work {
+    /// When there is something to do next.
+    fn next_due(&self) -> Option<Instant> {
+        let interrupts = self.interrupts.iter().map(|pending| pending.due);
+        interrupts
+            .chain(self.kept.iter().map(|(due, _)| *due))
+            .min()
+    }
 }
 
 /// See the module.
@@ -100,6 +117,12 @@ impl Reaper {
             let (closed, interrupts) = self.wait();
             for context in closed {
                 answer_what_is_left(&context);
+                if let Some(Closing::Keep(_)) = context.closing() {
+                    self.work
+                        .lock()
+                        .kept
+                        .push((Instant::now() + KEPT_FOR, context));
+                }
             }
             let again = interrupts
                 .into_iter()
@@ -113,21 +136,31 @@ impl Reaper {
     fn wait(&self) -> (Vec<Arc<Context>>, Vec<Pending>) {
         let mut work = self.work.lock();
         loop {
-            let now = Instant::now();
-            if !work.closed.is_empty() || work.interrupts.iter().any(|pending| pending.due <= now) {
+            let due = work.next_due();
+            if !work.closed.is_empty() || due.is_some_and(|due| due <= Instant::now()) {
                 break;
             }
-            match work.interrupts.iter().map(|pending| pending.due).min() {
+            match due {
                 Some(due) => drop(self.more.wait_until(&mut work, due)),
                 None => self.more.wait(&mut work),
             }
         }
         let now = Instant::now();
+        let given_up = work
+            .kept
+            .extract_if(.., |(due, _)| *due <= now)
+            .collect::<Vec<_>>();
         let due = work
             .interrupts
             .extract_if(.., |pending| pending.due <= now)
             .collect();
-        (std::mem::take(&mut work.closed), due)
+        let closed = std::mem::take(&mut work.closed);
+        drop(work);
+        for (_, context) in given_up {
+            // No effect on those that were moved or answered meanwhile.
+            context.close(Closing::Answer(atoms().stuck));
+        }
+        (closed, due)
     }
 }
 

@@ -102,9 +102,11 @@ impl Request {
         Self::answer_died(self_, reason, RequestState::answer_unstarted);
     }
 
-    /// The context died while the request ran.
+    /// The context died while the request ran, or was just about to.
     pub(crate) fn abandon(self_: &Shared<Self>, reason: Word) {
-        Self::answer_died(self_, reason, RequestState::abandon);
+        Self::answer_died(self_, reason, |state| {
+            state.answer_unstarted() || state.abandon()
+        });
     }
 
     /// The caller takes the request back; if it runs, its code is interrupted until it ends.

@@ -58,10 +58,13 @@ pub(super) fn retire(
 }
 
 /// Ends a thread state, and the interpreter with it where it has one of its own and that is safe.
-pub(super) fn discard(state: ThreadState, mode: Mode) {
+pub(super) fn discard(mut state: ThreadState, mode: Mode) {
     match mode {
         Mode::Worker => state.delete(),
-        Mode::OwnGil if facts().interpreters_end() => state.end_interpreter(),
+        // After a failed birth, `.pth` files may have left threads behind.
+        Mode::OwnGil if facts().interpreters_end() && wait_until_alone(&mut state) => {
+            state.end_interpreter();
+        }
         Mode::OwnGil => Counters::up(&COUNTERS.set_aside),
     }
 }

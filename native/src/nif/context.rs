@@ -39,6 +39,7 @@ fn context_start<'a>(env: Env<'a>, mode: Atom, stuck_after: u64) -> Term<'a> {
     if start(context.clone()).is_err() {
         context.close(Closing::Answer(known.noproc));
         registry().remove(&context);
+        context.release_all();
         return error(env, word(env, known.system_limit));
     }
     let serial = context.serial.encode(env);

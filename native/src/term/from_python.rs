@@ -109,12 +109,14 @@ impl<'a, 'py> FromPython<'a, 'py> {
 
     /// An integer beyond 64 bits, by way of the external format (see `from_erlang`).
     fn big_int(&self, object: *mut ffi::PyObject, negative: bool) -> Result<Word> {
-        // SAFETY: attached; an int.
-        let magnitude =
-            unsafe { Object::owned_or_raised(self.py, ffi::PyNumber_Absolute(object))? };
+        let magnitude = self.magnitude(object)?;
+        // `int`'s own method, on an exact int.
         let bits = magnitude.getattr_str("bit_length")?.call(&[])?;
         // SAFETY: attached; an int.
         let bits = unsafe { ffi::PyLong_AsSize_t(bits.as_ptr()) };
+        if bits == usize::MAX {
+            return Err(Raised::seen(self.py));
+        }
         // One bit more than the magnitude has, for the sign that the C function writes.
         let mut digits = vec![0; bits / 8 + 1];
         // SAFETY: attached; an int that is not negative.
@@ -135,6 +137,28 @@ impl<'a, 'py> FromPython<'a, 'py> {
         self.env.of_external(&external).ok_or_else(|| {
             Raised::overflow_error(self.py, "the int is larger than Erlang's largest integer")
         })
+    }
+
+    /// The absolute value as an exact int. A subclass may define `__abs__`, and no code of users may run while
+    /// containers are being walked; so this asks `int` itself.
+    fn magnitude(&self, object: *mut ffi::PyObject) -> Result<Object<'py>> {
+        // SAFETY: attached; the slots of the static type `int` never change, and they take any int.
+        unsafe {
+            let slots = ffi::PyLong_Type.tp_as_number;
+            let absolute = if slots.is_null() {
+                None
+            } else {
+                (*slots).nb_absolute
+            };
+            let Some(absolute) = absolute else {
+                return Err(Raised::runtime_error(self.py, "int has no absolute value"));
+            };
+            let magnitude = Object::owned_or_raised(self.py, absolute(object))?;
+            if ffi::PyLong_CheckExact(magnitude.as_ptr()) == 0 {
+                return Err(Raised::runtime_error(self.py, "int gave no int"));
+            }
+            Ok(magnitude)
+        }
     }
 
     unsafe fn str(&self, object: *mut ffi::PyObject) -> Result<Word> {
