@@ -62,7 +62,7 @@ rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
 %% Submits and waits. `refused': nothing was submitted.
 request(Target, Payload, Timeout) ->
     Ref = make_ref(),
-    case py_nif:call(Target, Ref, Payload) of
+    case py_nif:call(Target, Ref, Payload, own) of
         {error, Reason} ->
             {refused, Reason};
         Request ->
@@ -95,7 +95,7 @@ take_back(Request, Ref) ->
 ?DOC(false).
 -spec spawn_explicit(py_nif:target(), payload()) -> reference().
 spawn_explicit(Target, Payload) ->
-    case py_nif:spawn(Target, Payload) of
+    case py_nif:spawn(Target, Payload, own) of
         {error, _} = Error -> refused(Error);
         Request -> Request
     end.
@@ -103,7 +103,7 @@ spawn_explicit(Target, Payload) ->
 ?DOC(false).
 -spec spawn_pooled(atom(), payload()) -> reference().
 spawn_pooled(Pool, Payload) ->
-    case on_bound(Pool, fun(Handle) -> py_nif:spawn(Handle, Payload) end) of
+    case on_bound(Pool, fun(Handle) -> py_nif:spawn(Handle, Payload, own) end) of
         {error, _} = Error -> refused(Error);
         Request -> Request
     end.
@@ -117,12 +117,12 @@ refused(Error) ->
 ?DOC(false).
 -spec cast_explicit(pid(), payload()) -> ok | {error, not_running}.
 cast_explicit(Target, Payload) ->
-    cast_outcome(py_nif:cast(Target, Payload)).
+    cast_outcome(py_nif:cast(Target, Payload, own)).
 
 ?DOC(false).
 -spec cast_pooled(atom(), payload()) -> ok | {error, not_running}.
 cast_pooled(Pool, Payload) ->
-    cast_outcome(on_bound(Pool, fun(Handle) -> py_nif:cast(Handle, Payload) end)).
+    cast_outcome(on_bound(Pool, fun(Handle) -> py_nif:cast(Handle, Payload, own) end)).
 
 %% As with gen_server:cast, it does not matter whether anybody is there.
 cast_outcome({error, not_running} = Error) -> Error;

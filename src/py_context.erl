@@ -155,7 +155,13 @@ default_mode() ->
 -spec init(options()) -> {ok, #state{}} | {stop, term()}.
 init(#{mode := Mode} = Options) ->
     process_flag(trap_exit, true),
-    case py_nif:context_start(Mode, py_config:get(stuck_after)) of
+    Settings = #{
+        mode => Mode,
+        stuck_after => py_config:get(stuck_after),
+        max_queue => infinity,
+        conversion => py_conversion:default()
+    },
+    case py_nif:context_start(Settings) of
         {ok, Handle, Serial} ->
             Pool = maps:get(pool, Options, undefined),
             %% A pool that was killed could not end its contexts.

@@ -13,32 +13,36 @@ function answers `{error, not_running}`.
     runtime_stop/0,
     python/0,
     counters/0,
-    context_start/2,
+    context_start/1,
     context_close/2,
     context_adopt/2,
     context_info/1,
-    call/3,
-    spawn/2,
-    cast/2,
+    call/4,
+    spawn/3,
+    cast/3,
+    environment/1,
+    own_environment/1,
     cancel/1,
     is_mine/1,
     interrupt/1,
     least_loaded/1
 ]).
--export_type([handle/0, request/0, target/0, payload/0]).
+-export_type([handle/0, request/0, target/0, payload/0, scope/0, environment/0, settings/0]).
 
 -nifs([
     runtime_start/3,
     runtime_stop/0,
     python/0,
     counters/0,
-    context_start/2,
+    context_start/1,
     context_close/2,
     context_adopt/2,
     context_info/1,
-    call/3,
-    spawn/2,
-    cast/2,
+    call/4,
+    spawn/3,
+    cast/3,
+    environment/1,
+    own_environment/1,
     cancel/1,
     is_mine/1,
     interrupt/1,
@@ -56,7 +60,23 @@ function answers `{error, not_running}`.
     | {echo, term()}.
 -type module_name() :: name().
 -type name() :: atom() | binary().
--type refused() :: {error, not_running | {context_died, atom()} | {not_supported, atom()}}.
+-type environment() :: reference().
+-type scope() :: own | pid() | environment().
+%% Whose namespace a request uses: the caller's, that of another process of this node, a named one.
+-type settings() :: #{
+    mode := owngil | worker,
+    %% Milliseconds.
+    stuck_after := pos_integer(),
+    max_queue := pos_integer() | infinity,
+    conversion := py_conversion:checked()
+}.
+-type refused() ::
+    {error,
+        not_running
+        | stale_reference
+        | {context_died, atom()}
+        | {not_supported, atom()}
+        | {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}}.
 
 load() ->
     Library = filename:join(py_config:priv_dir(), "py_nif"),
@@ -110,9 +130,8 @@ python() -> not_loaded().
     | {error, not_running}.
 counters() -> not_loaded().
 
--spec context_start(owngil | worker, pos_integer()) ->
-    {ok, handle(), Serial :: pos_integer()} | {error, term()}.
-context_start(_Mode, _StuckAfter) -> not_loaded().
+-spec context_start(settings()) -> {ok, handle(), Serial :: pos_integer()} | {error, term()}.
+context_start(_Settings) -> not_loaded().
 
 -spec context_close(handle(), atom()) -> ok.
 context_close(_Handle, _Reason) -> not_loaded().
@@ -126,14 +145,20 @@ context_adopt(_New, _Old) -> not_loaded().
     | refused().
 context_info(_Target) -> not_loaded().
 
--spec call(target(), reference(), payload()) -> request() | refused().
-call(_Target, _Ref, _Payload) -> not_loaded().
+-spec call(target(), reference(), payload(), scope()) -> request() | refused().
+call(_Target, _Ref, _Payload, _Scope) -> not_loaded().
 
--spec spawn(target(), payload()) -> request() | refused().
-spawn(_Target, _Payload) -> not_loaded().
+-spec spawn(target(), payload(), scope()) -> request() | refused().
+spawn(_Target, _Payload, _Scope) -> not_loaded().
 
--spec cast(target(), payload()) -> request() | refused().
-cast(_Target, _Payload) -> not_loaded().
+-spec cast(target(), payload(), scope()) -> request() | refused().
+cast(_Target, _Payload, _Scope) -> not_loaded().
+
+-spec environment(target()) -> {ok, environment()} | refused().
+environment(_Target) -> not_loaded().
+
+-spec own_environment(target()) -> {ok, environment()} | refused().
+own_environment(_Target) -> not_loaded().
 
 -spec cancel(request()) -> cancelled | sending | sent | not_owner.
 cancel(_Request) -> not_loaded().

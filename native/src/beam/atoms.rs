@@ -31,7 +31,8 @@ known_atoms! {
     context_died = "context_died", killed = "killed", crashed = "crashed", noproc = "noproc", not_running = "not_running",
     not_supported = "not_supported", remote_context = "remote_context",
     cancelled = "cancelled", sending = "sending", sent = "sent", not_owner = "not_owner",
-    system_limit = "system_limit",
+    system_limit = "system_limit", overloaded = "overloaded", stale_reference = "stale_reference",
+    own = "own",
     owngil = "owngil", worker = "worker",
 }
 

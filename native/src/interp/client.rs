@@ -17,10 +17,8 @@ pub(crate) struct Client {
 impl Client {
     /// A client that is monitored from now on. `env` is the calling NIF's, `None` on threads of our own.
     pub(crate) fn monitored(env: Option<Env>, pid: Pid, context: u64) -> Shared<Self> {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Shared::new(Self {
-            id,
+            id: Self::next_id(),
             pid,
             context,
             dead: AtomicBool::new(false),
@@ -29,6 +27,12 @@ impl Client {
             client.dead.store(true, Ordering::SeqCst);
         }
         client
+    }
+
+    /// A number that no other namespace of this node has.
+    pub(super) fn next_id() -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        LAST.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Whether the process has ended.

@@ -1,5 +1,6 @@
 //! What Erlang's side and the owner thread share of one context.
 
+use super::queue::Queue;
 use super::{COUNTERS, Client, Counters, Kind, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::interrupt::Interrupts;
@@ -23,8 +24,8 @@ pub(crate) enum Mode {
 /// What comes through a mailbox.
 pub(crate) enum Envelope {
     Request(Shared<Request>),
-    /// The client with this id has ended; its namespace goes.
-    ClientDown(u64),
+    /// The namespace with this number goes: its process has ended, or nobody refers to it.
+    NamespaceDown(u64),
 }
 
 /// Why a context closed, and what becomes of its queue.
@@ -34,6 +35,15 @@ pub(crate) enum Closing {
     Answer(Word),
     /// The queue stays, to be moved to a replacement or answered later.
     Keep(Word),
+}
+
+/// What a context is started with.
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    /// How long an interrupt may stay without effect before the context counts as stuck.
+    pub(crate) stuck_after: Duration,
+    /// How many requests may wait.
+    pub(crate) max_queue: usize,
 }
 
 /// The environments that a context keeps for reuse.
@@ -48,7 +58,8 @@ pub(crate) struct Context {
     pub(crate) mailbox: Mailbox<Envelope>,
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) envs: EnvPool,
-    /// How long an interrupt may stay without effect before the context counts as stuck.
+    pub(crate) queue: Queue,
+    /// See [`Settings::stuck_after`].
     pub(crate) stuck_after: Duration,
     /// CPython's number for the interpreter; -1 until it is born.
     pub(crate) interpreter_id: AtomicI64,
@@ -66,16 +77,17 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(pid: Pid, mode: Mode, stuck_after: Duration) -> Arc<Self> {
+    pub(crate) fn new(pid: Pid, settings: &Settings) -> Arc<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
             serial: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             pid,
-            mode,
+            mode: settings.mode,
             mailbox: Mailbox::new(),
             interrupts: Arc::default(),
             envs: EnvPool::new(SPARE_ENVS),
-            stuck_after,
+            queue: Queue::new(settings.max_queue),
+            stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),
             clients: RwLock::default(),
             client_count: AtomicUsize::new(0),
@@ -114,7 +126,7 @@ impl Context {
     pub(crate) fn load(&self) -> (usize, usize) {
         (
             self.client_count.load(Ordering::Relaxed),
-            self.mailbox.len(),
+            self.queue.waiting(),
         )
     }
 
@@ -125,8 +137,7 @@ impl Context {
         if removed.is_some() {
             self.client_count.fetch_sub(1, Ordering::Relaxed);
         }
-        // A closed mailbox needs no notice: all namespaces go with the context.
-        let _accepted = self.mailbox.push(Envelope::ClientDown(client.id));
+        self.drop_namespace(client.id);
         let running = self.running.lock().clone();
         if let Some(request) = running
             // By process: a request that moved here has its client record in the context that it came from.
@@ -136,6 +147,12 @@ impl Context {
         {
             self.interrupt(request.id);
         }
+    }
+
+    /// A namespace goes once the requests before this have run. May be called on any thread.
+    pub(crate) fn drop_namespace(&self, id: u64) {
+        // A closed mailbox needs no notice: all namespaces go with the context.
+        let _accepted = self.mailbox.push(Envelope::NamespaceDown(id));
     }
 
     /// The owner thread says which request it runs.
@@ -259,7 +276,7 @@ impl Context {
         let mut moved = 0;
         while let Take::Item(envelope) = stuck.mailbox.take() {
             if let Envelope::Request(request) = envelope {
-                request.context.store(self.serial, Ordering::SeqCst);
+                request.move_to(self);
                 moved += 1;
                 if !self.mailbox.push(Envelope::Request(request)) {
                     // This one has closed, too; its reaper looks once more.

@@ -2,7 +2,7 @@
 
 use super::owner::Owner;
 use super::scope::Grammar;
-use super::{Client, Closing, Context, Kind, Request, failure};
+use super::{Closing, Context, Kind, Request, Scope, failure};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::term::{FromErlang, FromPython};
@@ -72,7 +72,7 @@ pub(crate) fn echo(request: &Shared<Request>, reply: &mut TermEnv) -> bool {
     if kind != atoms().echo {
         return false;
     }
-    if request.state.start() {
+    if request.start() {
         let result = reply.tuple(&[atoms().ok, reply.copy(term)]);
         let message = Request::message(request, reply, read, result, None);
         deliver(request, reply, message);
@@ -102,11 +102,19 @@ impl Owner {
         if request.client.is_dead() && request.kind != Kind::Cast {
             let _unstarted = request.state.cancel();
         }
+        let of = match &request.scope {
+            Scope::Of(client) => client,
+            Scope::Own | Scope::In(_) => &request.client,
+        };
         // A request that moved from a stuck context has its client there.
-        let client = if request.client.context == context.serial {
-            request.client.clone()
+        let client = if of.context == context.serial {
+            of.clone()
         } else {
-            context.client(None, request.client.pid)
+            context.client(None, of.pid)
+        };
+        let namespace = match &request.scope {
+            Scope::In(environment) => environment.namespace(context),
+            Scope::Own | Scope::Of(_) => Some(client.id),
         };
         context.set_running(Some(request.clone()));
         context.interrupts.enter(request.id);
@@ -115,13 +123,13 @@ impl Owner {
         if let Some(Closing::Answer(reason) | Closing::Keep(reason)) = context.closing() {
             Request::answer_unstarted(&request, reason);
         }
-        if request.state.start() {
-            self.run_started(py, context, &request, &client, reply);
+        if request.start() {
+            self.run_started(py, context, &request, namespace, reply);
         } else {
             context.interrupts.leave(py);
         }
         context.set_running(None);
-        if client.is_dead() && client.context != request.client.context {
+        if client.is_dead() && client.context != of.context {
             // A request that moved here after its process had ended: nobody else will tell.
             self.namespaces.remove(py, client.id);
         }
@@ -136,7 +144,7 @@ impl Owner {
         py: Python<'_>,
         context: &Context,
         request: &Shared<Request>,
-        client: &Client,
+        namespace: Option<u64>,
         reply: &mut TermEnv,
     ) {
         let body = request.body.lock();
@@ -151,9 +159,15 @@ impl Owner {
         // SAFETY: the body stays in the request until `run` takes it out, after this; nothing is made in its
         // environment meanwhile, and others only read it (see `Body`).
         let env = unsafe { &*env };
-        let answer = self
-            .perform(py, env, payload, client, reply)
-            .unwrap_or_else(|raised| failure::answer(py, reply, &self.types, raised));
+        let answer = match namespace {
+            Some(namespace) => self
+                .perform(py, env, payload, namespace, reply)
+                .unwrap_or_else(|raised| failure::answer(py, reply, &self.types, raised)),
+            None => Answer {
+                result: reply.tuple(&[atoms().error, atoms().stale_reference]),
+                story: None,
+            },
+        };
         context.interrupts.leave(py);
         if request.kind == Kind::Cast
             && let Some(story) = answer.story
@@ -174,7 +188,7 @@ impl Owner {
         py: Python<'_>,
         env: &TermEnv,
         payload: Word,
-        client: &Client,
+        namespace: u64,
         reply: &TermEnv,
     ) -> Result<Answer> {
         let known = atoms();
@@ -185,18 +199,18 @@ impl Owner {
                 arguments,
                 keywords,
             }) => {
-                let function = self.function(py, env, client, module, function)?;
+                let function = self.function(py, env, namespace, module, function)?;
                 self.call(py, env, &function, arguments, keywords)?
             }
             Some(Task::Eval { code, locals }) => {
                 let code = self.code.get(py, Grammar::Expression, code)?;
-                let globals = self.namespaces.dict(py, client.id)?;
+                let globals = self.namespaces.dict(py, namespace)?;
                 let locals = self.converter(py, env).object(locals)?;
                 evaluate(&code, &globals, &locals)?
             }
             Some(Task::Exec { code }) => {
                 let code = self.code.get(py, Grammar::Statements, code)?;
-                let globals = self.namespaces.dict(py, client.id)?;
+                let globals = self.namespaces.dict(py, namespace)?;
                 evaluate(&code, &globals, &globals)?;
                 return Ok(Answer {
                     result: known.ok,
@@ -243,7 +257,7 @@ impl Owner {
         &mut self,
         py: Python<'py>,
         env: &TermEnv,
-        client: &Client,
+        namespace: u64,
         module: Word,
         function: Word,
     ) -> Result<Object<'py>> {
@@ -254,7 +268,7 @@ impl Owner {
             ffi::PyUnicode_CompareWithASCIIString(module.as_ptr(), c"__main__".as_ptr()) == 0
         };
         let module = if own {
-            self.namespaces.module(py, client.id)?
+            self.namespaces.module(py, namespace)?
         } else {
             imported(&module)?
         };

@@ -2,9 +2,11 @@
 
 mod client;
 mod context;
+mod environment;
 mod execute;
 mod failure;
 mod owner;
+mod queue;
 mod reaper;
 mod registry;
 mod request;
@@ -13,8 +15,10 @@ mod scope;
 mod spares;
 
 pub(crate) use client::Client;
-pub(crate) use context::{Closing, Context, Envelope, Mode};
+pub(crate) use context::{Closing, Context, Envelope, Mode, Settings};
+pub(crate) use environment::{Environment, Scope};
 pub(crate) use owner::{STACK, prepare_main, start};
+pub(crate) use queue::Full;
 use reaper::reaper;
 pub(crate) use reaper::start_reaper;
 pub(crate) use registry::registry;

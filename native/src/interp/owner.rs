@@ -272,7 +272,7 @@ impl Owner {
     ) {
         match envelope {
             Envelope::Request(request) => self.run(py, context, request, reply),
-            Envelope::ClientDown(client) => self.namespaces.remove(py, client),
+            Envelope::NamespaceDown(id) => self.namespaces.remove(py, id),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One request: what was asked, by whom, and how the answer goes back.
 
-use super::{Client, Context, registry};
+use super::queue::Place;
+use super::{Client, Context, Scope, registry};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use parking_lot::Mutex;
 use py_core::protocol::{Cancel, RequestState};
@@ -32,7 +33,10 @@ pub(crate) struct Request {
     pub(crate) id: u64,
     pub(crate) kind: Kind,
     pub(crate) client: Shared<Client>,
+    pub(crate) scope: Scope,
     pub(crate) state: RequestState,
+    /// Present while it waits.
+    place: Mutex<Option<Place>>,
     /// The serial of the context that has it; changes when a queue moves.
     pub(crate) context: AtomicU64,
     /// Present until whoever ended the request takes it.
@@ -41,16 +45,51 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(context: &Context, kind: Kind, client: Shared<Client>, body: Body) -> Self {
+    pub(crate) fn new(
+        context: &Context,
+        kind: Kind,
+        client: Shared<Client>,
+        scope: Scope,
+        place: Place,
+        body: Body,
+    ) -> Self {
         Self {
             id: context.next_request(),
             kind,
             client,
+            scope,
             state: RequestState::new(),
+            place: Mutex::new(Some(place)),
             context: AtomicU64::new(context.serial),
             body: Mutex::new(Some(body)),
             sent: AtomicBool::new(false),
         }
+    }
+
+    /// It no longer waits.
+    fn leave_queue(&self) {
+        drop(self.place.lock().take());
+    }
+
+    /// Waits in another context now.
+    pub(super) fn move_to(&self, context: &Context) {
+        self.context.store(context.serial, Ordering::SeqCst);
+        let mut place = self.place.lock();
+        if place.is_some() {
+            *place = Some(context.queue.enter_anyway());
+        }
+    }
+
+    /// The owner thread begins to run it. `false`: it was cancelled or answered meanwhile.
+    pub(super) fn start(&self) -> bool {
+        self.leave_queue();
+        self.state.start()
+    }
+
+    /// The submitter takes it back from a closed mailbox. `false`: its answer comes as a message.
+    pub(crate) fn retract(&self) -> bool {
+        self.leave_queue();
+        self.state.retract()
     }
 
     /// Sends the answer; whoever calls has won the right to.
@@ -87,6 +126,7 @@ impl Request {
         if !claim(&self_.state) {
             return;
         }
+        self_.leave_queue();
         if let Some(read) = body.as_ref() {
             let mut env = TermEnv::new();
             let died = env.tuple(&[atoms().context_died, reason]);
@@ -112,6 +152,9 @@ impl Request {
     /// The caller takes the request back; if it runs, its code is interrupted until it ends.
     pub(crate) fn cancel(&self) -> Cancel {
         let met = self.state.cancel();
+        if met == Cancel::Unstarted {
+            self.leave_queue();
+        }
         if met == Cancel::Running
             && let Some(context) = registry().by_serial(self.context.load(Ordering::SeqCst))
         {

@@ -2,47 +2,52 @@
 
 use super::{context_died, target, word};
 use crate::beam::{Pid, Shared, atoms};
-use crate::interp::{Body, Closing, Context, Envelope, Kind, Request};
+use crate::interp::{Body, Closing, Context, Envelope, Environment, Full, Kind, Request, Scope};
 use rustler::{Encoder, Env, Term};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// `call(Target, Ref, Payload) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
-/// `{Ref, Error, Story}`.
+/// `call(Target, Ref, Payload, Scope) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
+/// `{Ref, Error, Story}`. `Scope` says whose namespace: `own`, a process, or an environment.
 #[rustler::nif]
-fn call<'a>(env: Env<'a>, at: Term<'a>, tag: Term<'a>, payload: Term<'a>) -> Term<'a> {
-    match target(env, at) {
-        Ok(context) => submit(env, &context, Kind::Call, tag, payload),
-        Err(answer) => answer,
-    }
+fn call<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    tag: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+) -> Term<'a> {
+    submit(env, at, Kind::Call, tag, payload, scope).unwrap_or_else(|answer| answer)
 }
 
-/// `spawn(Target, Payload) -> Request | {error, Reason}`; answered by `{py_response, Request, Result}`.
+/// `spawn(Target, Payload, Scope) -> Request | {error, Reason}`; answered by
+/// `{py_response, Request, Result}`.
 #[rustler::nif]
-fn spawn<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>) -> Term<'a> {
-    match target(env, at) {
-        Ok(context) => submit(env, &context, Kind::Spawn, payload, payload),
-        Err(answer) => answer,
-    }
+fn spawn<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
+    submit(env, at, Kind::Spawn, payload, payload, scope).unwrap_or_else(|answer| answer)
 }
 
-/// `cast(Target, Payload) -> Request | {error, Reason}`; not answered.
+/// `cast(Target, Payload, Scope) -> Request | {error, Reason}`; not answered.
 #[rustler::nif]
-fn cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>) -> Term<'a> {
-    match target(env, at) {
-        Ok(context) => submit(env, &context, Kind::Cast, payload, payload),
-        Err(answer) => answer,
-    }
+fn cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
+    submit(env, at, Kind::Cast, payload, payload, scope).unwrap_or_else(|answer| answer)
 }
 
 fn submit<'a>(
     env: Env<'a>,
-    context: &Arc<Context>,
+    at: Term<'a>,
     kind: Kind,
     tag: Term<'a>,
     payload: Term<'a>,
-) -> Term<'a> {
+    scope: Term<'a>,
+) -> Result<Term<'a>, Term<'a>> {
     let started = Instant::now();
+    let context = &target(env, at)?;
+    let scope = read_scope(env, context, scope)?;
+    let place = context
+        .queue
+        .enter()
+        .map_err(|full| overloaded(env, &full))?;
     let space = context.envs.take();
     let payload = space.copy(payload.as_c_arg());
     let tag = if kind == Kind::Call {
@@ -56,16 +61,67 @@ fn submit<'a>(
         tag,
         payload,
     };
-    let request = Shared::new(Request::new(context, kind, client, body));
-    if !context.mailbox.push(Envelope::Request(request.clone())) && request.state.retract() {
+    let request = Shared::new(Request::new(context, kind, client, scope, place, body));
+    if !context.mailbox.push(Envelope::Request(request.clone())) && request.retract() {
         let reason = match context.closing() {
             Some(Closing::Answer(reason) | Closing::Keep(reason)) => reason,
             None => atoms().noproc,
         };
-        return context_died(env, reason);
+        return Err(context_died(env, reason));
     }
     consume_reductions(env, started);
-    request.encode(env)
+    Ok(request.encode(env))
+}
+
+/// `own`, a process of this node, or an environment.
+fn read_scope<'a>(
+    env: Env<'a>,
+    context: &Arc<Context>,
+    scope: Term<'a>,
+) -> Result<Scope, Term<'a>> {
+    if scope.as_c_arg() == atoms().own {
+        return Ok(Scope::Own);
+    }
+    if let Ok(environment) = scope.decode::<Shared<Environment>>() {
+        return Ok(Scope::In(environment));
+    }
+    match scope.decode::<rustler::LocalPid>() {
+        Ok(pid) => Ok(Scope::Of(context.client(Some(env), Pid::new(pid)))),
+        // The reference has come back from another node, after nobody here referred to it any more.
+        Err(_) => Err(super::error(env, word(env, atoms().stale_reference))),
+    }
+}
+
+/// `{error, {overloaded, Current, Max}}`.
+fn overloaded<'a>(env: Env<'a>, full: &Full) -> Term<'a> {
+    let reason = (word(env, atoms().overloaded), full.waiting, full.most);
+    super::error(env, reason.encode(env))
+}
+
+/// `environment(Target) -> {ok, Environment} | {error, Reason}`: a new namespace, which goes with the last
+/// reference to it.
+#[rustler::nif]
+fn environment<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
+    named(env, at, |context| Environment::new(context))
+}
+
+/// `own_environment(Target) -> {ok, Environment} | {error, Reason}`: the calling process's own namespace.
+#[rustler::nif]
+fn own_environment<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
+    named(env, at, |context| {
+        Environment::of(context.client(Some(env), Pid::new(env.pid())))
+    })
+}
+
+fn named<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    make: impl FnOnce(&Arc<Context>) -> Environment,
+) -> Term<'a> {
+    match target(env, at) {
+        Ok(context) => (word(env, atoms().ok), Shared::new(make(&context))).encode(env),
+        Err(answer) => answer,
+    }
 }
 
 /// A submission costs its caller reductions by the time that copying took, as `!` does by size. A time slice

@@ -4,31 +4,48 @@ use super::resources::{Handle, Owned};
 use super::{error, not_running, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
-use crate::interp::{Closing, Context, Mode, registry, start};
-use rustler::{Atom, Encoder, Env, Term};
+use crate::interp::{Closing, Context, Mode, Settings, registry, start};
+use rustler::{Atom, Decoder, Encoder, Env, NifMap, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// `context_start(Mode, StuckAfter) -> {ok, Handle, Serial} | {error, Reason}`, called by the context's process,
+/// What Erlang starts a context with; checked there.
+#[derive(NifMap)]
+struct Options<'a> {
+    mode: Atom,
+    /// Milliseconds.
+    stuck_after: u64,
+    /// A number, or `infinity`.
+    max_queue: Term<'a>,
+}
+
+impl Options<'_> {
+    fn settings(&self) -> Settings {
+        let worker = self.mode.as_c_arg() == atoms().worker;
+        Settings {
+            mode: if worker { Mode::Worker } else { Mode::OwnGil },
+            stuck_after: Duration::from_millis(self.stuck_after),
+            max_queue: usize::decode(self.max_queue).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// `context_start(Options) -> {ok, Handle, Serial} | {error, Reason}`, called by the context's process,
 /// which then gets `{py_context, Serial, {ready, InterpreterId} | {failed, Text}}`. Starting a thread may
 /// take longer than a normal scheduler should be held.
 #[rustler::nif(schedule = "DirtyIo")]
-fn context_start<'a>(env: Env<'a>, mode: Atom, stuck_after: u64) -> Term<'a> {
+fn context_start<'a>(env: Env<'a>, options: Options<'a>) -> Term<'a> {
     if !crate::runtime::is_running() {
         return not_running(env);
     }
     let known = atoms();
-    let mode = if mode.as_c_arg() == known.worker {
-        Mode::Worker
-    } else {
-        Mode::OwnGil
-    };
-    if mode == Mode::OwnGil && FREE_THREADED {
+    let settings = options.settings();
+    if settings.mode == Mode::OwnGil && FREE_THREADED {
         let reason = [word(env, known.not_supported), word(env, known.owngil)];
         return error(env, rustler::types::tuple::make_tuple(env, &reason));
     }
     let owner = env.pid();
-    let context = Context::new(Pid::new(owner), mode, Duration::from_millis(stuck_after));
+    let context = Context::new(Pid::new(owner), &settings);
     let owned = Shared::new(Owned(context.clone()));
     if owned.monitor(Some(env), &owner).is_none() {
         return super::context_died(env, known.noproc);

@@ -1,7 +1,7 @@
 //! What Erlang holds references to.
 
 use crate::beam::Shared;
-use crate::interp::{Client, Context, Request};
+use crate::interp::{Client, Context, Environment, Request};
 use rustler::{Env, LocalPid, Monitor, Resource};
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ impl Resource for Handle {}
 
 #[rustler::resource_impl]
 impl Resource for Request {}
+
+#[rustler::resource_impl]
+impl Resource for Environment {}
 
 #[rustler::resource_impl]
 impl Resource for Client {
