@@ -16,6 +16,7 @@ context wait for ever unless told otherwise. Every process has a namespace of it
 -export([call/3, call/4, call/5, cast/3, cast/4, cast/5]).
 -export([spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2, cancel/1]).
 -export([eval/1, eval/2, eval/3, exec/1, exec/2, parallel/1, interrupt/1]).
+-export([is_ref/1, getattr/2, call_method/3, to_term/1]).
 -export([context/0, last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export_type([name/0, result/0, kwargs/0, code/0]).
 
@@ -202,6 +203,42 @@ exec(Context, Code) when is_pid(Context), ?IS_CODE(Code) ->
     statements(py_call:explicit(Context, {exec, text(Code, [Context, Code])}, infinity));
 exec(Context, Code) ->
     erlang:error(badarg, [Context, Code]).
+
+%% ------------------------------------------------------------------------------------------------
+%% References to Python objects
+
+?DOC("Whether a term is a reference to a Python object.").
+-spec is_ref(term()) -> boolean().
+is_ref(Term) ->
+    py_nif:is_object(Term) =:= true.
+
+?DOC("""
+An attribute of the object that a reference stands for. Runs in the object's context, 30 seconds at most;
+`{error, stale_reference}` when the object went with its context.
+""").
+-spec getattr(py_nif:object(), name()) -> result().
+getattr(Ref, Name) when is_reference(Ref) ->
+    py_call:explicit(Ref, {getattr, Ref, name(Name, [Ref, Name])}, ?DEFAULT_TIMEOUT);
+getattr(Ref, Name) ->
+    erlang:error(badarg, [Ref, Name]).
+
+?DOC("Calls a method of the object that a reference stands for, as `getattr/2` finds it.").
+-spec call_method(py_nif:object(), name(), [term()]) -> result().
+call_method(Ref, Method, Args) when is_reference(Ref) ->
+    {call, _, Name, Args, Kwargs} = payload(none, Method, Args, #{}, [Ref, Method, Args]),
+    py_call:explicit(Ref, {call_method, Ref, Name, Args, Kwargs}, ?DEFAULT_TIMEOUT);
+call_method(Ref, Method, Args) ->
+    erlang:error(badarg, [Ref, Method, Args]).
+
+?DOC("""
+The contents of the object that a reference stands for: of a mapping as a map, of another collection with a
+length as a list; `{error, {'TypeError', _}}` for an object without contents.
+""").
+-spec to_term(py_nif:object()) -> result().
+to_term(Ref) when is_reference(Ref) ->
+    py_call:explicit(Ref, {to_term, Ref}, ?DEFAULT_TIMEOUT);
+to_term(Ref) ->
+    erlang:error(badarg, [Ref]).
 
 %% ------------------------------------------------------------------------------------------------
 %% Contexts, and what there is to know

@@ -24,10 +24,11 @@ function answers `{error, not_running}`.
     own_environment/1,
     cancel/1,
     is_mine/1,
+    is_object/1,
     interrupt/1,
     least_loaded/1
 ]).
--export_type([handle/0, request/0, target/0, payload/0, scope/0, environment/0, settings/0]).
+-export_type([handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 
 -nifs([
     runtime_start/3,
@@ -45,6 +46,7 @@ function answers `{error, not_running}`.
     own_environment/1,
     cancel/1,
     is_mine/1,
+    is_object/1,
     interrupt/1,
     least_loaded/1
 ]).
@@ -52,11 +54,16 @@ function answers `{error, not_running}`.
 
 -type handle() :: reference().
 -type request() :: reference().
--type target() :: handle() | pid().
+-type object() :: reference().
+%% Stands for a Python object.
+-type target() :: handle() | pid() | object().
 -type payload() ::
     {call, module_name(), name(), [term()], map()}
     | {eval, binary(), map()}
     | {exec, binary()}
+    | {getattr, object(), name()}
+    | {call_method, object(), name(), [term()], map()}
+    | {to_term, object()}
     | {echo, term()}.
 -type module_name() :: name().
 -type name() :: atom() | binary().
@@ -165,6 +172,9 @@ cancel(_Request) -> not_loaded().
 
 -spec is_mine(request()) -> boolean().
 is_mine(_Request) -> not_loaded().
+
+-spec is_object(term()) -> boolean() | {error, not_running}.
+is_object(_Term) -> not_loaded().
 
 -spec interrupt(target()) -> ok | not_running | refused().
 interrupt(_Target) -> not_loaded().

@@ -1,6 +1,6 @@
 //! The atoms that this library knows by name, and the making of new ones within a bound.
 
-use super::Word;
+use super::{TermEnv, Word};
 use rustler::sys::{
     ErlNifCharEncoding, ErlNifEnv, enif_make_atom_len, enif_make_existing_atom_len,
 };
@@ -13,7 +13,7 @@ macro_rules! known_atoms {
         pub(crate) struct Atoms { $(pub(crate) $name: Word),* }
 
         fn make_all() -> Atoms {
-            let env = super::TermEnv::new();
+            let env = TermEnv::new();
             // An atom is an immediate word: it outlives the environment that it was made in.
             Atoms { $($name: make(env.raw(), $text)),* }
         }
@@ -32,7 +32,8 @@ known_atoms! {
     not_supported = "not_supported", remote_context = "remote_context",
     cancelled = "cancelled", sending = "sending", sent = "sent", not_owner = "not_owner",
     system_limit = "system_limit", overloaded = "overloaded", stale_reference = "stale_reference",
-    own = "own",
+    own = "own", memoryview = "memoryview", getattr = "getattr", call_method = "call_method", to_term = "to_term",
+    atom = "atom", text = "text", existing_atom = "existing_atom", binary = "binary",
     owngil = "owngil", worker = "worker",
 }
 
@@ -49,6 +50,7 @@ pub(crate) fn atoms() -> &'static Atoms {
 
 /// Atoms are never collected, so names that come from Python code may create only so many.
 const NEW_ATOMS: usize = 4096;
+static CREATED: AtomicUsize = AtomicUsize::new(0);
 
 /// An atom made of a name that Python chose.
 pub(crate) enum Interned {
@@ -59,7 +61,6 @@ pub(crate) enum Interned {
 
 /// Finds the atom of a Python name, or creates it while the bound allows.
 pub(crate) fn intern(env: *mut ErlNifEnv, name: &str) -> Interned {
-    static CREATED: AtomicUsize = AtomicUsize::new(0);
     if !name.is_ascii() || name.len() > 255 {
         return Interned::Refused;
     }
@@ -77,9 +78,63 @@ pub(crate) fn intern(env: *mut ErlNifEnv, name: &str) -> Interned {
     if exists != 0 {
         return Interned::Atom(atom);
     }
-    if CREATED.fetch_add(1, Ordering::Relaxed) >= NEW_ATOMS {
-        CREATED.fetch_sub(1, Ordering::Relaxed);
-        return Interned::Refused;
+    if may_create() {
+        Interned::Atom(make(env, name))
+    } else {
+        Interned::Refused
     }
-    Interned::Atom(make(env, name))
+}
+
+/// The atom of a name of at most 255 characters; it is made only while the bound allows.
+pub(crate) fn named_atom(env: &TermEnv, name: &str) -> Interned {
+    if name.is_ascii() {
+        return intern(env.raw(), name);
+    }
+    if let Some(atom) = existing_atom(env, name) {
+        return Interned::Atom(atom);
+    }
+    match external(name).and_then(|bytes| may_create().then(|| env.of_external(&bytes)).flatten()) {
+        Some(atom) => Interned::Atom(atom),
+        None => Interned::Refused,
+    }
+}
+
+/// The atom of a name, if there is one.
+pub(crate) fn existing_atom(env: &TermEnv, name: &str) -> Option<Word> {
+    if !name.is_ascii() {
+        return env.of_external_safe(&external(name)?);
+    }
+    let mut atom = Word::default();
+    // SAFETY: the environment is alive; ASCII is Latin-1.
+    let exists = unsafe {
+        enif_make_existing_atom_len(
+            env.raw(),
+            name.as_ptr().cast(),
+            name.len(),
+            &mut atom,
+            ErlNifCharEncoding::ERL_NIF_LATIN1,
+        )
+    };
+    (exists != 0).then_some(atom)
+}
+
+/// An atom in the external format (131, 118, two bytes of length, UTF-8), the one way into the emulator for
+/// characters beyond Latin-1 that all supported releases have.
+fn external(name: &str) -> Option<Vec<u8>> {
+    if name.chars().count() > 255 {
+        return None;
+    }
+    let length = u16::try_from(name.len()).ok()?;
+    let mut bytes = vec![131, 118];
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(name.as_bytes());
+    Some(bytes)
+}
+
+fn may_create() -> bool {
+    let before = CREATED.fetch_add(1, Ordering::Relaxed);
+    if before >= NEW_ATOMS {
+        CREATED.fetch_sub(1, Ordering::Relaxed);
+    }
+    before < NEW_ATOMS
 }

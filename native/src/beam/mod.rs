@@ -9,10 +9,10 @@ mod env;
 mod pid;
 mod words;
 
-pub(crate) use atoms::{Interned, atoms, intern};
+pub(crate) use atoms::{Interned, atoms, existing_atom, intern, named_atom};
 pub(crate) use env::{EnvPool, TermEnv};
 pub(crate) use pid::Pid;
-pub(crate) use words::{TermType, allow_large_maps, identical};
+pub(crate) use words::{ListCells, MapPairs, TermType, allow_large_maps, identical};
 
 /// The environment of a NIF that is being called.
 pub(crate) use rustler::Env;

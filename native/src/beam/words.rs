@@ -181,11 +181,25 @@ impl TermEnv {
         }
     }
 
-    /// Whether the word is a pid of this node.
-    pub(crate) fn is_local_pid(&self, word: Word) -> bool {
+    /// Whether the word lives in every environment: an atom, a pid or a port of this node.
+    pub(crate) fn is_immediate(&self, word: Word) -> bool {
         let mut pid = MaybeUninit::uninit();
+        let mut port = MaybeUninit::uninit();
         // SAFETY: module rule.
-        unsafe { nif::enif_get_local_pid(self.raw(), word, pid.as_mut_ptr()) != 0 }
+        unsafe {
+            nif::enif_is_atom(self.raw(), word) != 0
+                || nif::enif_get_local_pid(self.raw(), word, pid.as_mut_ptr()) != 0
+                || nif::enif_get_local_port(self.raw(), word, port.as_mut_ptr()) != 0
+        }
+    }
+
+    /// The shared value that a reference stands for.
+    pub(crate) fn resource<T: rustler::Resource>(&self, word: Word) -> Option<Shared<T>> {
+        // SAFETY: module rule; neither outlives this call.
+        unsafe {
+            let env = rustler::Env::new(self, self.raw());
+            rustler::Term::new(env, word).decode().ok()
+        }
     }
 
     /// The term in Erlang's external format.
@@ -205,7 +219,17 @@ impl TermEnv {
 
     /// The term of bytes in Erlang's external format.
     pub(crate) fn of_external(&self, bytes: &[u8]) -> Option<Word> {
+        self.read_external(bytes, false)
+    }
+
+    /// As [`Self::of_external`], but never makes an atom.
+    pub(crate) fn of_external_safe(&self, bytes: &[u8]) -> Option<Word> {
+        self.read_external(bytes, true)
+    }
+
+    fn read_external(&self, bytes: &[u8], safe: bool) -> Option<Word> {
         let mut word = Word::default();
+        let options = if safe { nif::ERL_NIF_BIN2TERM_SAFE } else { 0 };
         // SAFETY: the bytes are alive for the call; the term is made in this environment.
         let read = unsafe {
             nif::enif_binary_to_term(
@@ -213,7 +237,7 @@ impl TermEnv {
                 bytes.as_ptr().cast_mut(),
                 bytes.len(),
                 &mut word,
-                0,
+                options,
             )
         };
         (read != 0).then_some(word)
@@ -273,7 +297,7 @@ impl TermEnv {
         }
     }
 
-    /// A map of keys that are known to differ as terms.
+    /// A map; `None` when keys are the same term.
     pub(crate) fn map_of(&self, keys: &[Word], values: &[Word]) -> Option<Word> {
         debug_assert_eq!(keys.len(), values.len());
         let at_once = if LARGE_MAPS_AT_ONCE.load(Ordering::Relaxed) {
@@ -297,7 +321,28 @@ impl TermEnv {
             // SAFETY: as `int`; the map was made in this environment.
             made &= unsafe { nif::enif_make_map_put(self.raw(), smaller, key, value, &mut word) };
         }
-        (made != 0).then_some(word)
+        // Keys that were put one by one replace their equals.
+        (made != 0 && self.map_size(word) == Some(keys.len())).then_some(word)
+    }
+
+    /// A binary of bytes that a shared value keeps alive and unchanged, without a copy.
+    ///
+    /// # Safety
+    /// The bytes stay as they are until the value is dropped.
+    pub(crate) unsafe fn lent_binary<T: rustler::Resource>(
+        &self,
+        owner: &Shared<T>,
+        bytes: &[u8],
+    ) -> Word {
+        // SAFETY: the caller's promise; the binary keeps the resource.
+        unsafe {
+            nif::enif_make_resource_binary(
+                self.raw(),
+                owner.as_c_arg(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+            )
+        }
     }
 
     /// A hash that is equal for terms that are equal.

@@ -1,7 +1,8 @@
 //! The functions of `_erlang`. Most replace one of the standard library's that would block the context for
 //! good or change the node's process behind the BEAM's back; `erlang._boot` puts them in place.
 
-use super::trampoline;
+use super::{trampoline, values};
+use crate::beam::{TermEnv, TermType};
 use crate::interrupt;
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::time::{Duration, Instant};
@@ -11,7 +12,13 @@ struct Methods<const N: usize>([ffi::PyMethodDef; N]);
 // SAFETY: constant data.
 unsafe impl<const N: usize> Sync for Methods<N> {}
 
-static METHODS: Methods<5> = Methods([
+static METHODS: Methods<6> = Methods([
+    ffi::PyMethodDef {
+        ml_name: c"from_external".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: from_external },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"from_external(data, /)\n--\n\nThe Pid, Ref or Port of bytes in Erlang's external format; for pickle.".as_ptr(),
+    },
     ffi::PyMethodDef {
         ml_name: c"sleep".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: sleep },
@@ -103,6 +110,33 @@ unsafe extern "C" fn unsetenv(
     _name: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     trampoline::object(|py| Ok(none(py)))
+}
+
+unsafe extern "C" fn from_external(
+    module: *mut ffi::PyObject,
+    data: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        // SAFETY: CPython passes the module, and an argument that lives for the call.
+        let (module, bytes) = unsafe {
+            if ffi::PyBytes_Check(data) == 0 {
+                return Err(Raised::type_error(py, "bytes were expected"));
+            }
+            let size = ffi::PyBytes_Size(data).cast_unsigned();
+            let bytes = std::slice::from_raw_parts(ffi::PyBytes_AsString(data).cast(), size);
+            (Object::borrowed(py, module), bytes)
+        };
+        let env = TermEnv::new();
+        let word = env.of_external_safe(bytes);
+        let class = match word.map(|word| env.term_type(word)) {
+            Some(TermType::Pid) => "Pid",
+            Some(TermType::Reference) => "Ref",
+            Some(TermType::Port) => "Port",
+            _ => return Err(Raised::value_error(py, "this is no pid, reference or port")),
+        };
+        let class = module.getattr_str(class)?;
+        values::make(py, class.as_ptr(), &env, word.unwrap_or_default())
+    })
 }
 
 unsafe extern "C" fn interpreter_id(

@@ -3,7 +3,9 @@
 //! The module is made anew for every interpreter, with heap types of its own, so that nothing is shared
 //! between interpreters that run at the same time.
 
+mod atom;
 mod functions;
+mod lent;
 mod trampoline;
 mod values;
 
@@ -15,7 +17,20 @@ use std::ffi::{c_int, c_void};
 pub(crate) struct Types {
     pid: Kept,
     reference: Kept,
+    port: Kept,
+    fun: Kept,
+    atom: Kept,
+    lent: Kept,
     interrupted: Kept,
+    stale_reference: Kept,
+}
+
+/// What kind of Erlang term one of our objects stands for.
+pub(crate) enum Native {
+    /// The term itself.
+    Term(Word),
+    /// An atom, whose name is the object's text.
+    Atom,
 }
 
 impl Types {
@@ -23,7 +38,12 @@ impl Types {
         Ok(Self {
             pid: module.getattr_str("Pid")?.keep(),
             reference: module.getattr_str("Ref")?.keep(),
+            port: module.getattr_str("Port")?.keep(),
+            fun: module.getattr_str("Fun")?.keep(),
+            atom: module.getattr_str("Atom")?.keep(),
+            lent: lent::make_type(module)?.keep(),
             interrupted: module.getattr_str("Interrupted")?.keep(),
+            stale_reference: module.getattr_str("StaleReference")?.keep(),
         })
     }
 
@@ -45,29 +65,85 @@ impl Types {
         values::make(py, self.reference.as_ptr(), env, word)
     }
 
-    /// The term of a `Pid` or `Ref`, `None` for other objects.
+    pub(crate) fn port<'py>(
+        &self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
+        values::make(py, self.port.as_ptr(), env, word)
+    }
+
+    pub(crate) fn fun<'py>(
+        &self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
+        values::make(py, self.fun.as_ptr(), env, word)
+    }
+
+    /// The `Atom` of a name, which is a str.
+    pub(crate) fn atom<'py>(&self, name: &Object<'py>) -> Result<Object<'py>> {
+        self.atom.get(name.py()).call(&[name])
+    }
+
+    /// A read-only view of a binary.
+    pub(crate) fn memoryview<'py>(
+        &self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
+        lent::view(py, self.lent.as_ptr(), env, word)
+    }
+
+    /// What an object of one of our classes stands for, `None` for other objects.
     ///
     /// # Safety
     /// Attached to the interpreter of these types; `object` is alive.
-    pub(crate) unsafe fn term(&self, env: &TermEnv, object: *mut ffi::PyObject) -> Option<Word> {
+    pub(crate) unsafe fn native(
+        &self,
+        env: &TermEnv,
+        object: *mut ffi::PyObject,
+    ) -> Option<Native> {
         // SAFETY: the caller's promise; the exact types have the layout that `values` reads.
         unsafe {
             let class = ffi::Py_TYPE(object).cast();
-            if class == self.pid.as_ptr() || class == self.reference.as_ptr() {
-                return values::term(object, env);
+            if class == self.atom.as_ptr() {
+                return Some(Native::Atom);
             }
+            let values = [&self.pid, &self.reference, &self.port, &self.fun];
+            values
+                .iter()
+                .any(|known| class == known.as_ptr())
+                .then(|| Native::Term(values::term(object, env)))
         }
-        None
     }
 
     pub(crate) fn interrupted(&self) -> *mut ffi::PyObject {
         self.interrupted.as_ptr()
     }
 
+    /// The class of the exception for a reference whose object is gone.
+    pub(crate) fn stale_reference(&self) -> &Kept {
+        &self.stale_reference
+    }
+
     pub(crate) fn release(self, py: Python<'_>) {
-        self.pid.release(py);
-        self.reference.release(py);
-        self.interrupted.release(py);
+        let all = [
+            self.pid,
+            self.reference,
+            self.port,
+            self.fun,
+            self.atom,
+            self.lent,
+            self.interrupted,
+            self.stale_reference,
+        ];
+        for class in all {
+            class.release(py);
+        }
     }
 }
 
@@ -77,7 +153,9 @@ unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
         // SAFETY: CPython passes the module that it makes.
         let module = unsafe { Object::borrowed(py, module) };
         values::add_types(&module)?;
-        add_interrupted(&module)
+        atom::add_type(&module)?;
+        add_interrupted(&module)?;
+        add_stale_reference(&module)
     })
 }
 
@@ -97,6 +175,24 @@ fn add_interrupted(module: &Object<'_>) -> Result<()> {
         )?
     };
     add(module, c"Interrupted", class)
+}
+
+/// Raised where a reference stands for an object that is gone; the call is answered `stale_reference`.
+fn add_stale_reference(module: &Object<'_>) -> Result<()> {
+    let py = module.py();
+    // SAFETY: as above.
+    let class = unsafe {
+        Object::owned_or_raised(
+            py,
+            ffi::PyErr_NewExceptionWithDoc(
+                c"erlang.StaleReference".as_ptr(),
+                c"The object that this reference of Erlang's stood for is gone.".as_ptr(),
+                ffi::PyExc_ReferenceError,
+                std::ptr::null_mut(),
+            ),
+        )?
+    };
+    add(module, c"StaleReference", class)
 }
 
 fn add(module: &Object<'_>, name: &std::ffi::CStr, value: Object<'_>) -> Result<()> {

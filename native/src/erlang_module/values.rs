@@ -1,47 +1,40 @@
-//! `Pid` and `Ref`: Erlang values in Python's hands, which go back as what they were.
+//! `Pid`, `Ref`, `Port` and `Fun`: Erlang values in Python's hands, which go back as what they were.
 //!
-//! A local pid is an immediate word and is kept as such. Everything else is kept in Erlang's external
-//! format, which is the same for the same term, so that it serves for equality and hashing, too.
+//! Pids and ports of this node are immediate words and are kept as such. Everything else lies in an
+//! environment of the object's own, where it also keeps alive what it refers to.
 
 use super::{add, trampoline};
-use crate::beam::{TermEnv, Word};
+use crate::beam::{TermEnv, Word, identical};
 use crate::py::{Object, Python, Raised, Result, ffi};
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 
 #[repr(C)]
 struct Value {
     base: ffi::PyObject,
-    /// Meaningful when there is no `external`.
-    immediate: Word,
-    /// The external format as bytes, or null.
-    external: *mut ffi::PyObject,
+    word: Word,
+    /// Where the word lives; none for an immediate.
+    env: Option<Box<TermEnv>>,
 }
 
-/// A new object of one of the two classes.
+/// A new object of one of the classes.
 pub(super) fn make<'py>(
     py: Python<'py>,
     class: *mut ffi::PyObject,
     env: &TermEnv,
     word: Word,
 ) -> Result<Object<'py>> {
-    let external = if env.is_local_pid(word) {
-        None
+    let (word, env) = if env.is_immediate(word) {
+        (word, None)
     } else {
-        let bytes = env.to_external(word);
-        // SAFETY: attached; the bytes are copied.
-        Some(unsafe {
-            Object::owned_or_raised(
-                py,
-                ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as isize),
-            )?
-        })
+        let own = TermEnv::new();
+        (own.copy(word), Some(Box::new(own)))
     };
     // SAFETY: attached; the class has the layout of `Value`, whose fields are set before anybody sees them.
     unsafe {
         let object = Object::owned_or_raised(py, ffi::PyType_GenericAlloc(class.cast(), 0))?;
         let value = object.as_ptr().cast::<Value>();
-        (*value).immediate = word;
-        (*value).external = external.map_or(std::ptr::null_mut(), Object::into_ptr);
+        (&raw mut (*value).word).write(word);
+        (&raw mut (*value).env).write(env);
         Ok(object)
     }
 }
@@ -49,17 +42,15 @@ pub(super) fn make<'py>(
 /// The term in an environment.
 ///
 /// # Safety
-/// Attached; `object` is of one of the two classes.
-pub(super) unsafe fn term(object: *mut ffi::PyObject, env: &TermEnv) -> Option<Word> {
-    // SAFETY: the caller's promise; the bytes live as long as the object.
+/// Attached; `object` is of one of the classes.
+pub(super) unsafe fn term(object: *mut ffi::PyObject, env: &TermEnv) -> Word {
+    // SAFETY: the caller's promise; the fields never change.
     unsafe {
         let value = object.cast::<Value>();
-        if (*value).external.is_null() {
-            return Some((*value).immediate);
+        match (*value).env {
+            None => (*value).word,
+            Some(_) => env.copy((*value).word),
         }
-        let data = ffi::PyBytes_AsString((*value).external).cast::<u8>();
-        let size = ffi::PyBytes_Size((*value).external);
-        env.of_external(std::slice::from_raw_parts(data, size as usize))
     }
 }
 
@@ -67,7 +58,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: called once, when the last reference is gone; an object of a heap type holds its type.
     unsafe {
         let class = ffi::Py_TYPE(object);
-        ffi::Py_XDECREF((*object.cast::<Value>()).external);
+        (&raw mut (*object.cast::<Value>()).env).drop_in_place();
         if let Some(free) = (*class).tp_free {
             free(object.cast());
         }
@@ -75,31 +66,31 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     }
 }
 
+/// The environment of a term, or one that serves for any immediate.
+///
+/// # Safety
+/// As [`term`].
+unsafe fn with_env<T>(object: *mut ffi::PyObject, body: impl FnOnce(&TermEnv, Word) -> T) -> T {
+    // SAFETY: the caller's promise.
+    let value = unsafe { &*object.cast::<Value>() };
+    match &value.env {
+        Some(env) => body(env, value.word),
+        None => body(&TermEnv::new(), value.word),
+    }
+}
+
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     trampoline::object(|py| {
-        let env = TermEnv::new();
         // SAFETY: CPython passes an object of the class that has this slot.
-        let printed = unsafe { term(object, &env) }
-            .map_or_else(|| "<unreadable term>".into(), |word| env.printed(word));
+        let printed = unsafe { with_env(object, TermEnv::printed) };
         Object::str(py, &printed)
     })
 }
 
 unsafe extern "C" fn hash(object: *mut ffi::PyObject) -> ffi::Py_hash_t {
-    trampoline::hash(|py| {
-        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    trampoline::hash(|_py| {
         // SAFETY: as in `repr`.
-        unsafe {
-            let value = object.cast::<Value>();
-            if (*value).external.is_null() {
-                let hasher = BuildHasherDefault::<DefaultHasher>::default();
-                return Ok(hasher.hash_one((*value).immediate) as isize);
-            }
-            match ffi::PyObject_Hash((*value).external) {
-                -1 => Err(Raised::seen(py)),
-                hash => Ok(hash),
-            }
-        }
+        Ok(unsafe { with_env(object, TermEnv::hash) }.cast_signed() as isize)
     })
 }
 
@@ -116,64 +107,97 @@ unsafe extern "C" fn richcompare(
             if !comparable {
                 return Ok(Object::borrowed(py, ffi::Py_NotImplemented()));
             }
-            let (a, b) = (left.cast::<Value>(), right.cast::<Value>());
-            let equal = match ((*a).external.is_null(), (*b).external.is_null()) {
-                (true, true) => (*a).immediate == (*b).immediate,
-                (false, false) => {
-                    ffi::PyObject_RichCompareBool((*a).external, (*b).external, ffi::Py_EQ) == 1
-                }
-                _ => false,
-            };
-            let answer = equal == (operation == ffi::Py_EQ);
-            Ok(Object::borrowed(
-                py,
-                if answer {
-                    ffi::Py_True()
-                } else {
-                    ffi::Py_False()
-                },
-            ))
+            let equal = identical((*left.cast::<Value>()).word, (*right.cast::<Value>()).word);
+            Ok(Object::bool(py, equal == (operation == ffi::Py_EQ)))
         }
     })
 }
 
-/// Makes both classes and adds them to the module.
+/// `__reduce__`: the function that reads Erlang's external format, and the value in it.
+unsafe extern "C" fn reduce(
+    object: *mut ffi::PyObject,
+    _none: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        // SAFETY: as in `repr`.
+        let external = unsafe { with_env(object, TermEnv::to_external) };
+        let read = Object::import(py, "_erlang")?.getattr_str("from_external")?;
+        let external = Object::bytes(py, &external)?;
+        Object::tuple(py, [read, Object::tuple(py, [external])?])
+    })
+}
+
+unsafe extern "C" fn refuse_reduce(
+    _object: *mut ffi::PyObject,
+    _none: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| Err(Raised::type_error(py, "an erlang.Fun cannot be pickled")))
+}
+
+/// A method table that CPython only reads.
+struct Methods([ffi::PyMethodDef; 2]);
+// SAFETY: constant data.
+unsafe impl Sync for Methods {}
+
+const fn reduced_by(method: ffi::PyCFunction) -> Methods {
+    Methods([
+        ffi::PyMethodDef {
+            ml_name: c"__reduce__".as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunction: method,
+            },
+            ml_flags: ffi::METH_NOARGS,
+            ml_doc: std::ptr::null(),
+        },
+        ffi::PyMethodDef::zeroed(),
+    ])
+}
+
+static PICKLED: Methods = reduced_by(reduce);
+static NOT_PICKLED: Methods = reduced_by(refuse_reduce);
+
+/// Makes the classes and adds them to the module.
 pub(super) fn add_types(module: &Object<'_>) -> Result<()> {
-    add_type(module, c"Pid", c"erlang.Pid", c"A process identifier.")?;
-    add_type(module, c"Ref", c"erlang.Ref", c"A reference.")
+    add_type(
+        module,
+        c"Pid",
+        c"erlang.Pid",
+        c"A process identifier.",
+        &PICKLED,
+    )?;
+    add_type(module, c"Ref", c"erlang.Ref", c"A reference.", &PICKLED)?;
+    add_type(
+        module,
+        c"Port",
+        c"erlang.Port",
+        c"A port identifier.",
+        &PICKLED,
+    )?;
+    add_type(
+        module,
+        c"Fun",
+        c"erlang.Fun",
+        c"An Erlang function.",
+        &NOT_PICKLED,
+    )
 }
 
 fn add_type(
     module: &Object<'_>,
-    name: &std::ffi::CStr,
-    qualified: &'static std::ffi::CStr,
-    doc: &'static std::ffi::CStr,
+    name: &CStr,
+    qualified: &'static CStr,
+    doc: &'static CStr,
+    methods: &'static Methods,
 ) -> Result<()> {
+    let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
     let mut slots = [
-        ffi::PyType_Slot {
-            slot: ffi::Py_tp_dealloc,
-            pfunc: dealloc as *mut c_void,
-        },
-        ffi::PyType_Slot {
-            slot: ffi::Py_tp_repr,
-            pfunc: repr as *mut c_void,
-        },
-        ffi::PyType_Slot {
-            slot: ffi::Py_tp_hash,
-            pfunc: hash as *mut c_void,
-        },
-        ffi::PyType_Slot {
-            slot: ffi::Py_tp_richcompare,
-            pfunc: richcompare as *mut c_void,
-        },
-        ffi::PyType_Slot {
-            slot: ffi::Py_tp_doc,
-            pfunc: doc.as_ptr().cast_mut().cast(),
-        },
-        ffi::PyType_Slot {
-            slot: 0,
-            pfunc: std::ptr::null_mut(),
-        },
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_repr, repr as *mut c_void),
+        slot(ffi::Py_tp_hash, hash as *mut c_void),
+        slot(ffi::Py_tp_richcompare, richcompare as *mut c_void),
+        slot(ffi::Py_tp_methods, (&raw const methods.0).cast_mut().cast()),
+        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
+        slot(0, std::ptr::null_mut()),
     ];
     let flags = ffi::Py_TPFLAGS_DEFAULT
         | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION

@@ -4,6 +4,7 @@ use super::queue::Queue;
 use super::{COUNTERS, Client, Counters, Kind, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::interrupt::Interrupts;
+use crate::term::Conversion;
 use parking_lot::{Mutex, RwLock};
 use py_core::mailbox::{Mailbox, Take};
 use py_core::protocol::Cancel;
@@ -26,6 +27,8 @@ pub(crate) enum Envelope {
     Request(Shared<Request>),
     /// The namespace with this number goes: its process has ended, or nobody refers to it.
     NamespaceDown(u64),
+    /// Erlang has dropped references to objects of the interpreter.
+    Dropped,
 }
 
 /// Why a context closed, and what becomes of its queue.
@@ -44,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) stuck_after: Duration,
     /// How many requests may wait.
     pub(crate) max_queue: usize,
+    pub(crate) conversion: Conversion,
 }
 
 /// The environments that a context keeps for reuse.
@@ -59,6 +63,7 @@ pub(crate) struct Context {
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) envs: EnvPool,
     pub(crate) queue: Queue,
+    pub(crate) conversion: Conversion,
     /// See [`Settings::stuck_after`].
     pub(crate) stuck_after: Duration,
     /// CPython's number for the interpreter; -1 until it is born.
@@ -87,6 +92,7 @@ impl Context {
             interrupts: Arc::default(),
             envs: EnvPool::new(SPARE_ENVS),
             queue: Queue::new(settings.max_queue),
+            conversion: settings.conversion,
             stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),
             clients: RwLock::default(),
@@ -153,6 +159,12 @@ impl Context {
     pub(crate) fn drop_namespace(&self, id: u64) {
         // A closed mailbox needs no notice: all namespaces go with the context.
         let _accepted = self.mailbox.push(Envelope::NamespaceDown(id));
+    }
+
+    /// Erlang has dropped references to objects: the owner thread gives them back. May be called on any thread;
+    /// `false` when nobody will see to it.
+    pub(crate) fn objects_dropped(&self) -> bool {
+        self.mailbox.push(Envelope::Dropped)
     }
 
     /// The owner thread says which request it runs.

@@ -5,7 +5,7 @@ use super::scope::Grammar;
 use super::{Closing, Context, Kind, Request, Scope, failure};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
-use crate::term::{FromErlang, FromPython};
+use crate::term::{Conversion, FromErlang, FromPython};
 use std::sync::Arc;
 
 /// What goes back: `{ok, Value}` or `ok` or `{error, Reason}`, and the story of an exception.
@@ -28,6 +28,19 @@ enum Task<'e> {
     },
     Exec {
         code: &'e [u8],
+    },
+    Getattr {
+        object: Word,
+        name: Word,
+    },
+    CallMethod {
+        object: Word,
+        name: Word,
+        arguments: Word,
+        keywords: Word,
+    },
+    ToTerm {
+        object: Word,
     },
     Echo {
         term: Word,
@@ -53,6 +66,16 @@ impl<'e> Task<'e> {
             [kind, code] if kind == known.exec => Some(Self::Exec {
                 code: env.get_binary(code)?,
             }),
+            [kind, object, name] if kind == known.getattr => Some(Self::Getattr { object, name }),
+            [kind, object, name, arguments, keywords] if kind == known.call_method => {
+                Some(Self::CallMethod {
+                    object,
+                    name,
+                    arguments,
+                    keywords,
+                })
+            }
+            [kind, object] if kind == known.to_term => Some(Self::ToTerm { object }),
             [kind, term] if kind == known.echo => Some(Self::Echo { term }),
             _ => None,
         }
@@ -161,7 +184,7 @@ impl Owner {
         let env = unsafe { &*env };
         let answer = match namespace {
             Some(namespace) => self
-                .perform(py, env, payload, namespace, reply)
+                .perform(py, context, env, payload, namespace, reply)
                 .unwrap_or_else(|raised| failure::answer(py, reply, &self.types, raised)),
             None => Answer {
                 result: reply.tuple(&[atoms().error, atoms().stale_reference]),
@@ -186,12 +209,14 @@ impl Owner {
     fn perform(
         &mut self,
         py: Python<'_>,
+        context: &Context,
         env: &TermEnv,
         payload: Word,
         namespace: u64,
         reply: &TermEnv,
     ) -> Result<Answer> {
         let known = atoms();
+        let options = context.conversion;
         let value = match Task::read(env, payload) {
             Some(Task::Call {
                 module,
@@ -200,12 +225,12 @@ impl Owner {
                 keywords,
             }) => {
                 let function = self.function(py, env, namespace, module, function)?;
-                self.call(py, env, &function, arguments, keywords)?
+                self.call(py, env, options, &function, arguments, keywords)?
             }
             Some(Task::Eval { code, locals }) => {
                 let code = self.code.get(py, Grammar::Expression, code)?;
                 let globals = self.namespaces.dict(py, namespace)?;
-                let locals = self.converter(py, env).object(locals)?;
+                let locals = self.converter(py, env, options).variables(locals)?;
                 evaluate(&code, &globals, &locals)?
             }
             Some(Task::Exec { code }) => {
@@ -217,6 +242,24 @@ impl Owner {
                     story: None,
                 });
             }
+            Some(Task::Getattr { object, name }) => {
+                let object = self.converter(py, env, options).object(object)?;
+                attribute(&object, &self.name(py, env, name)?)?
+            }
+            Some(Task::CallMethod {
+                object,
+                name,
+                arguments,
+                keywords,
+            }) => {
+                let object = self.converter(py, env, options).object(object)?;
+                let method = attribute(&object, &self.name(py, env, name)?)?;
+                self.call(py, env, options, &method, arguments, keywords)?
+            }
+            Some(Task::ToTerm { object }) => {
+                let object = self.converter(py, env, options).object(object)?;
+                self.simplifier.contents(&object)?
+            }
             // Taken in a turn of other requests, so Python was entered already.
             Some(Task::Echo { term }) => {
                 return Ok(Answer {
@@ -226,19 +269,35 @@ impl Owner {
             }
             None => return Err(Raised::type_error(py, "malformed request")),
         };
-        let term = FromPython::new(py, reply, &self.types).term(&value)?;
+        let mut convert = FromPython::new(
+            py,
+            reply,
+            &self.types,
+            &self.held,
+            context.serial,
+            options,
+            &mut self.simplifier,
+        );
+        let term = convert.term(&value)?;
         Ok(Answer {
             result: reply.tuple(&[known.ok, term]),
             story: None,
         })
     }
 
-    fn converter<'a, 'py>(&'a mut self, py: Python<'py>, env: &'a TermEnv) -> FromErlang<'a, 'py> {
+    fn converter<'a, 'py>(
+        &'a mut self,
+        py: Python<'py>,
+        env: &'a TermEnv,
+        options: Conversion,
+    ) -> FromErlang<'a, 'py> {
         FromErlang {
             py,
             env,
             types: &self.types,
             names: &mut self.names,
+            held: &self.held,
+            options,
         }
     }
 
@@ -279,11 +338,12 @@ impl Owner {
         &mut self,
         py: Python<'py>,
         env: &TermEnv,
+        options: Conversion,
         function: &Object<'py>,
         arguments: Word,
         keywords: Word,
     ) -> Result<Object<'py>> {
-        let mut convert = self.converter(py, env);
+        let mut convert = self.converter(py, env, options);
         let mut values = Vec::with_capacity(8);
         for argument in env.list(arguments) {
             values.push(convert.object(argument)?);

@@ -25,6 +25,8 @@ pub(crate) fn answer(py: Python<'_>, env: &TermEnv, types: &Types, raised: Raise
     let text = message(&exception, &class);
     let reason = if exception.is_instance(types.interrupted()) {
         known.interrupted
+    } else if exception.is_instance(types.stale_reference().as_ptr()) {
+        known.stale_reference
     } else if is_stop_iteration(&exception) {
         env.tuple(&[known.stop_iteration, known.none])
     } else {

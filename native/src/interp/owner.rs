@@ -1,12 +1,14 @@
 //! The owner thread: it makes an interpreter, serves contexts with it one after another, and ends it.
 
 use super::scope::{CodeCache, Namespaces};
-use super::{COUNTERS, Closing, Context, Counters, Envelope, Mode, execute, retire, spares};
+use super::{
+    COUNTERS, Closing, Context, Counters, Envelope, Mode, execute, registry, retire, spares,
+};
 use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
 use crate::py::{Object, Python, Raised, Result, StartError, ThreadState, ffi};
-use crate::term::AtomNames;
+use crate::term::{AtomNames, Held, Simplifier};
 use parking_lot::Mutex;
 use py_core::mailbox::Take;
 use py_core::spin::Spinner;
@@ -29,6 +31,8 @@ pub(crate) struct Owner {
     pub(crate) names: AtomNames,
     pub(crate) code: CodeCache,
     pub(crate) namespaces: Namespaces,
+    pub(crate) held: Arc<Held>,
+    pub(crate) simplifier: Simplifier,
     pub(crate) mode: Mode,
     /// `erlang._boot`.
     pub(crate) boot: crate::py::Kept,
@@ -145,6 +149,11 @@ fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
         names: AtomNames::default(),
         code: CodeCache::default(),
         namespaces: Namespaces::default(),
+        held: match mode {
+            Mode::OwnGil => Arc::default(),
+            Mode::Worker => Held::of_main(),
+        },
+        simplifier: Simplifier::default(),
         mode,
         boot: boot.keep(),
         interpreter_id,
@@ -192,6 +201,8 @@ impl Owner {
             context
                 .interrupts
                 .open(attached.python(), self.types.interrupted());
+            self.watch_dropped(context);
+            self.held.release_dropped(attached.python());
         }
         let id = self.interpreter_id;
         context.tell(|env| env.tuple(&[atoms().ready, env.int(id)]));
@@ -207,6 +218,22 @@ impl Owner {
                 Mode::Worker => false,
             };
         }
+    }
+
+    /// Lets destructors of Erlang's references wake this thread.
+    fn watch_dropped(&self, context: &Arc<Context>) {
+        self.held.wake_by(match self.mode {
+            Mode::OwnGil => {
+                let context = Arc::downgrade(context);
+                Arc::new(move || {
+                    // What a closed context leaves is seen to when it ends, or by the next one.
+                    let _seen_to = context
+                        .upgrade()
+                        .is_some_and(|context| context.objects_dropped());
+                })
+            }
+            Mode::Worker => Arc::new(|| registry().main_objects_dropped()),
+        });
     }
 
     /// Serves what follows while the GIL is held anyway; it is kept while looking for more, which takes less
@@ -273,6 +300,7 @@ impl Owner {
         match envelope {
             Envelope::Request(request) => self.run(py, context, request, reply),
             Envelope::NamespaceDown(id) => self.namespaces.remove(py, id),
+            Envelope::Dropped => self.held.release_dropped(py),
         }
     }
 }

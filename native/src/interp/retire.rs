@@ -75,6 +75,7 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     context.interrupts.enter(LAST_CODE);
     reaper().interrupt_after(context, LAST_CODE, GRACE);
     owner.namespaces.clear(py);
+    owner.held.release_of(py, context.serial);
     let mut reusable = true;
     if owner.mode == Mode::OwnGil {
         wake_sleepers(owner.interpreter_id);
@@ -116,6 +117,10 @@ impl Owner {
         self.namespaces.clear(py);
         self.code.clear(py);
         self.names.clear(py);
+        self.simplifier.clear(py);
+        if self.mode == Mode::OwnGil {
+            self.held.end(py);
+        }
         self.types.release(py);
         self.boot.release(py);
     }

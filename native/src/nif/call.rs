@@ -3,6 +3,7 @@
 use super::{context_died, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::interp::{Body, Closing, Context, Envelope, Environment, Full, Kind, Request, Scope};
+use crate::term::ObjectRef;
 use rustler::{Encoder, Env, Term};
 use std::sync::Arc;
 use std::time::Instant;
@@ -155,6 +156,12 @@ fn cancel<'a>(env: Env<'a>, request: Shared<Request>) -> Term<'a> {
 #[rustler::nif]
 fn is_mine(env: Env<'_>, request: Shared<Request>) -> bool {
     Pid::new(env.pid()).word() == request.client.pid.word()
+}
+
+/// `is_object(Term) -> boolean()`: whether it is a reference to a Python object.
+#[rustler::nif]
+fn is_object(term: Term<'_>) -> bool {
+    term.decode::<Shared<ObjectRef>>().is_ok()
 }
 
 /// `interrupt(Target) -> ok | not_running | {error, Reason}`.

@@ -5,6 +5,7 @@ use super::{error, not_running, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
 use crate::interp::{Closing, Context, Mode, Settings, registry, start};
+use crate::term::Conversion;
 use rustler::{Atom, Decoder, Encoder, Env, NifMap, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +18,30 @@ struct Options<'a> {
     stuck_after: u64,
     /// A number, or `infinity`.
     max_queue: Term<'a>,
+    conversion: ConversionOptions,
+}
+
+/// See `py_conversion`.
+#[derive(NifMap)]
+struct ConversionOptions {
+    binaries: Atom,
+    atoms: Atom,
+    map_keys: Atom,
+    dict_keys: Atom,
+    arrays: Atom,
+}
+
+impl ConversionOptions {
+    fn settings(&self) -> Conversion {
+        let known = atoms();
+        Conversion {
+            bytes_only: self.binaries.as_c_arg() == known.bytes,
+            keep_atoms: self.atoms.as_c_arg() == known.atom,
+            text_keys: self.map_keys.as_c_arg() == known.text,
+            atom_keys: self.dict_keys.as_c_arg() == known.existing_atom,
+            binary_arrays: self.arrays.as_c_arg() == known.binary,
+        }
+    }
 }
 
 impl Options<'_> {
@@ -26,6 +51,7 @@ impl Options<'_> {
             mode: if worker { Mode::Worker } else { Mode::OwnGil },
             stuck_after: Duration::from_millis(self.stuck_after),
             max_queue: usize::decode(self.max_queue).unwrap_or(usize::MAX),
+            conversion: self.conversion.settings(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod runtime;
 
 use crate::beam::{Shared, atoms};
 use crate::interp::{Context, registry};
+use crate::term::ObjectRef;
 pub(crate) use resources::Handle;
 use rustler::{Env, Term};
 use std::sync::Arc;
@@ -52,6 +53,16 @@ fn target<'a>(env: Env<'a>, term: Term<'a>) -> Result<Arc<Context>, Term<'a>> {
         return Ok(handle.0.clone());
     }
     let known = atoms();
+    if let Ok(object) = term.decode::<Shared<ObjectRef>>() {
+        return registry()
+            .by_serial(object.context)
+            .filter(|context| !context.mailbox.is_closed())
+            .ok_or_else(|| error(env, word(env, known.stale_reference)));
+    }
+    if term.is_ref() {
+        // The copy of a reference that nobody on this node refers to any more.
+        return Err(error(env, word(env, known.stale_reference)));
+    }
     if let Ok(pid) = term.decode::<rustler::LocalPid>() {
         let pid = crate::beam::Pid::new(pid);
         return registry()

@@ -2,6 +2,7 @@
 
 use crate::beam::Shared;
 use crate::interp::{Client, Context, Environment, Request};
+use crate::term::{LentBytes, ObjectRef};
 use rustler::{Env, LocalPid, Monitor, Resource};
 use std::sync::Arc;
 
@@ -22,6 +23,12 @@ impl Resource for Request {}
 
 #[rustler::resource_impl]
 impl Resource for Environment {}
+
+#[rustler::resource_impl]
+impl Resource for ObjectRef {}
+
+#[rustler::resource_impl]
+impl Resource for LentBytes {}
 
 #[rustler::resource_impl]
 impl Resource for Client {

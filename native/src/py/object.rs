@@ -80,6 +80,79 @@ impl<'py> Object<'py> {
         }
     }
 
+    /// A str of bytes that are all ASCII.
+    #[inline]
+    pub(crate) fn ascii(py: Python<'py>, text: &[u8]) -> Result<Self> {
+        // Short ones are shared by CPython.
+        if text.len() < 2 {
+            // SAFETY: attached; ASCII is UTF-8.
+            return unsafe {
+                let size = text.len().cast_signed();
+                Self::owned_or_raised(
+                    py,
+                    ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), size),
+                )
+            };
+        }
+        // SAFETY: attached; a new str of that many places, which are all written before anybody sees it.
+        unsafe {
+            let str = Self::owned_or_raised(py, ffi::PyUnicode_New(text.len().cast_signed(), 127))?;
+            let places = ffi::PyUnicode_DATA(str.as_ptr()).cast();
+            std::ptr::copy_nonoverlapping(text.as_ptr(), places, text.len());
+            Ok(str)
+        }
+    }
+
+    pub(crate) fn bytes(py: Python<'py>, bytes: &[u8]) -> Result<Self> {
+        let size = bytes.len().cast_signed();
+        // SAFETY: attached; the bytes are copied.
+        unsafe {
+            Self::owned_or_raised(
+                py,
+                ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), size),
+            )
+        }
+    }
+
+    pub(crate) fn bool(py: Python<'py>, value: bool) -> Self {
+        // SAFETY: attached; immortal objects.
+        unsafe {
+            Self::borrowed(
+                py,
+                if value {
+                    ffi::Py_True()
+                } else {
+                    ffi::Py_False()
+                },
+            )
+        }
+    }
+
+    pub(crate) fn tuple<const N: usize>(py: Python<'py>, elements: [Self; N]) -> Result<Self> {
+        // SAFETY: attached; a tuple of empty places, each of which is given a reference.
+        unsafe {
+            let tuple = Self::owned_or_raised(py, ffi::PyTuple_New(N.cast_signed()))?;
+            for (i, element) in elements.into_iter().enumerate() {
+                ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i.cast_signed(), element.into_ptr());
+            }
+            Ok(tuple)
+        }
+    }
+
+    /// An attribute, `None` where there is none.
+    pub(crate) fn getattr_optional(&self, name: &Object<'_>) -> Result<Option<Self>> {
+        let mut found = std::ptr::null_mut();
+        // SAFETY: attached; both are alive. On success the result is null or a new reference.
+        unsafe {
+            let status =
+                ffi::compat::PyObject_GetOptionalAttr(self.as_ptr(), name.as_ptr(), &mut found);
+            if status < 0 {
+                return Err(Raised::seen(self.py));
+            }
+            Ok(Self::owned(self.py, found))
+        }
+    }
+
     pub(crate) fn getattr(&self, name: &Object<'_>) -> Result<Self> {
         // SAFETY: attached; both are alive.
         unsafe {
@@ -167,6 +240,11 @@ impl<'py> Object<'py> {
 /// A reference stored beyond an attachment. It belongs to one interpreter, whose owner thread holds it;
 /// dropped without [`Kept::release`] it leaks, which is safe.
 pub(crate) struct Kept(NonNull<ffi::PyObject>);
+
+// SAFETY: a mere address; using it takes proof of being attached.
+unsafe impl Send for Kept {}
+// SAFETY: as above.
+unsafe impl Sync for Kept {}
 
 impl Kept {
     /// Another reference to it.

@@ -1,6 +1,7 @@
 //! Atoms as Python strings, each made once.
 
 use crate::beam::{TermEnv, Word};
+use crate::erlang_module::Types;
 use crate::py::{Kept, Object, Python, Raised, Result};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -26,9 +27,14 @@ impl Hasher for AtomHasher {
     }
 }
 
-/// One interpreter's strings for atoms.
+type Table = HashMap<Word, Kept, BuildHasherDefault<AtomHasher>>;
+
+/// One interpreter's strings for atoms: plain ones, and instances of `Atom`.
 #[derive(Default)]
-pub(crate) struct AtomNames(HashMap<Word, Kept, BuildHasherDefault<AtomHasher>>);
+pub(crate) struct AtomNames {
+    names: Table,
+    atoms: Table,
+}
 
 impl AtomNames {
     /// The interned str of an atom; a `TypeError` for any other term.
@@ -38,7 +44,7 @@ impl AtomNames {
         env: &TermEnv,
         atom: Word,
     ) -> Result<Object<'py>> {
-        if let Some(name) = self.0.get(&atom) {
+        if let Some(name) = self.names.get(&atom) {
             return Ok(name.get(py));
         }
         let Some(text) = env.get_atom(atom) else {
@@ -50,18 +56,43 @@ impl AtomNames {
             crate::py::ffi::PyUnicode_InternInPlace(&mut name);
             Object::owned_or_raised(py, name)?
         };
-        if self.0.len() >= MOST {
-            self.clear(py);
-        }
-        // SAFETY: attached; a second reference for the table.
-        let kept = unsafe { Object::borrowed(py, name.as_ptr()) }.keep();
-        self.0.insert(atom, kept);
+        enter(&mut self.names, py, atom, &name);
         Ok(name)
     }
 
-    pub(crate) fn clear(&mut self, py: Python<'_>) {
-        for (_, name) in self.0.drain() {
-            name.release(py);
+    /// The `erlang.Atom` of an atom.
+    pub(crate) fn atom<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        types: &Types,
+        atom: Word,
+    ) -> Result<Object<'py>> {
+        if let Some(object) = self.atoms.get(&atom) {
+            return Ok(object.get(py));
         }
+        let object = types.atom(&self.get(py, env, atom)?)?;
+        enter(&mut self.atoms, py, atom, &object);
+        Ok(object)
+    }
+
+    pub(crate) fn clear(&mut self, py: Python<'_>) {
+        clear(&mut self.names, py);
+        clear(&mut self.atoms, py);
+    }
+}
+
+fn enter(table: &mut Table, py: Python<'_>, atom: Word, object: &Object<'_>) {
+    if table.len() >= MOST {
+        clear(table, py);
+    }
+    // SAFETY: attached; a second reference for the table.
+    let kept = unsafe { Object::borrowed(py, object.as_ptr()) }.keep();
+    table.insert(atom, kept);
+}
+
+fn clear(table: &mut Table, py: Python<'_>) {
+    for (_, object) in table.drain() {
+        object.release(py);
     }
 }

@@ -1,88 +1,368 @@
 //! Python objects as Erlang terms.
+//!
+//! A container is read in one go, in which no code of users can run: simple elements become terms at once,
+//! and the others are noted down, to be converted one after another. Converting those may run code of users
+//! (`__erlang_term__`, `tolist`, …), which finds nothing to disturb: what was noted down is owned.
 
-use super::{DEEPEST, too_deep};
-use crate::beam::{TermEnv, Word, atoms, identical};
-use crate::erlang_module::Types;
+use super::held::Held;
+use super::simplify::Simplifier;
+use super::{Conversion, DEEPEST, too_deep};
+use crate::beam::{Interned, TermEnv, Word, atoms, existing_atom, named_atom};
+use crate::erlang_module::{Native, Types};
 use crate::py::{Object, Python, Raised, Result, api, ffi};
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Replacements of one object by another (see [`Simplifier`]) before a chain of them counts as endless.
+const LONGEST_CHAIN: usize = 1000;
+
+/// So many containers around one are looked through for itself; beyond them a table is kept.
+const NEAR: usize = 16;
 
 /// Converts objects into terms of one environment.
 pub(crate) struct FromPython<'a, 'py> {
     py: Python<'py>,
     env: &'a TermEnv,
     types: &'a Types,
+    held: &'a Arc<Held>,
+    /// The serial of the context that gives out references to objects.
+    context: u64,
+    options: Conversion,
+    simplifier: &'a mut Simplifier,
     /// Elements of the containers that are being built, innermost last.
-    elements: Vec<Word>,
+    words: Vec<Word>,
+    /// What is to be converted yet: the place in `words`, and the object.
+    waiting: Vec<(usize, Object<'py>)>,
+    open: Vec<Open<'py>>,
+    /// The containers that are open beyond the first [`NEAR`].
+    far: HashSet<*mut ffi::PyObject>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    List,
+    Tuple,
+    /// Keys first, then values. `distinct`: the keys cannot be the same term.
+    Map,
+}
+
+/// A container that has been read.
+struct Open<'py> {
+    kind: Kind,
+    object: Object<'py>,
+    /// Where its elements are in `words`.
+    base: usize,
+    /// Its elements that wait: the next one, and where they begin in `waiting`.
+    next: usize,
+    first: usize,
+    /// Where they end.
+    end: usize,
+    /// Where the container itself goes in `words`.
+    place: usize,
+}
+
+/// What an object turned out to be.
+enum Met<'py> {
+    Word(Word),
+    Container(Kind, Object<'py>),
 }
 
 impl<'a, 'py> FromPython<'a, 'py> {
-    pub(crate) fn new(py: Python<'py>, env: &'a TermEnv, types: &'a Types) -> Self {
+    pub(crate) fn new(
+        py: Python<'py>,
+        env: &'a TermEnv,
+        types: &'a Types,
+        held: &'a Arc<Held>,
+        context: u64,
+        options: Conversion,
+        simplifier: &'a mut Simplifier,
+    ) -> Self {
         Self {
             py,
             env,
             types,
-            elements: Vec::new(),
+            held,
+            context,
+            options,
+            simplifier,
+            words: Vec::new(),
+            waiting: Vec::new(),
+            open: Vec::new(),
+            far: HashSet::new(),
         }
     }
 
     /// The term of an object.
     pub(crate) fn term(&mut self, object: &Object<'py>) -> Result<Word> {
-        self.at_depth(object.as_ptr(), 0)
-    }
-
-    fn at_depth(&mut self, object: *mut ffi::PyObject, depth: usize) -> Result<Word> {
-        // SAFETY: attached, and the object is alive: whoever calls holds a reference to it or to its
-        // container, and nothing below runs Python code that could drop it. The checks read its type.
-        unsafe {
-            if ffi::PyFloat_Check(object) != 0 {
-                return Ok(self.float(ffi::PyFloat_AsDouble(object)));
-            }
-            if ffi::PyUnicode_Check(object) != 0 {
-                return self.str(object);
-            }
-            if object == ffi::Py_True() {
-                return Ok(atoms().true_);
-            }
-            if object == ffi::Py_False() {
-                return Ok(atoms().false_);
-            }
-            if object == ffi::Py_None() {
-                return Ok(atoms().none);
-            }
-            if ffi::PyLong_Check(object) != 0 {
-                return self.int(object);
-            }
-            if ffi::PyList_Check(object) != 0 {
-                return self.list(object, depth);
-            }
-            if ffi::PyDict_Check(object) != 0 {
-                return self.dict(object, depth);
-            }
-            if ffi::PyTuple_Check(object) != 0 {
-                return self.tuple(object, depth);
-            }
-            if ffi::PyBytes_Check(object) != 0 {
-                return Ok(self.bytes(object));
-            }
-            if let Some(word) = self.types.term(self.env, object) {
-                return Ok(word);
+        // SAFETY: attached; the object is alive.
+        if let Some(word) = unsafe { self.simple(object.as_ptr())? } {
+            return Ok(word);
+        }
+        // SAFETY: as above.
+        let object = unsafe { Object::borrowed(self.py, object.as_ptr()) };
+        self.words.push(atoms().none);
+        self.convert(0, object)?;
+        while let Some(open) = self.open.last_mut() {
+            if open.next < open.end {
+                let (place, object) = &self.waiting[open.next];
+                open.next += 1;
+                let place = *place;
+                // SAFETY: attached; `waiting` keeps it until its container is complete.
+                let object = unsafe { Object::borrowed(self.py, object.as_ptr()) };
+                self.convert(place, object)?;
+            } else {
+                self.complete()?;
             }
         }
-        Err(self.no_counterpart(object))
+        Ok(self.words[0])
     }
 
-    fn no_counterpart(&self, object: *mut ffi::PyObject) -> Raised {
-        // SAFETY: attached; the type of a live object.
-        let class = unsafe { Object::borrowed(self.py, ffi::Py_TYPE(object).cast()) };
-        let name = class
-            .getattr_str("__qualname__")
-            .and_then(|name| name.to_text())
-            .unwrap_or_else(|raised| {
-                raised.clear(self.py);
-                "?".into()
-            });
-        let text = format!("an object of type '{name}' cannot be converted to an Erlang term");
-        Raised::type_error(self.py, &text)
+    /// Puts the term of an object into its place, or opens the container that it is.
+    fn convert(&mut self, place: usize, object: Object<'py>) -> Result<()> {
+        match self.meet(object)? {
+            Met::Word(word) => self.words[place] = word,
+            Met::Container(kind, object) => self.open(place, kind, object)?,
+        }
+        Ok(())
+    }
+
+    /// The innermost container has all its elements.
+    fn complete(&mut self) -> Result<()> {
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        if self.open.len() >= NEAR {
+            self.far.remove(&open.object.as_ptr());
+        }
+        let elements = &self.words[open.base..];
+        let word = match open.kind {
+            Kind::List => self.env.list_of(elements),
+            Kind::Tuple => self.env.tuple(elements),
+            Kind::Map => {
+                let (keys, values) = elements.split_at(elements.len() / 2);
+                let map = self.env.map_of(keys, values);
+                map.ok_or_else(|| {
+                    Raised::value_error(
+                        self.py,
+                        "keys of this dict that differ in Python are the same Erlang term (such as 'a' and b'a')",
+                    )
+                })?
+            }
+        };
+        self.words.truncate(open.base);
+        self.waiting.truncate(open.first);
+        self.words[open.place] = word;
+        Ok(())
+    }
+
+    /// The term of an object that is no container and needs no code of users; `None` for others.
+    ///
+    /// # Safety
+    /// Attached; `object` is alive.
+    #[inline]
+    unsafe fn simple(&self, object: *mut ffi::PyObject) -> Result<Option<Word>> {
+        // SAFETY: the caller's promise. The types that are compared are static.
+        unsafe {
+            let class = ffi::Py_TYPE(object);
+            let word = if class == &raw mut ffi::PyLong_Type {
+                self.int(object)?
+            } else if class == &raw mut ffi::PyUnicode_Type {
+                self.str(object)?
+            } else if class == &raw mut ffi::PyFloat_Type {
+                self.float(ffi::PyFloat_AsDouble(object))
+            } else if object == ffi::Py_None() {
+                atoms().none
+            } else if object == ffi::Py_True() {
+                atoms().true_
+            } else if object == ffi::Py_False() {
+                atoms().false_
+            } else if class == &raw mut ffi::PyBytes_Type {
+                self.bytes(object)
+            } else {
+                return match self.types.native(self.env, object) {
+                    Some(Native::Term(word)) => Ok(Some(word)),
+                    Some(Native::Atom) => self.atom(object).map(Some),
+                    None => Ok(None),
+                };
+            };
+            Ok(Some(word))
+        }
+    }
+
+    /// What any object is. Runs code of users for objects that say themselves what they become.
+    fn meet(&mut self, object: Object<'py>) -> Result<Met<'py>> {
+        let mut object = object;
+        for _ in 0..LONGEST_CHAIN {
+            // SAFETY: attached; the object is alive. The checks read its type.
+            unsafe {
+                if let Some(word) = self.simple(object.as_ptr())? {
+                    return Ok(Met::Word(word));
+                }
+                if let Some(kind) = exact_container(object.as_ptr()) {
+                    return Ok(Met::Container(kind, object));
+                }
+            }
+            match self.simplifier.replacement(&object, self.options)? {
+                Some(simpler) => object = simpler,
+                None => return self.by_base(object),
+            }
+        }
+        Err(Raised::recursion_error(
+            self.py,
+            "the conversion of this object never comes to an end: its __erlang_term__ gives ever another object",
+        ))
+    }
+
+    /// An object of a class that derives from a convertible one, or has no counterpart.
+    fn by_base(&self, object: Object<'py>) -> Result<Met<'py>> {
+        let pointer = object.as_ptr();
+        // SAFETY: attached; the object is alive, and of the class that each function takes.
+        unsafe {
+            let word = if ffi::PyFloat_Check(pointer) != 0 {
+                self.float(ffi::PyFloat_AsDouble(pointer))
+            } else if ffi::PyUnicode_Check(pointer) != 0 {
+                self.str(pointer)?
+            } else if ffi::PyLong_Check(pointer) != 0 {
+                self.int(pointer)?
+            } else if ffi::PyBytes_Check(pointer) != 0 {
+                self.copied_bytes(pointer)
+            } else if ffi::PyByteArray_Check(pointer) != 0 {
+                let data = ffi::PyByteArray_AsString(pointer).cast();
+                let size = ffi::PyByteArray_Size(pointer).cast_unsigned();
+                self.env.binary(std::slice::from_raw_parts(data, size))
+            } else if ffi::PyMemoryView_Check(pointer) != 0 {
+                self.memoryview(&object)?
+            } else if ffi::PyList_Check(pointer) != 0 || ffi::PyAnySet_Check(pointer) != 0 {
+                return Ok(Met::Container(Kind::List, object));
+            } else if ffi::PyTuple_Check(pointer) != 0 {
+                return Ok(Met::Container(Kind::Tuple, object));
+            } else if ffi::PyDict_Check(pointer) != 0 {
+                return Ok(Met::Container(Kind::Map, object));
+            } else {
+                self.held.refer(self.env, self.context, object)
+            };
+            Ok(Met::Word(word))
+        }
+    }
+
+    /// Reads a container: no code of users runs until it is done.
+    fn open(&mut self, place: usize, kind: Kind, object: Object<'py>) -> Result<()> {
+        if self.open.len() >= DEEPEST {
+            return Err(too_deep(self.py));
+        }
+        self.enter(object.as_ptr())?;
+        let (base, first) = (self.words.len(), self.waiting.len());
+        // SAFETY: attached; an object of the kind that each function takes.
+        unsafe {
+            let pointer = object.as_ptr();
+            if ffi::PyList_Check(pointer) != 0 {
+                let size = ffi::PyList_GET_SIZE(pointer);
+                self.words.reserve(size.cast_unsigned());
+                for i in 0..size {
+                    self.element(ffi::PyList_GET_ITEM(pointer, i))?;
+                }
+            } else if ffi::PyTuple_Check(pointer) != 0 {
+                let size = ffi::PyTuple_GET_SIZE(pointer);
+                self.words.reserve(size.cast_unsigned());
+                for i in 0..size {
+                    self.element(ffi::PyTuple_GET_ITEM(pointer, i))?;
+                }
+            } else if ffi::PyDict_Check(pointer) != 0 {
+                self.read_dict(pointer)?;
+            } else {
+                self.read_set(pointer)?;
+            }
+        }
+        self.open.push(Open {
+            kind,
+            object,
+            base,
+            next: first,
+            first,
+            end: self.waiting.len(),
+            place,
+        });
+        Ok(())
+    }
+
+    /// A container must not lie in itself.
+    fn enter(&mut self, object: *mut ffi::PyObject) -> Result<()> {
+        let near = self.open.iter().take(NEAR);
+        let known = near
+            .map(|open| open.object.as_ptr())
+            .any(|open| open == object);
+        if known || (self.open.len() >= NEAR && !self.far.insert(object)) {
+            return Err(Raised::recursion_error(
+                self.py,
+                "a container that contains itself cannot be converted to an Erlang term",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Notes the next element of the container that is being read.
+    ///
+    /// # Safety
+    /// Attached; `element` is alive.
+    #[inline]
+    unsafe fn element(&mut self, element: *mut ffi::PyObject) -> Result<()> {
+        let place = self.words.len();
+        // SAFETY: the caller's promise.
+        let word = unsafe { self.simple(element)? };
+        self.words.push(word.unwrap_or(atoms().none));
+        if word.is_none() {
+            // SAFETY: as above.
+            let owned = unsafe { Object::borrowed(self.py, element) };
+            self.waiting.push((place, owned));
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// Attached; `dict` is a dict.
+    unsafe fn read_dict(&mut self, dict: *mut ffi::PyObject) -> Result<()> {
+        // SAFETY: the caller's promise; nothing changes the dict meanwhile, since no Python code runs.
+        unsafe {
+            let size = ffi::PyDict_Size(dict).cast_unsigned();
+            self.words.reserve(2 * size);
+            let (mut position, mut key, mut value) =
+                (0, std::ptr::null_mut(), std::ptr::null_mut());
+            while ffi::PyDict_Next(dict, &mut position, &mut key, &mut value) != 0 {
+                if self.options.atom_keys
+                    && ffi::Py_TYPE(key) == &raw mut ffi::PyUnicode_Type
+                    && let Some(atom) = self.existing_atom(key)
+                {
+                    self.words.push(atom);
+                } else {
+                    self.element(key)?;
+                }
+            }
+            position = 0;
+            while ffi::PyDict_Next(dict, &mut position, &mut key, &mut value) != 0 {
+                self.element(value)?;
+            }
+            Ok(())
+        }
+    }
+
+    /// # Safety
+    /// Attached; `set` is a set or a frozenset.
+    unsafe fn read_set(&mut self, set: *mut ffi::PyObject) -> Result<()> {
+        // SAFETY: the caller's promise; the iterator is the class's own, which runs no code of users.
+        unsafe {
+            let Some(iterate) = ffi::PySet_Type.tp_iter else {
+                return Err(Raised::runtime_error(self.py, "sets have no iterator"));
+            };
+            let iterator = Object::owned_or_raised(self.py, iterate(set))?;
+            while let Some(element) = Object::owned(self.py, ffi::PyIter_Next(iterator.as_ptr())) {
+                self.element(element.as_ptr())?;
+            }
+            if ffi::PyErr_Occurred().is_null() {
+                Ok(())
+            } else {
+                Err(Raised::seen(self.py))
+            }
+        }
     }
 
     fn float(&self, value: f64) -> Word {
@@ -140,7 +420,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
     }
 
     /// The absolute value as an exact int. A subclass may define `__abs__`, and no code of users may run while
-    /// containers are being walked; so this asks `int` itself.
+    /// containers are being read; so this asks `int` itself.
     fn magnitude(&self, object: *mut ffi::PyObject) -> Result<Object<'py>> {
         // SAFETY: attached; the slots of the static type `int` never change, and they take any int.
         unsafe {
@@ -161,113 +441,106 @@ impl<'a, 'py> FromPython<'a, 'py> {
         }
     }
 
-    unsafe fn str(&self, object: *mut ffi::PyObject) -> Result<Word> {
+    /// The text of a str, which lives as long as it.
+    ///
+    /// # Safety
+    /// Attached; `object` is a str, and alive for the lifetime.
+    unsafe fn text<'s>(&self, object: *mut ffi::PyObject) -> Result<&'s str> {
         let mut size = 0;
-        // SAFETY: attached; a str. The bytes live as long as it.
+        // SAFETY: the caller's promise; CPython gives valid UTF-8.
         unsafe {
             let data = ffi::PyUnicode_AsUTF8AndSize(object, &mut size);
             if data.is_null() {
                 return Err(Raised::seen(self.py));
             }
-            Ok(self
-                .env
-                .binary(std::slice::from_raw_parts(data.cast(), size as usize)))
+            let bytes = std::slice::from_raw_parts(data.cast(), size.cast_unsigned());
+            Ok(std::str::from_utf8_unchecked(bytes))
         }
     }
 
+    unsafe fn str(&self, object: *mut ffi::PyObject) -> Result<Word> {
+        // SAFETY: attached; a str.
+        let text = unsafe { self.text(object)? };
+        Ok(self.env.binary(text.as_bytes()))
+    }
+
+    /// The atom of an `erlang.Atom`.
+    unsafe fn atom(&self, object: *mut ffi::PyObject) -> Result<Word> {
+        // SAFETY: attached; a str.
+        let name = unsafe { self.text(object)? };
+        match named_atom(self.env, name) {
+            Interned::Atom(atom) => Ok(atom),
+            Interned::Refused if name.chars().count() > 255 => Err(Raised::value_error(
+                self.py,
+                "an atom has at most 255 characters",
+            )),
+            Interned::Refused => Err(Raised::value_error(
+                self.py,
+                "Python code has brought up too many new atoms: they are never collected; use a str",
+            )),
+        }
+    }
+
+    /// The atom that a key names, if it exists. A key that has no text is left to fail as a str.
+    unsafe fn existing_atom(&self, key: *mut ffi::PyObject) -> Option<Word> {
+        // SAFETY: attached; a str.
+        match unsafe { self.text(key) } {
+            Ok(name) => existing_atom(self.env, name),
+            Err(raised) => {
+                raised.clear(self.py);
+                None
+            }
+        }
+    }
+
+    /// Exact bytes: lent when they are large.
     unsafe fn bytes(&self, object: *mut ffi::PyObject) -> Word {
+        // SAFETY: attached; alive.
+        unsafe {
+            let owned = Object::borrowed(self.py, object);
+            let lent = self.held.lend(self.env, &owned);
+            lent.unwrap_or_else(|| self.copied_bytes(object))
+        }
+    }
+
+    unsafe fn copied_bytes(&self, object: *mut ffi::PyObject) -> Word {
         // SAFETY: attached; bytes, which cannot change.
         unsafe {
             let data = ffi::PyBytes_AsString(object).cast();
-            let size = ffi::PyBytes_Size(object);
-            self.env
-                .binary(std::slice::from_raw_parts(data, size as usize))
+            let size = ffi::PyBytes_Size(object).cast_unsigned();
+            self.env.binary(std::slice::from_raw_parts(data, size))
         }
     }
 
-    unsafe fn list(&mut self, object: *mut ffi::PyObject, depth: usize) -> Result<Word> {
-        if depth >= DEEPEST {
-            return Err(too_deep(self.py));
-        }
-        let base = self.elements.len();
-        // SAFETY: attached; a list, whose size and places are read anew each time.
+    /// The bytes that a view looks at, in C order.
+    fn memoryview(&self, object: &Object<'py>) -> Result<Word> {
+        // SAFETY: attached; any object with a buffer gives its bytes.
         unsafe {
-            let mut i = 0;
-            while i < ffi::PyList_GET_SIZE(object) {
-                let element = ffi::PyList_GET_ITEM(object, i);
-                let word = self.at_depth(element, depth + 1)?;
-                self.elements.push(word);
-                i += 1;
-            }
+            let bytes = Object::owned_or_raised(self.py, ffi::PyBytes_FromObject(object.as_ptr()))?;
+            Ok(self.copied_bytes(bytes.as_ptr()))
         }
-        let word = self.env.list_of(&self.elements[base..]);
-        self.elements.truncate(base);
-        Ok(word)
     }
+}
 
-    unsafe fn tuple(&mut self, object: *mut ffi::PyObject, depth: usize) -> Result<Word> {
-        if depth >= DEEPEST {
-            return Err(too_deep(self.py));
+/// The kind of a container of one of Python's own classes.
+///
+/// # Safety
+/// Attached; `object` is alive.
+unsafe fn exact_container(object: *mut ffi::PyObject) -> Option<Kind> {
+    // SAFETY: the caller's promise; static types.
+    unsafe {
+        let class = ffi::Py_TYPE(object);
+        if class == &raw mut ffi::PyList_Type
+            || class == &raw mut ffi::PySet_Type
+            || class == &raw mut ffi::PyFrozenSet_Type
+        {
+            Some(Kind::List)
+        } else if class == &raw mut ffi::PyDict_Type {
+            Some(Kind::Map)
+        } else if class == &raw mut ffi::PyTuple_Type {
+            Some(Kind::Tuple)
+        } else {
+            None
         }
-        let base = self.elements.len();
-        // SAFETY: attached; a tuple, which cannot change.
-        unsafe {
-            for i in 0..ffi::PyTuple_GET_SIZE(object) {
-                let word = self.at_depth(ffi::PyTuple_GET_ITEM(object, i), depth + 1)?;
-                self.elements.push(word);
-            }
-        }
-        let word = self.env.tuple(&self.elements[base..]);
-        self.elements.truncate(base);
-        Ok(word)
-    }
-
-    unsafe fn dict(&mut self, object: *mut ffi::PyObject, depth: usize) -> Result<Word> {
-        if depth >= DEEPEST {
-            return Err(too_deep(self.py));
-        }
-        let base = self.elements.len();
-        let mut values = Vec::new();
-        let mut all_str = true;
-        let mut all_int = true;
-        // SAFETY: attached; a dict that nothing changes meanwhile, since no Python code runs.
-        unsafe {
-            let (mut position, mut key, mut value) =
-                (0, std::ptr::null_mut(), std::ptr::null_mut());
-            while ffi::PyDict_Next(object, &mut position, &mut key, &mut value) != 0 {
-                all_str &= ffi::PyUnicode_CheckExact(key) != 0;
-                all_int &= ffi::PyLong_CheckExact(key) != 0;
-                let key = self.at_depth(key, depth + 1)?;
-                self.elements.push(key);
-                let value = self.at_depth(value, depth + 1)?;
-                values.push(value);
-            }
-        }
-        // Distinct strs are distinct binaries, and ints integers; other keys may meet as terms.
-        if !all_str && !all_int {
-            self.check_distinct(base)?;
-        }
-        let word = self.env.map_of(&self.elements[base..], &values);
-        self.elements.truncate(base);
-        word.ok_or_else(|| self.colliding_keys())
-    }
-
-    fn check_distinct(&self, base: usize) -> Result<()> {
-        let mut seen: HashMap<u64, Vec<Word>> = HashMap::new();
-        for &key in &self.elements[base..] {
-            let same_hash = seen.entry(self.env.hash(key)).or_default();
-            if same_hash.iter().any(|&other| identical(key, other)) {
-                return Err(self.colliding_keys());
-            }
-            same_hash.push(key);
-        }
-        Ok(())
-    }
-
-    fn colliding_keys(&self) -> Raised {
-        Raised::value_error(
-            self.py,
-            "keys of this dict that differ in Python are the same Erlang term (such as 'a' and b'a')",
-        )
     }
 }
