@@ -5,19 +5,26 @@ Modules of the standard library are looked up, not imported: where one was never
 are no objects of its classes.
 """
 
+from __future__ import annotations
+
 import sys
 
+# Not from typing, whose import takes longer than all of this.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import Field
+    from typing import Any
 
-def _instance(value, module, *classes):
-    module = sys.modules.get(module)
+
+def _instance(value: object, name: str, *classes: str) -> bool:
+    module = sys.modules.get(name)
     if module is None:
         return False
     # Attributes may be missing while the module is being imported.
-    known = tuple(cls for name in classes if (cls := getattr(module, name, None)) is not None)
-    return isinstance(value, known)
+    return isinstance(value, tuple(getattr(module, cls, ()) for cls in classes))
 
 
-def simplify(value, binary_arrays):
+def simplify(value: Any, binary_arrays: bool) -> Any:
     """Return what to convert in place of `value`, NotImplemented when that is `value` itself."""
     cls = type(value)
     hook = getattr(cls, "__erlang_term__", None)
@@ -35,25 +42,33 @@ def simplify(value, binary_arrays):
         or _instance(value, "pathlib", "PurePath")
     ):
         return str(value)
-    if hasattr(cls, "tolist") and hasattr(cls, "ndim") and not isinstance(value, memoryview):
+    if (
+        hasattr(cls, "tolist")
+        and hasattr(cls, "ndim")
+        and not isinstance(value, memoryview)
+    ):
         return _array(value, binary_arrays)
     return NotImplemented
 
 
-def _fields(cls):
+def _fields(cls: type[Any]) -> tuple[Field[Any], ...]:
     # A dataclass exists, so its module was imported; the import only binds the name.
     from dataclasses import fields
 
     return fields(cls)
 
 
-def _array(value, binary_arrays):
+def _array(value: Any, binary_arrays: bool) -> Any:
     if binary_arrays and value.ndim > 0 and hasattr(value, "tobytes"):
-        return {"dtype": value.dtype.str, "shape": tuple(value.shape), "data": value.tobytes()}
+        return {
+            "dtype": value.dtype.str,
+            "shape": tuple(value.shape),
+            "data": value.tobytes(),
+        }
     return value.tolist()
 
 
-def contents(value):
+def contents(value: Any) -> Any:
     """Return what `value` contains, as a dict or a list."""
     from collections.abc import Collection, Mapping
 
