@@ -11,6 +11,8 @@ groups() ->
     [
         {"calls", "one caller", fun bench_calls:rows/1},
         {"load", "50 callers", fun bench_load:rows/1},
+        {"conversion", "conversion, time per element", fun bench_conversion:elements/1},
+        {"conversion", "conversion of large binaries", fun bench_conversion:binaries/1},
         {"cpu", "CPU-bound work", fun bench_cpu:rows/1},
         {"contexts", "contexts", fun bench_contexts:rows/1},
         {"idle", "an idle node", fun bench_idle:rows/1}
@@ -22,7 +24,7 @@ main() ->
     try
         [Dir, Build | Arguments] = init:get_plain_arguments(),
         {Options, Names} = lists:partition(fun(A) -> lists:prefix("-", A) end, Arguments),
-        case {Options -- ["--quick"], Names -- [Name || {Name, _, _} <- groups()]} of
+        case {Options -- ["--quick"], Names -- names()} of
             {[], []} -> run(Names, #{quick => Options =/= [], dir => Dir}, Build);
             {MoreOptions, MoreNames} -> usage(MoreOptions ++ MoreNames)
         end
@@ -32,11 +34,14 @@ main() ->
             halt(1)
     end.
 
+%% A name may stand for more than one group.
+names() ->
+    lists:uniq([Name || {Name, _, _} <- groups()]).
+
 -spec usage([string()]) -> no_return().
 usage(Unknown) ->
-    Names = [Name || {Name, _, _} <- groups()],
     io:format(standard_error, "bench: unknown: ~ts~nusage: bench/run.sh [--quick] [~ts]~n", [
-        lists:join(" ", Unknown), lists:join("] [", Names)
+        lists:join(" ", Unknown), lists:join("] [", names())
     ]),
     halt(2).
 
@@ -49,7 +54,8 @@ run(Names, Settings, Build) ->
     Sections = [section(Title, Rows, Settings) || {_, Title, Rows} <- Chosen],
     Took = (erlang:monotonic_time(millisecond) - Started) / 1000,
     Setting = setting(Settings, Took),
-    Text = bench_report:text(Setting, Sections),
+    Notes = [bench_conversion:notes() || lists:keymember("conversion", 1, Chosen)],
+    Text = bench_report:text(Setting, Sections, Notes),
     io:put_chars(["\n", Text]),
     write(filename:join(Build, "results.txt"), Text),
     write(filename:join(Build, "results.svg"), bench_report:picture(Setting, Sections)),

@@ -2,10 +2,12 @@
 
 %% Rows of results, as a table and as a picture.
 
--export([row/5, time_row/2, compared_row/6, text/2, picture/2]).
+-export([row/5, time_row/2, compared_row/6, compared_row/7, text/3, picture/2]).
 -export_type([row/0]).
 
--type unit() :: ns | times | mb | count.
+%% `each' and `rate' are times of so many elements or bytes, in nanoseconds, and printed as what one element
+%% takes, or how many bytes go in a second.
+-type unit() :: ns | times | mb | count | {each | rate, pos_integer()}.
 %% `at_most' and `at_least': of the ratio; `at_most_more': of the difference to the floor.
 -type mark() :: none | {at_most | at_least | at_most_more, number()}.
 -type row() :: #{
@@ -52,11 +54,23 @@ time_row(What, Times) ->
     binary(), unit(), [number(), ...], none | {binary(), number()}, [number()], mark()
 ) -> row().
 compared_row(What, Unit, Figures, Floor, Ratios, Mark) ->
+    compared_row(What, Unit, Figures, none, Floor, Ratios, Mark).
+
+-spec compared_row(
+    binary(),
+    unit(),
+    [number(), ...],
+    P99 :: number() | none,
+    none | {binary(), number()},
+    [number()],
+    mark()
+) -> row().
+compared_row(What, Unit, Figures, P99, Floor, Ratios, Mark) ->
     #{
         what => What,
         unit => Unit,
         median => bench_rounds:median(Figures),
-        p99 => none,
+        p99 => P99,
         spread => {lists:min(Figures), lists:max(Figures)},
         floor => Floor,
         ratios => Ratios,
@@ -84,8 +98,8 @@ holds(_, Ratio, Bound) -> Ratio =< Bound.
 %% ------------------------------------------------------------------------------------------------
 %% The table
 
--spec text([iodata()], [{iodata(), [row()]}]) -> unicode:chardata().
-text(Setting, Sections) ->
+-spec text([iodata()], [{iodata(), [row()]}], Notes :: [iodata()]) -> unicode:chardata().
+text(Setting, Sections, Notes) ->
     Head = ["what", "median", "p99", "rounds", "floor", "", "ratio", "rounds", "mark", "met"],
     Lines = [Head | lists:append([section_cells(Section) || Section <- Sections])],
     Widths = widths([Line || Line <- Lines, is_list(Line)]),
@@ -94,7 +108,8 @@ text(Setting, Sections) ->
         $\n,
         [[format(Line, Widths), $\n] || Line <- Lines],
         "\nRatios are taken round by round; `rounds' is the smallest and the largest of all rounds. The p99 is\n"
-        "of single operations. `?': a quarter or more of the rounds, taken alone, say otherwise.\n"
+        "of single operations. `?': a quarter or more of the rounds, taken alone, say otherwise.\n",
+        [[$\n, Note] || Note <- Notes]
     ].
 
 section_cells({Title, Rows}) ->
@@ -143,6 +158,10 @@ mark(#{mark := {at_most, Bound}}) -> io_lib:format("<= ~.2f", [Bound]);
 mark(#{mark := {at_least, Bound}}) -> io_lib:format(">= ~.2f", [Bound]);
 mark(#{mark := {at_most_more, Bound}}) -> io_lib:format("<= +~.2f MB", [Bound]).
 
+%% So many bytes in a nanosecond are not copied by any machine, and a difference of times as small as that may
+%% be below zero.
+-define(NO_COPY, 500).
+
 figure(Unit, Number) ->
     {Text, Name} = scaled(Unit, Number),
     [Text, Name].
@@ -157,6 +176,10 @@ range(Unit, {Low, High}) ->
 scaled(ns, Ns) when Ns < 1000 -> {decimals(0, Ns), " ns"};
 scaled(ns, Ns) when Ns < 1000_000 -> {decimals(2, Ns / 1000), " us"};
 scaled(ns, Ns) -> {decimals(2, Ns / 1000_000), " ms"};
+scaled({each, Count}, Ns) when Ns < 1000 * Count -> {decimals(1, Ns / Count), " ns"};
+scaled({each, Count}, Ns) -> scaled(ns, Ns / Count);
+scaled({rate, Bytes}, Ns) when Ns * ?NO_COPY < Bytes -> {["> ", integer_to_list(?NO_COPY)], " GB/s"};
+scaled({rate, Bytes}, Ns) -> {decimals(1, Bytes / Ns), " GB/s"};
 scaled(times, Times) -> {decimals(2, Times), " x"};
 scaled(mb, Megabytes) -> {decimals(2, Megabytes), " MB"};
 scaled(count, Count) -> {integer_to_list(Count), ""}.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the application and the benchmarks, and runs them.
 #
-#   bench/run.sh [--quick] [calls] [load] [cpu] [contexts] [idle]
+#   bench/run.sh [--quick] [calls] [load] [conversion] [cpu] [contexts] [idle]
 #
 # Without names all run. The figures depend on the machine and on what else it does, so no figure makes
 # the exit code fail.
@@ -14,6 +14,7 @@ rebar3 compile
 libraries=$root/_build/${REBAR_PROFILE:-default}/lib
 build=$root/_build/bench
 mkdir -p "$build"
+build_library bench_floor "$build/bench_floor.so"
 erlc -Wall -Werror +warn_missing_spec -o "$build" bench/*.erl
 
 exec erl -noshell -noinput -pa "$build" -pa "$libraries"/*/ebin \

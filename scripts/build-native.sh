@@ -5,24 +5,4 @@ set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "$0")/common.sh"
 
-command -v cargo >/dev/null ||
-    die "cargo is not installed; install rustup, then run \`rustup toolchain install stable\`."
-PYO3_PYTHON=$("$root/scripts/find-python.sh")
-export PYO3_PYTHON
-say "building the NIF for $PYO3_PYTHON ($("$PYO3_PYTHON" -E -S --version))"
-
-target=${CARGO_TARGET_DIR:-$root/target}
-cargo build --release --locked --package py_nif \
-    --manifest-path "$root/Cargo.toml" --target-dir "$target"
-
-case $(uname -s) in
-    Darwin) built=$target/release/libpy_nif.dylib ;;
-    *)      built=$target/release/libpy_nif.so ;;
-esac
-# A running node may have the old library mapped: replace the file, never write into it.
-installed=$root/priv/py_nif.so
-if ! cmp -s "$built" "$installed"; then
-    mkdir -p "$root/priv"
-    cp "$built" "$installed.$$"
-    mv -f "$installed.$$" "$installed"
-fi
+build_library py_nif "$root/priv/py_nif.so"
