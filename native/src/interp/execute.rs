@@ -296,6 +296,7 @@ impl Owner {
             env,
             types: &self.types,
             names: &mut self.names,
+            keys: &mut self.keys,
             held: &self.held,
             options,
         }

@@ -8,7 +8,7 @@ use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
 use crate::py::{Object, Python, Raised, Result, StartError, ThreadState, ffi};
-use crate::term::{AtomNames, Held, Simplifier};
+use crate::term::{AtomNames, Held, KeyNames, Simplifier};
 use parking_lot::Mutex;
 use py_core::mailbox::Take;
 use py_core::spin::Spinner;
@@ -29,6 +29,7 @@ const TURN: usize = 64;
 pub(crate) struct Owner {
     pub(crate) types: Types,
     pub(crate) names: AtomNames,
+    pub(crate) keys: KeyNames,
     pub(crate) code: CodeCache,
     pub(crate) namespaces: Namespaces,
     pub(crate) held: Arc<Held>,
@@ -147,6 +148,7 @@ fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
     Ok(Owner {
         types,
         names: AtomNames::default(),
+        keys: KeyNames::default(),
         code: CodeCache::default(),
         namespaces: Namespaces::default(),
         held: match mode {

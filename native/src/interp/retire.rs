@@ -117,6 +117,7 @@ impl Owner {
         self.namespaces.clear(py);
         self.code.clear(py);
         self.names.clear(py);
+        self.keys.clear(py);
         self.simplifier.clear(py);
         if self.mode == Mode::OwnGil {
             self.held.end(py);

@@ -79,3 +79,33 @@ pub(crate) unsafe fn int_from_bytes(bytes: &[u8]) -> *mut PyObject {
         unsafe { pyo3_ffi::_PyLong_FromByteArray(bytes.as_ptr(), bytes.len(), 1, 0) }
     }
 }
+
+/// The value of an int that CPython keeps in one digit, as `PyUnstable_Long_IsCompact` and
+/// `PyUnstable_Long_CompactValue` tell it, which are inline functions of its headers. `None` for others, and
+/// on versions whose layout is not known.
+///
+/// # Safety
+/// Attached; `int` is an int.
+#[inline(always)]
+pub(crate) unsafe fn compact_int(int: *mut PyObject) -> Option<i64> {
+    #[cfg(not(Py_3_16))]
+    {
+        /// `PyLongObject` of 3.12 to 3.15: the lowest two bits of the tag tell the sign (0 positive, 1 zero, 2
+        /// negative), those from the third on the number of digits.
+        #[repr(C)]
+        struct Long {
+            base: PyObject,
+            tag: usize,
+            digit: u32,
+        }
+        // SAFETY: the caller's promise; an int has at least one digit.
+        let (tag, digit) = unsafe { ((*int.cast::<Long>()).tag, (*int.cast::<Long>()).digit) };
+        if tag < 2 << 3 {
+            let sign = 1 - (tag & 3).cast_signed() as i64;
+            return Some(sign * i64::from(digit));
+        }
+    }
+    #[cfg(Py_3_16)]
+    let _unread = int;
+    None
+}

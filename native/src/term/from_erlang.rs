@@ -1,7 +1,7 @@
 //! Erlang terms as Python objects.
 
 use super::held::{Held, ObjectRef, Unusable};
-use super::{AtomNames, Conversion, DEEPEST, too_deep};
+use super::{AtomNames, Conversion, DEEPEST, KeyNames, too_deep};
 use crate::beam::{ListCells, MapPairs, TermEnv, TermType, Word, atoms};
 use crate::erlang_module::Types;
 use crate::py::{Object, Python, Raised, Result, api, ffi};
@@ -16,6 +16,7 @@ pub(crate) struct FromErlang<'a, 'py> {
     pub(crate) env: &'a TermEnv,
     pub(crate) types: &'a Types,
     pub(crate) names: &'a mut AtomNames,
+    pub(crate) keys: &'a mut KeyNames,
     pub(crate) held: &'a Arc<Held>,
     pub(crate) options: Conversion,
 }
@@ -145,7 +146,7 @@ impl<'a, 'py> FromErlang<'a, 'py> {
             }
             Open::Map(map) => {
                 for (key, value) in map.pairs.by_ref() {
-                    let key = self.key(key)?;
+                    let key = self.key(key, map.size)?;
                     match self.begin(value, options, false)? {
                         Begun::Done(value) => set_item(&map.dict, &key, &value)?,
                         Begun::Open(inner) => {
@@ -186,12 +187,18 @@ impl<'a, 'py> FromErlang<'a, 'py> {
         Ok(None)
     }
 
-    /// A key of a map. Only tuples are containers here, since Python can hash no others.
-    fn key(&mut self, word: Word) -> Result<Object<'py>> {
+    /// A key of a map of that size. Only tuples are containers here, since Python can hash no others.
+    fn key(&mut self, word: Word, size: usize) -> Result<Object<'py>> {
         let mut options = self.options;
         if options.text_keys {
             options.bytes_only = false;
             options.keep_atoms = false;
+        }
+        if !options.bytes_only
+            && let Some(bytes) = self.env.get_binary(word)
+            && KeyNames::takes(bytes, size)
+        {
+            return self.keys.get(self.py, bytes);
         }
         let mut outer: Vec<Open<'a, 'py>> = Vec::new();
         let mut next = word;
@@ -241,7 +248,7 @@ impl<'a, 'py> FromErlang<'a, 'py> {
         };
         for (key, value) in map.pairs.by_ref() {
             self.options.text_keys = true;
-            let key = self.key(key)?;
+            let key = self.key(key, map.size)?;
             self.options.text_keys = text_keys;
             let value = self.object(value)?;
             set_item(&map.dict, &key, &value)?;

@@ -159,17 +159,20 @@ impl<'a, 'py> FromPython<'a, 'py> {
     ///
     /// # Safety
     /// Attached; `object` is alive.
-    #[inline]
+    #[inline(always)]
     unsafe fn simple(&self, object: *mut ffi::PyObject) -> Result<Option<Word>> {
         // SAFETY: the caller's promise. The types that are compared are static.
         unsafe {
             let class = ffi::Py_TYPE(object);
             let word = if class == &raw mut ffi::PyLong_Type {
-                self.int(object)?
+                match api::compact_int(object) {
+                    Some(value) => self.env.int(value),
+                    None => self.int(object)?,
+                }
             } else if class == &raw mut ffi::PyUnicode_Type {
                 self.str(object)?
             } else if class == &raw mut ffi::PyFloat_Type {
-                self.float(ffi::PyFloat_AsDouble(object))
+                self.float(ffi::PyFloat_AS_DOUBLE(object))
             } else if object == ffi::Py_None() {
                 atoms().none
             } else if object == ffi::Py_True() {
@@ -179,13 +182,22 @@ impl<'a, 'py> FromPython<'a, 'py> {
             } else if class == &raw mut ffi::PyBytes_Type {
                 self.bytes(object)
             } else {
-                return match self.types.native(self.env, object) {
-                    Some(Native::Term(word)) => Ok(Some(word)),
-                    Some(Native::Atom) => self.atom(object).map(Some),
-                    None => Ok(None),
-                };
+                return self.of_our_classes(object);
             };
             Ok(Some(word))
+        }
+    }
+
+    /// The part of [`Self::simple`] that is rarely needed.
+    #[inline(never)]
+    unsafe fn of_our_classes(&self, object: *mut ffi::PyObject) -> Result<Option<Word>> {
+        // SAFETY: as there.
+        unsafe {
+            match self.types.native(self.env, object) {
+                Some(Native::Term(word)) => Ok(Some(word)),
+                Some(Native::Atom) => self.atom(object).map(Some),
+                None => Ok(None),
+            }
         }
     }
 
@@ -304,7 +316,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
     ///
     /// # Safety
     /// Attached; `element` is alive.
-    #[inline]
+    #[inline(always)]
     unsafe fn element(&mut self, element: *mut ffi::PyObject) -> Result<()> {
         let place = self.words.len();
         // SAFETY: the caller's promise.
@@ -365,6 +377,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
         }
     }
 
+    #[inline(always)]
     fn float(&self, value: f64) -> Word {
         if value.is_finite() {
             self.env.float(value)
@@ -377,6 +390,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
         }
     }
 
+    #[inline(never)]
     unsafe fn int(&self, object: *mut ffi::PyObject) -> Result<Word> {
         let mut overflow = 0;
         // SAFETY: attached; an int.

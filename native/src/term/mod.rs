@@ -8,6 +8,7 @@ mod atoms;
 mod from_erlang;
 mod from_python;
 mod held;
+mod key_names;
 mod options;
 mod simplify;
 
@@ -15,6 +16,7 @@ pub(crate) use atoms::AtomNames;
 pub(crate) use from_erlang::FromErlang;
 pub(crate) use from_python::FromPython;
 pub(crate) use held::{Held, LentBytes, ObjectRef};
+pub(crate) use key_names::KeyNames;
 pub(crate) use options::Conversion;
 pub(crate) use simplify::Simplifier;
 
