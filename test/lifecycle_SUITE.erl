@@ -33,6 +33,8 @@ groups() ->
             sleeping_daemon_does_no_harm,
             idle_worker_of_an_executor_does_no_harm,
             exit_handler_that_never_ends_does_no_harm,
+            finaliser_that_never_ends_is_interrupted,
+            finaliser_that_ignores_interrupts_gets_its_context_replaced,
             extension_module_works_in_worker_mode
         ],
         [
@@ -445,6 +447,58 @@ exit_handler_that_never_ends_does_no_harm(Config) ->
         worker ->
             %% Exit handlers of the main interpreter never run: it never ends.
             survives(Config, <<"import atexit\natexit.register(lambda: None)">>)
+    end.
+
+%% `__del__' of an object in the namespace of a process that has just ended. It tells before it begins.
+finaliser_that_never_ends_is_interrupted(Config) ->
+    Socket = ?config(socket, Config),
+    Context = py_suite:new_context(Config),
+    ok = py_suite:install(Context),
+    ok = leave_behind(Context, Socket, <<"spin">>),
+    _ = py_suite:await_signal(Socket, <<"del">>),
+    ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])),
+    ok = py_context:stop(Context).
+
+finaliser_that_ignores_interrupts_gets_its_context_replaced(Config) ->
+    ok = restart(Config, #{stuck_after => 200, num_contexts => 1}),
+    Socket = ?config(socket, Config),
+    ok = py_suite:install(),
+    Context = py:context(),
+    Monitor = erlang:monitor(process, Context),
+    py_suite:silently(fun() ->
+        ok = leave_behind(Context, Socket, <<"gate">>),
+        Gate = py_suite:await_signal(Socket, <<"del">>),
+        receive
+            {'DOWN', Monitor, process, Context, Reason} -> ?assertEqual({shutdown, stuck}, Reason)
+        end,
+        ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+        py_suite:release(Socket, Gate),
+        ?assertEqual(ok, py_leaks:eventually(fun() -> element(3, py_nif:counters()) =:= 0 end))
+    end).
+
+leave_behind(Context, Socket, How) ->
+    {_, Monitor} = spawn_monitor(fun() ->
+        %% The class is in another module, so that the namespace is in no cycle and goes at once.
+        ok = py:exec(Context, <<
+            "import sys, types\n"
+            "_m = types.ModuleType('ct_left')\n"
+            "exec('''\n"
+            "import ct_signals\n"
+            "class Left:\n"
+            "    def __init__(self, port, how): self.port, self.how = port, how\n"
+            "    def __del__(self): getattr(ct_signals, self.how)(self.port, 'del')\n"
+            "''', _m.__dict__)\n"
+            "sys.modules['ct_left'] = _m\n"
+            "Left = _m.Left\n"
+        >>),
+        {ok, none} = py:eval(
+            Context,
+            <<"globals().__setitem__('left', Left(port, how))">>,
+            #{port => py_suite:port(Socket), how => How}
+        )
+    end),
+    receive
+        {'DOWN', Monitor, process, _, normal} -> ok
     end.
 
 %%% Stuck contexts

@@ -50,6 +50,9 @@ pub(crate) struct Settings {
     pub(crate) conversion: Conversion,
 }
 
+/// Numbers from here on name code of users that no request asked for: finalisers, exit handlers.
+const UNASKED: u64 = 1 << 63;
+
 /// The environments that a context keeps for reuse.
 const SPARE_ENVS: usize = 256;
 
@@ -71,12 +74,17 @@ pub(crate) struct Context {
     clients: RwLock<HashMap<Word, Shared<Client>>>,
     client_count: AtomicUsize,
     requests: AtomicU64,
+    unasked: AtomicU64,
+    /// The reaper has an eye on unasked code.
+    watched: AtomicBool,
     running: Mutex<Option<Shared<Request>>>,
     closing: Mutex<Option<Closing>>,
     /// The owner thread is done with it.
     ended: AtomicBool,
     /// Its code ignored an interrupt for too long, and it was given up.
     stuck: AtomicBool,
+    /// No code of users runs for it any more.
+    done_with_code: AtomicBool,
     /// What lives as long as the context: the monitor of its process.
     companions: Mutex<Vec<Box<dyn Send>>>,
 }
@@ -98,10 +106,13 @@ impl Context {
             clients: RwLock::default(),
             client_count: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
+            unasked: AtomicU64::new(UNASKED),
+            watched: AtomicBool::new(false),
             running: Mutex::default(),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
+            done_with_code: AtomicBool::new(false),
             companions: Mutex::default(),
         })
     }
@@ -173,6 +184,31 @@ impl Context {
         drop(before);
     }
 
+    /// The owner thread is about to run code of users that no request asked for. It is interrupted when it
+    /// takes too long, and counts as stuck as any other code does.
+    pub(crate) fn enter_unasked(self: &Arc<Self>) {
+        let number = self.unasked.fetch_add(1, Ordering::Relaxed) + 1;
+        self.interrupts.enter(number);
+        // One eye is enough: it looks at what runs by then.
+        if !self.watched.swap(true, Ordering::SeqCst) {
+            reaper().watch(self, number);
+        }
+    }
+
+    /// The number under which unasked code runs now, if `before` is over or was none; the eye closes when no
+    /// such code runs.
+    pub(crate) fn next_unasked(&self, before: u64) -> Option<u64> {
+        let seen = |number: u64| number >= UNASKED && number != before;
+        let running = self.interrupts.running();
+        if seen(running) {
+            return Some(running);
+        }
+        self.watched.store(false, Ordering::SeqCst);
+        // Such code may have begun just now, with the eye still open.
+        let running = self.interrupts.running();
+        (seen(running) && !self.watched.swap(true, Ordering::SeqCst)).then_some(running)
+    }
+
     /// Interrupts a request if it runs here, again and again until it ends.
     pub(crate) fn interrupt(self: &Arc<Self>, request: u64) {
         if self.interrupts.interrupt(request) {
@@ -215,21 +251,28 @@ impl Context {
     /// Gives the context up: its queue waits for a replacement, and its process is told.
     pub(crate) fn give_up(self: &Arc<Self>) {
         {
-            // Together, so that a context that closes for another reason is not counted.
+            // Together, so that a context which is done is not counted.
             let mut closing = self.closing.lock();
+            if self.done_with_code.load(Ordering::SeqCst) {
+                return;
+            }
+            if !self.stuck.swap(true, Ordering::SeqCst) {
+                Counters::up(&COUNTERS.stuck);
+            }
             if closing.is_some() {
+                // It closes already, and its queue is seen to.
                 return;
             }
             *closing = Some(Closing::Keep(atoms().stuck));
-            self.stuck.store(true, Ordering::SeqCst);
-            Counters::up(&COUNTERS.stuck);
         }
         self.shut();
         self.tell(|_| atoms().stuck);
     }
 
-    /// The owner thread has come back to life.
+    /// The owner thread runs no code of users for this context any more.
     pub(crate) fn recovered(&self) {
+        let _closing = self.closing.lock();
+        self.done_with_code.store(true, Ordering::SeqCst);
         if self.stuck.swap(false, Ordering::SeqCst) {
             Counters::down(&COUNTERS.stuck);
         }

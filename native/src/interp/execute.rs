@@ -154,7 +154,9 @@ impl Owner {
         context.set_running(None);
         if client.is_dead() && client.context != of.context {
             // A request that moved here after its process had ended: nobody else will tell.
-            self.namespaces.remove(py, client.id);
+            self.unasked(py, context, |owner| {
+                owner.namespaces.remove(py, client.id);
+            });
         }
         let body = request.body.lock().take();
         if let Some(body) = body {

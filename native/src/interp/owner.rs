@@ -65,6 +65,7 @@ impl Drop for EndOnPanic<'_> {
         if std::thread::panicking() {
             self.0.interrupts.close();
             self.0.close(Closing::Answer(atoms().crashed));
+            self.0.abandon_running(atoms().crashed);
             self.0.end();
             Counters::up(&COUNTERS.set_aside);
             Counters::down(&COUNTERS.threads);
@@ -74,7 +75,11 @@ impl Drop for EndOnPanic<'_> {
 
 /// The life of an owner thread.
 fn live(first: Arc<Context>) {
-    let (mut state, mut owner) = match birth(&first) {
+    let born = {
+        let _guard = EndOnPanic(&first);
+        birth(&first)
+    };
+    let (mut state, mut owner) = match born {
         Ok(born) => born,
         Err(StartError(text)) => {
             first.tell(|env| env.tuple(&[atoms().failed, env.binary(text.as_bytes())]));
@@ -84,6 +89,7 @@ fn live(first: Arc<Context>) {
     };
     let mut next = Some(first);
     while let Some(context) = next.take() {
+        let _guard = EndOnPanic(&context);
         owner.serve(&mut state, &context);
         match retire::retire(state, owner, &context) {
             Some((kept_state, kept_owner, following)) => {
@@ -193,7 +199,6 @@ fn boot(py: Python<'_>) -> Result<Object<'_>> {
 impl Owner {
     /// Serves a context until it closes.
     fn serve(&mut self, state: &mut ThreadState, context: &Arc<Context>) {
-        let _guard = EndOnPanic(context);
         context.mailbox.consume_here();
         context
             .interpreter_id
@@ -204,7 +209,8 @@ impl Owner {
                 .interrupts
                 .open(attached.python(), self.types.interrupted());
             self.watch_dropped(context);
-            self.held.release_dropped(attached.python());
+            let py = attached.python();
+            self.unasked(py, context, |owner| owner.held.release_dropped(py));
         }
         let id = self.interpreter_id;
         context.tell(|env| env.tuple(&[atoms().ready, env.int(id)]));
@@ -220,6 +226,18 @@ impl Owner {
                 Mode::Worker => false,
             };
         }
+    }
+
+    /// Does what may run finalisers.
+    pub(crate) fn unasked(
+        &mut self,
+        py: Python<'_>,
+        context: &Arc<Context>,
+        work: impl FnOnce(&mut Self),
+    ) {
+        context.enter_unasked();
+        work(self);
+        context.interrupts.leave(py);
     }
 
     /// Lets destructors of Erlang's references wake this thread.
@@ -301,8 +319,12 @@ impl Owner {
     ) {
         match envelope {
             Envelope::Request(request) => self.run(py, context, request, reply),
-            Envelope::NamespaceDown(id) => self.namespaces.remove(py, id),
-            Envelope::Dropped => self.held.release_dropped(py),
+            Envelope::NamespaceDown(id) => {
+                self.unasked(py, context, |owner| owner.namespaces.remove(py, id));
+            }
+            Envelope::Dropped => {
+                self.unasked(py, context, |owner| owner.held.release_dropped(py));
+            }
         }
     }
 }

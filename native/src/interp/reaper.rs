@@ -23,10 +23,21 @@ struct Pending {
 /// should have moved it may be gone.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
+/// How long code of users that no request asked for may run before it is interrupted.
+const UNASKED_FOR: Duration = Duration::from_secs(2);
+
+/// Such code, and when to look whether it still runs.
+struct Watched {
+    context: Arc<Context>,
+    number: u64,
+    due: Instant,
+}
+
 #[derive(Default)]
 struct Work {
     closed: Vec<Arc<Context>>,
     interrupts: Vec<Pending>,
+    watched: Vec<Watched>,
     /// Contexts whose queues wait for a replacement, with the end of their patience.
     kept: Vec<(Instant, Arc<Context>)>,
 }
@@ -36,6 +47,7 @@ impl Work {
     fn next_due(&self) -> Option<Instant> {
         let interrupts = self.interrupts.iter().map(|pending| pending.due);
         interrupts
+            .chain(self.watched.iter().map(|watched| watched.due))
             .chain(self.kept.iter().map(|(due, _)| *due))
             .min()
     }
@@ -75,23 +87,7 @@ impl Reaper {
 
     /// Interrupts `request` again at growing intervals, as long as it runs in `context`.
     pub(crate) fn repeat_interrupt(&self, context: &Arc<Context>, request: u64) {
-        self.interrupt_from(context, request, Instant::now());
-    }
-
-    /// Lets `request` run for `grace`, then interrupts it until it ends.
-    pub(crate) fn interrupt_after(&self, context: &Arc<Context>, request: u64, grace: Duration) {
-        self.interrupt_from(context, request, Instant::now() + grace);
-    }
-
-    /// The context has ended: nothing of it needs to be interrupted any more.
-    pub(crate) fn forget(&self, context: &Context) {
-        self.work
-            .lock()
-            .interrupts
-            .retain(|pending| pending.context.serial != context.serial);
-    }
-
-    fn interrupt_from(&self, context: &Arc<Context>, request: u64, since: Instant) {
+        let since = Instant::now();
         let mut work = self.work.lock();
         let known = |pending: &Pending| {
             pending.request == request && pending.context.serial == context.serial
@@ -112,9 +108,41 @@ impl Reaper {
         self.more.notify_one();
     }
 
+    /// Interrupts the code with this number when it takes too long.
+    pub(crate) fn watch(&self, context: &Arc<Context>, number: u64) {
+        self.work.lock().watched.push(Watched {
+            context: context.clone(),
+            number,
+            due: Instant::now() + UNASKED_FOR,
+        });
+        self.more.notify_one();
+    }
+
+    /// Looks whether watched code still runs, and goes on with what runs in its place.
+    fn look_at(&self, watched: Watched) {
+        let Watched {
+            context, number, ..
+        } = watched;
+        if context.interrupts.running() == number {
+            context.interrupt(number);
+        }
+        if let Some(next) = context.next_unasked(number) {
+            self.watch(&context, next);
+        }
+    }
+
+    /// The context has ended: nothing of it needs to be interrupted any more.
+    pub(crate) fn forget(&self, context: &Context) {
+        let mut work = self.work.lock();
+        work.interrupts
+            .retain(|pending| pending.context.serial != context.serial);
+        work.watched
+            .retain(|watched| watched.context.serial != context.serial);
+    }
+
     fn run(&self) {
         loop {
-            let (closed, interrupts) = self.wait();
+            let (closed, interrupts, watched) = self.wait();
             for context in closed {
                 answer_what_is_left(&context);
                 if let Some(Closing::Keep(_)) = context.closing() {
@@ -129,11 +157,14 @@ impl Reaper {
                 .filter_map(pursue)
                 .collect::<Vec<_>>();
             self.work.lock().interrupts.extend(again);
+            for watched in watched {
+                self.look_at(watched);
+            }
         }
     }
 
     /// Sleeps until there is something to do, and takes it.
-    fn wait(&self) -> (Vec<Arc<Context>>, Vec<Pending>) {
+    fn wait(&self) -> (Vec<Arc<Context>>, Vec<Pending>, Vec<Watched>) {
         let mut work = self.work.lock();
         loop {
             let due = work.next_due();
@@ -154,13 +185,17 @@ impl Reaper {
             .interrupts
             .extract_if(.., |pending| pending.due <= now)
             .collect();
+        let watched = work
+            .watched
+            .extract_if(.., |watched| watched.due <= now)
+            .collect();
         let closed = std::mem::take(&mut work.closed);
         drop(work);
         for (_, context) in given_up {
             // No effect on those that were moved or answered meanwhile.
             context.close(Closing::Answer(atoms().stuck));
         }
-        (closed, due)
+        (closed, due, watched)
     }
 }
 

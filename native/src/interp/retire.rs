@@ -10,18 +10,15 @@
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
 use super::owner::Owner;
-use super::{COUNTERS, Context, Counters, Mode, reaper, spares};
+use super::{COUNTERS, Context, Counters, Mode, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::py::{Object, Python, Result, ThreadState, ffi};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long user code may take at the end of a context: exit handlers and threads.
+/// How long threads may take to end after a context.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// The request number under which that code runs, for the interrupter; no request has it.
-const LAST_CODE: u64 = u64::MAX;
 
 /// Ends or recycles. Gives everything back with the next context to serve, or ends the thread's work.
 pub(super) fn retire(
@@ -72,8 +69,7 @@ pub(super) fn discard(mut state: ThreadState, mode: Mode) {
 /// Drops what clients left behind and runs exit handlers, interrupted if that takes too long. Says whether the
 /// interpreter may be handed out again.
 fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -> bool {
-    context.interrupts.enter(LAST_CODE);
-    reaper().interrupt_after(context, LAST_CODE, GRACE);
+    context.enter_unasked();
     owner.namespaces.clear(py);
     owner.held.release_of(py, context.serial);
     let mut reusable = true;
