@@ -11,8 +11,9 @@ groups() ->
     [
         {"calls", "one caller", fun bench_calls:rows/1},
         {"load", "50 callers", fun bench_load:rows/1},
-        {"conversion", "conversion, time per element", fun bench_conversion:elements/1},
+        %% First what depends most on what the allocators have at hand.
         {"conversion", "conversion of large binaries", fun bench_conversion:binaries/1},
+        {"conversion", "conversion, time per element", fun bench_conversion:elements/1},
         {"cpu", "CPU-bound work", fun bench_cpu:rows/1},
         {"contexts", "contexts", fun bench_contexts:rows/1},
         {"idle", "an idle node", fun bench_idle:rows/1}

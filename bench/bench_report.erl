@@ -255,8 +255,9 @@ extent(#{ratios := Ratios, mark := {_, Bound}}) ->
 numbered(List) ->
     lists:zip(lists:seq(0, length(List) - 1), List).
 
+%% What is too small to measure may come out below zero.
 x(Ratio, Axis) ->
-    ?LEFT + ?SCALE * min(Ratio, Axis) / Axis.
+    ?LEFT + ?SCALE * max(0, min(Ratio, Axis)) / Axis.
 
 grid(Axis, Top, Bottom) ->
     Steps = [I || I <- lists:seq(0, floor(Axis))],

@@ -2,7 +2,7 @@
 
 %% What bench_conversion converts: the same values in every run.
 
--export([elements/0, bytes/1]).
+-export([elements/0, text/1]).
 -export_type([value/0]).
 
 %% What to call it, what the floors read it as, how many elements it has, and how to make it.
@@ -18,7 +18,7 @@ elements() ->
         {<<"10^6 integers">>, ints, 1_000_000, list(1_000_000, fun integer/0)},
         {<<"10^5 floats">>, floats, 100_000, list(100_000, fun rand:normal/0)},
         {<<"10^5 texts of 12 bytes">>, texts, 100_000, list(100_000, fun text/0)},
-        {<<"10^3 texts of 100 KB">>, texts, 1000, list(1000, fun() -> bytes(100_000) end)},
+        {<<"10^3 texts of 100 KB">>, texts, 1000, list(1000, fun() -> text(100_000) end)},
         {<<"map of 10^5 texts to integers">>, map, 100_000, fun() -> map(100_000) end},
         {<<"JSON of 10^5 nodes">>, tree, ?RECORDS * ?NODES + 1, list(?RECORDS, fun record/0)}
     ].
@@ -44,8 +44,8 @@ numbered(Word, Number) ->
     <<Word/binary, (integer_to_binary(1_000_000 + Number))/binary>>.
 
 %% ASCII, in memory of its own.
--spec bytes(pos_integer()) -> binary().
-bytes(Size) ->
+-spec text(pos_integer()) -> binary().
+text(Size) ->
     binary:copy(<<"x">>, Size).
 
 map(Size) ->

@@ -53,16 +53,10 @@ fn make_terms(env: Env<'_>) -> NifResult<Term<'_>> {
     Ok(unsafe { Term::new(env, word) })
 }
 
-/// `copy(Size) -> Nanoseconds`: copies so many bytes from one buffer to another, both used before.
+/// `copy(Size, Count) -> Nanoseconds`: so many copies of so many bytes, between buffers that were used before.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn copy(size: usize) -> NifResult<u64> {
-    memory::copy(size).ok_or(rustler::Error::BadArg)
-}
-
-/// `copy_new(Size) -> Nanoseconds`: allocates so many bytes, copies into them, and frees them.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn copy_new(size: usize) -> NifResult<u64> {
-    memory::copy_new(size).ok_or(rustler::Error::BadArg)
+fn copy(size: usize, count: usize) -> NifResult<u64> {
+    memory::copy(size, count).ok_or(rustler::Error::BadArg)
 }
 
 rustler::init!("bench_floor");

@@ -18,6 +18,7 @@ pub(crate) unsafe fn build(source: &Source) -> *mut ffi::PyObject {
             Source::Ints(values) => list(values.iter(), |&value| int(value)),
             Source::Floats(values) => list(values.iter(), |&value| float(value)),
             Source::Texts(texts) => list_of(texts.len(), texts.iter(), |text| str(text)),
+            Source::Bytes(texts) => list_of(texts.len(), texts.iter(), |text| bytes(text)),
             Source::Map(keys, values) => dict(keys.iter().zip(values), |&value| int(value)),
             Source::Tree(node) => object(node),
         }
@@ -39,6 +40,13 @@ unsafe fn str(text: &[u8]) -> Owned {
     // SAFETY: attached; the bytes are copied.
     NonNull::new(unsafe {
         ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as isize)
+    })
+}
+
+unsafe fn bytes(text: &[u8]) -> Owned {
+    // SAFETY: attached; the bytes are copied.
+    NonNull::new(unsafe {
+        ffi::PyBytes_FromStringAndSize(text.as_ptr().cast(), text.len() as isize)
     })
 }
 

@@ -12,8 +12,10 @@ pub(crate) enum Kind {
     Ints,
     /// A list of floats.
     Floats,
-    /// A list of binaries.
+    /// A list of binaries that become strs.
     Texts,
+    /// A list of binaries that become bytes.
+    Bytes,
     /// A map of binaries to integers.
     Map,
     /// Maps with binaries as keys, lists, numbers, binaries, booleans and `none`.
@@ -24,6 +26,7 @@ pub(crate) enum Source {
     Ints(Vec<i64>),
     Floats(Vec<f64>),
     Texts(Texts),
+    Bytes(Texts),
     Map(Texts, Vec<i64>),
     Tree(Node),
 }
@@ -36,6 +39,14 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
+    fn read(list: Term<'_>) -> NifResult<Self> {
+        let mut texts = Self::default();
+        for text in list.decode::<ListIterator>()? {
+            texts.push(text)?;
+        }
+        Ok(texts)
+    }
+
     fn push(&mut self, text: Term<'_>) -> NifResult<()> {
         self.bytes.extend_from_slice(&Binary::from_term(text)?);
         self.ends.push(self.bytes.len());
@@ -72,13 +83,8 @@ impl Source {
         Ok(match kind {
             Kind::Ints => Self::Ints(term.decode()?),
             Kind::Floats => Self::Floats(term.decode()?),
-            Kind::Texts => {
-                let mut texts = Texts::default();
-                for text in term.decode::<ListIterator>()? {
-                    texts.push(text)?;
-                }
-                Self::Texts(texts)
-            }
+            Kind::Texts => Self::Texts(Texts::read(term)?),
+            Kind::Bytes => Self::Bytes(Texts::read(term)?),
             Kind::Map => {
                 let (mut keys, mut values) = (Texts::default(), Vec::new());
                 for (key, value) in pairs(term)? {

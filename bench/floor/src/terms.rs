@@ -48,7 +48,7 @@ pub(crate) fn build(env: *mut ErlNifEnv, source: &Source, scratch: &mut Scratch)
     match source {
         Source::Ints(ints) => words.extend(ints.iter().map(|&value| int(env, value))),
         Source::Floats(floats) => words.extend(floats.iter().map(|&value| float(env, value))),
-        Source::Texts(texts) => push_all(env, texts, words),
+        Source::Texts(texts) | Source::Bytes(texts) => push_all(env, texts, words),
         Source::Map(keys, ints) => {
             push_all(env, keys, words);
             values.extend(ints.iter().map(|&value| int(env, value)));
