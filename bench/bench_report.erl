@@ -147,7 +147,8 @@ ratio_cells(#{ratios := Ratios, mark := Mark}) ->
         end,
     Show = fun(Number) ->
         Sign = if Unit =/= "", Number >= 0 -> "+"; true -> "" end,
-        io_lib:format(Format, [Sign, float(Number)])
+        %% Rounded before, lest a trifle below zero be printed as one.
+        io_lib:format(Format, [Sign, round(Number * 100) / 100])
     end,
     Median = bench_rounds:median(Ratios),
     {[Show(Median), Unit], [Show(lists:min(Ratios)), "..", Show(lists:max(Ratios))]}.
