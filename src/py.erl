@@ -256,8 +256,11 @@ context() ->
     py_context_router:context(default, ?DEFAULT_TIMEOUT).
 
 ?DOC("""
-The last Python exception that the calling process was answered with: class, module, message, and the frames
-of the traceback, outermost first, as `{File, Line, Function, SourceLine}`; `undefined` when there was none.
+The last Python exception that the calling process was answered with; `undefined` when there was none.
+
+The keys are `type`, `module`, `message`, `traceback` (`{File, Line, Function, SourceLine}`, outermost first),
+`traceback_text` (what Python would print), `notes`, `cause` and `context`; `exceptions` for a group, `syntax` for a
+syntax error, and `omitted` where something was left out. The page on errors tells about each.
 """).
 -spec last_error() -> py_error:error() | undefined.
 last_error() ->

@@ -6,7 +6,7 @@
 -export([groups/1, groups/2, init_group/2, init_group/3, end_group/1, end_group/2, start/1, stop/0]).
 -export([new_context/1, mode/1, version/0, venv/1]).
 -export([install/0, install/1, open/0, close/1, port/1, await_signal/2, release/2]).
--export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1]).
+-export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1, in_peer/3]).
 -export([error_text/2, contains/2, flush/0, silently/1, log/2, capture_log/0, release_log/1]).
 
 -define(DEADLINE, 30_000).
@@ -221,6 +221,15 @@ killed(Pid) ->
     receive
         {'DOWN', Monitor, process, Pid, _} -> ok
     after ?DEADLINE -> ct:fail({cannot_be_killed, Pid})
+    end.
+
+%% Runs a function, which gets the mode and gives ok, in a node of its own: for what a node does once.
+in_peer(Module, Function, Config) ->
+    {ok, Peer, _Node} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+    try
+        ?assertEqual(ok, peer:call(Peer, Module, Function, [mode(Config)], 4 * ?DEADLINE))
+    after
+        peer:stop(Peer)
     end.
 
 %% ------------------------------------------------------------------------------------------------

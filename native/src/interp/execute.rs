@@ -1,7 +1,7 @@
 //! Running one request in the interpreter of the owner thread.
 
+use super::code::Grammar;
 use super::owner::Owner;
-use super::scope::Grammar;
 use super::{Closing, Context, Kind, Request, Scope, failure};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
@@ -187,7 +187,7 @@ impl Owner {
         let answer = match namespace {
             Some(namespace) => self
                 .perform(py, context, env, payload, namespace, reply)
-                .unwrap_or_else(|raised| failure::answer(py, reply, &self.types, raised)),
+                .unwrap_or_else(|raised| failure::answer(py, reply, self, request.kind, raised)),
             None => Answer {
                 result: reply.tuple(&[atoms().error, atoms().stale_reference]),
                 story: None,

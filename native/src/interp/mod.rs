@@ -1,6 +1,7 @@
 //! Contexts: an interpreter, the one OS thread that runs it, and the mailbox between it and Erlang.
 
 mod client;
+mod code;
 mod context;
 mod environment;
 mod execute;
@@ -12,6 +13,7 @@ mod registry;
 mod request;
 mod retire;
 mod scope;
+mod sources;
 mod spares;
 
 pub(crate) use client::Client;

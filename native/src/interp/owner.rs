@@ -1,6 +1,9 @@
 //! The owner thread: it makes an interpreter, serves contexts with it one after another, and ends it.
 
-use super::scope::{CodeCache, Namespaces};
+use super::code::CodeCache;
+use super::failure::Attributes;
+use super::scope::Namespaces;
+use super::sources::Sources;
 use super::{
     COUNTERS, Closing, Context, Counters, Envelope, Mode, execute, registry, retire, spares,
 };
@@ -34,6 +37,7 @@ pub(crate) struct Owner {
     pub(crate) namespaces: Namespaces,
     pub(crate) held: Arc<Held>,
     pub(crate) simplifier: Simplifier,
+    pub(crate) attributes: Attributes,
     pub(crate) mode: Mode,
     /// `erlang._boot`.
     pub(crate) boot: crate::py::Kept,
@@ -155,13 +159,14 @@ fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
         types,
         names: AtomNames::default(),
         keys: KeyNames::default(),
-        code: CodeCache::default(),
+        code: CodeCache::new(Sources::new(py)?),
         namespaces: Namespaces::default(),
         held: match mode {
             Mode::OwnGil => Arc::default(),
             Mode::Worker => Held::of_main(),
         },
         simplifier: Simplifier::default(),
+        attributes: Attributes::new(py)?,
         mode,
         boot: boot.keep(),
         interpreter_id,

@@ -72,6 +72,8 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     context.enter_unasked();
     owner.namespaces.clear(py);
     owner.held.release_of(py, context.serial);
+    // The texts of the code go, too, so it cannot be used again.
+    owner.code.clear(py);
     let mut reusable = true;
     if owner.mode == Mode::OwnGil {
         wake_sleepers(owner.interpreter_id);
@@ -111,7 +113,8 @@ impl Owner {
     /// Gives every reference back.
     fn release(mut self, py: Python<'_>) {
         self.namespaces.clear(py);
-        self.code.clear(py);
+        self.code.release(py);
+        self.attributes.release(py);
         self.names.clear(py);
         self.keys.clear(py);
         self.simplifier.clear(py);

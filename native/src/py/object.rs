@@ -187,27 +187,26 @@ impl<'py> Object<'py> {
         unsafe { Self::owned_or_raised(py, ffi::PyImport_Import(name.as_ptr())) }
     }
 
-    /// Whether it is an instance of a class, exceptions in `__instancecheck__` counting as no.
-    pub(crate) fn is_instance(&self, class: *mut ffi::PyObject) -> bool {
-        // SAFETY: attached; both are alive.
-        match unsafe { ffi::PyObject_IsInstance(self.as_ptr(), class) } {
-            1 => true,
-            0 => false,
-            _ => {
-                Raised::seen(self.py).clear(self.py);
-                false
-            }
-        }
+    /// Whether its type is a class or derives from it; `__class__` and `__instancecheck__` mean nothing here.
+    pub(crate) fn is_a(&self, class: *mut ffi::PyObject) -> bool {
+        // SAFETY: attached; the type of a live object, and a class.
+        unsafe { ffi::PyType_IsSubtype(ffi::Py_TYPE(self.as_ptr()), class.cast()) != 0 }
     }
 
-    /// `str(self)` as text; lone surrogates become replacement characters.
+    /// Another reference to the same object.
+    pub(crate) fn again(&self) -> Self {
+        // SAFETY: attached; the object is alive.
+        unsafe { Self::borrowed(self.py, self.as_ptr()) }
+    }
+
+    /// `str(self)` as text, as [`Self::str_lossy`] gives it.
     pub(crate) fn to_text(&self) -> Result<String> {
         // SAFETY: attached.
         let text = unsafe { Self::owned_or_raised(self.py, ffi::PyObject_Str(self.as_ptr()))? };
         text.str_lossy()
     }
 
-    /// The text of a str; lone surrogates become replacement characters.
+    /// The text of a str; lone surrogates are written out, as `\\ud800`.
     pub(crate) fn str_lossy(&self) -> Result<String> {
         let mut size = 0;
         // SAFETY: attached, and a str; the buffer lives as long as the str.
@@ -226,7 +225,7 @@ impl<'py> Object<'py> {
                 ffi::PyUnicode_AsEncodedString(
                     self.as_ptr(),
                     c"utf-8".as_ptr(),
-                    c"replace".as_ptr(),
+                    c"backslashreplace".as_ptr(),
                 ),
             )?;
             let data = ffi::PyBytes_AsString(encoded.as_ptr());

@@ -13,6 +13,8 @@ import time
 
 import _erlang
 
+from . import _sources
+
 # Not from typing: importing that would take longer than all the rest of a start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def prepare() -> None:
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
     site.main()
+    _sources.show_lines()
     _birth.remember()
 
 
@@ -129,6 +132,7 @@ def finish(recycle: bool) -> bool:
     if not recycle:
         return False
     _forget_packages()
+    _sources.forget()
     return _birth.restore()
 
 

@@ -1,0 +1,123 @@
+//! A Python exception as the caller gets it: `{Class, Message}`, and the story behind it.
+
+mod frames;
+mod story;
+mod syntax;
+mod text;
+
+use super::Kind;
+use super::execute::Answer;
+use super::owner::Owner;
+use crate::beam::{Interned, TermEnv, Word, atoms, intern};
+use crate::erlang_module::Types;
+use crate::py::{Kept, Object, Python, Raised, Result, ffi};
+use story::Teller;
+
+/// The answer for the exception that is set. Never fails: what cannot be found out is replaced by a text
+/// that says so.
+///
+/// Code of users may run here (`__str__` and the like), so the request must still be interruptible.
+pub(crate) fn answer(
+    py: Python<'_>,
+    env: &TermEnv,
+    owner: &Owner,
+    kind: Kind,
+    raised: Raised,
+) -> Answer {
+    let known = atoms();
+    let Some(mut exception) = raised.fetch(py) else {
+        // A C function reported an error and set none; CPython calls that a SystemError.
+        let text = env.string("error return without exception set");
+        let reason = env.tuple(&[class_word(env, "SystemError"), text]);
+        return Answer {
+            result: env.tuple(&[known.error, reason]),
+            story: None,
+        };
+    };
+    let mut teller = Teller::new(py, env, owner);
+    let mut message = teller.message(&exception, text::MESSAGE);
+    if let Some(interrupt) = teller.take_interrupt() {
+        // It was interrupted before it could tell how it had failed.
+        exception = interrupt;
+        message = teller.message(&exception, text::MESSAGE);
+    }
+    let class = class_word(env, &class_name(&exception));
+    let reason = special_reason(env, &owner.types, &exception)
+        .unwrap_or_else(|| env.tuple(&[class, env.string(&message)]));
+    Answer {
+        result: env.tuple(&[known.error, reason]),
+        // A message of this kind has no room for a story.
+        story: (kind != Kind::Spawn).then(|| teller.whole(&exception, class, &message)),
+    }
+}
+
+/// The exceptions whose reason is not `{Class, Message}`.
+fn special_reason(env: &TermEnv, types: &Types, exception: &Object<'_>) -> Option<Word> {
+    let known = atoms();
+    if exception.is_a(types.interrupted()) {
+        return Some(known.interrupted);
+    }
+    if exception.is_a(types.stale_reference().as_ptr()) {
+        return Some(known.stale_reference);
+    }
+    // SAFETY: a static class.
+    if exception.is_a(unsafe { ffi::PyExc_StopIteration }) {
+        return Some(env.tuple(&[known.stop_iteration, known.none]));
+    }
+    None
+}
+
+/// The name of an exception's class. `PyType_GetName` runs no code of users, whatever the class.
+fn class_name(exception: &Object<'_>) -> String {
+    let py = exception.py();
+    // SAFETY: attached; the type of a live object.
+    let name = unsafe {
+        Object::owned_or_raised(py, ffi::PyType_GetName(ffi::Py_TYPE(exception.as_ptr())))
+    };
+    name.and_then(|name| text::head(&name, text::TEXT))
+        .unwrap_or_else(|raised| {
+            raised.clear(py);
+            "?".into()
+        })
+}
+
+/// An atom, or a binary once Python code has used up the atoms that it may create.
+fn class_word(env: &TermEnv, class: &str) -> Word {
+    match intern(env.raw(), class) {
+        Interned::Atom(atom) => atom,
+        Interned::Refused => env.binary(class.as_bytes()),
+    }
+}
+
+/// The names of attributes that stories are made of, each made once for an interpreter.
+pub(crate) struct Attributes {
+    module: Kept,
+    notes: Kept,
+    file: Kept,
+    function: Kept,
+}
+
+impl Attributes {
+    pub(crate) fn new(py: Python<'_>) -> Result<Self> {
+        let make = |name: &std::ffi::CStr| {
+            // SAFETY: attached; the text ends with a zero.
+            let name = unsafe {
+                Object::owned_or_raised(py, ffi::PyUnicode_InternFromString(name.as_ptr()))
+            };
+            name.map(Object::keep)
+        };
+        Ok(Self {
+            module: make(c"__module__")?,
+            notes: make(c"__notes__")?,
+            file: make(c"co_filename")?,
+            function: make(c"co_qualname")?,
+        })
+    }
+
+    pub(crate) fn release(self, py: Python<'_>) {
+        self.module.release(py);
+        self.notes.release(py);
+        self.file.release(py);
+        self.function.release(py);
+    }
+}
