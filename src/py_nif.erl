@@ -26,7 +26,13 @@ function answers `{error, not_running}`.
     is_mine/1,
     is_object/1,
     interrupt/1,
-    least_loaded/1
+    least_loaded/1,
+    permits/0,
+    permits_open/0,
+    permits_max/1,
+    permits_wait/0,
+    permits_stop_waiting/0,
+    permits_release/0
 ]).
 -export_type([handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 
@@ -48,7 +54,13 @@ function answers `{error, not_running}`.
     is_mine/1,
     is_object/1,
     interrupt/1,
-    least_loaded/1
+    least_loaded/1,
+    permits/0,
+    permits_open/0,
+    permits_max/1,
+    permits_wait/0,
+    permits_stop_waiting/0,
+    permits_release/0
 ]).
 -on_load(load/0).
 
@@ -181,3 +193,22 @@ interrupt(_Target) -> not_loaded().
 
 -spec least_loaded([handle()]) -> pos_integer() | none.
 least_loaded(_Handles) -> not_loaded().
+
+-spec permits() ->
+    {Current :: non_neg_integer(), Max :: pos_integer() | infinity} | {error, not_running}.
+permits() -> not_loaded().
+
+-spec permits_open() -> ok | {error, not_running}.
+permits_open() -> not_loaded().
+
+-spec permits_max(pos_integer() | infinity) -> Granted :: non_neg_integer() | {error, not_running}.
+permits_max(_Max) -> not_loaded().
+
+-spec permits_wait() -> Granted :: non_neg_integer() | {error, not_running}.
+permits_wait() -> not_loaded().
+
+-spec permits_stop_waiting() -> boolean() | {error, not_running}.
+permits_stop_waiting() -> not_loaded().
+
+-spec permits_release() -> ok | {error, not_running}.
+permits_release() -> not_loaded().

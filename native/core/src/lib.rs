@@ -7,12 +7,16 @@
 //! | [`spin`] | how long a consumer looks for work before it parks, and how many may look at once |
 //! | [`lifecycle`] | the states of the whole runtime |
 //! | [`backoff`] | growing intervals for repeated interrupts |
+//! | [`permits`] | a bound on how many may work at the same time |
+//! | [`tally`] | what the waiting requests of one process hold |
 //!
 //! Everything that is concurrent here is model-checked: `RUSTFLAGS="--cfg loom" cargo test -p py_core`.
 
 pub mod backoff;
 pub mod lifecycle;
 pub mod mailbox;
+pub mod permits;
 pub mod protocol;
 pub mod spin;
 mod sync;
+pub mod tally;

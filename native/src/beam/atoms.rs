@@ -26,6 +26,7 @@ known_atoms! {
     nan = "nan", infinity = "infinity", neg_infinity = "neg_infinity",
     call = "call", eval = "eval", exec = "exec", echo = "echo", bytes = "bytes",
     py_response = "py_response", py_context = "py_context", py_runtime = "py_runtime",
+    py_permits = "py_permits",
     ready = "ready", failed = "failed", ended = "ended", stuck = "stuck", cast_failed = "cast_failed",
     interrupted = "interrupted", stop_iteration = "stop_iteration",
     context_died = "context_died", killed = "killed", crashed = "crashed", noproc = "noproc", not_running = "not_running",

@@ -1,7 +1,9 @@
 //! A process as one context knows it: made at its first request, gone when the process ends.
 
-use super::registry;
+use super::queue::Queue;
+use super::{Context, permit, registry};
 use crate::beam::{Env, Pid, Shared};
+use py_core::tally::Tally;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One process and one context. It carries the only monitor that the context needs for the process.
@@ -11,20 +13,25 @@ pub(crate) struct Client {
     pub(crate) pid: Pid,
     /// The serial of the context.
     pub(crate) context: u64,
+    /// What its waiting requests hold, where queues or permits are bounded.
+    pub(super) tally: Tally,
+    queue: Queue,
     dead: AtomicBool,
 }
 
 impl Client {
     /// A client that is monitored from now on. `env` is the calling NIF's, `None` on threads of our own.
-    pub(crate) fn monitored(env: Option<Env>, pid: Pid, context: u64) -> Shared<Self> {
+    pub(crate) fn monitored(env: Option<Env>, pid: Pid, context: &Context) -> Shared<Self> {
         let client = Shared::new(Self {
             id: Self::next_id(),
             pid,
-            context,
+            context: context.serial,
+            tally: Tally::new(),
+            queue: context.queue.clone(),
             dead: AtomicBool::new(false),
         });
         if client.monitor(env, &pid.local()).is_none() {
-            client.dead.store(true, Ordering::SeqCst);
+            client.end();
         }
         client
     }
@@ -40,9 +47,17 @@ impl Client {
         self.dead.load(Ordering::SeqCst)
     }
 
+    /// Marks it dead; what its waiting requests hold is free again.
+    fn end(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        let (places, permits) = self.tally.end();
+        self.queue.leave(places);
+        permit::give_back(permits);
+    }
+
     /// The process has ended. Runs on a scheduler, so it only marks and enqueues.
     pub(crate) fn down(&self) {
-        self.dead.store(true, Ordering::SeqCst);
+        self.end();
         if let Some(context) = registry().by_serial(self.context) {
             context.client_down(self);
         }

@@ -131,7 +131,7 @@ impl Context {
         if let Some(client) = clients.get(&pid.word()) {
             return client.clone();
         }
-        let client = Client::monitored(env, pid, self.serial);
+        let client = Client::monitored(env, pid, self);
         if !client.is_dead() {
             self.client_count.fetch_add(1, Ordering::Relaxed);
             clients.insert(pid.word(), client.clone());
@@ -180,8 +180,19 @@ impl Context {
 
     /// The owner thread says which request it runs.
     pub(crate) fn set_running(&self, request: Option<Shared<Request>>) {
+        let idle = request.is_none();
         let before = std::mem::replace(&mut *self.running.lock(), request);
-        drop(before);
+        if let Some(ended) = before.filter(|_| idle) {
+            ended.code_ended();
+        }
+    }
+
+    /// The owner thread runs nothing any more, and cannot say what it ran: it has panicked.
+    pub(crate) fn code_ended(&self) {
+        let running = self.running.lock().clone();
+        if let Some(request) = running {
+            request.code_ended();
+        }
     }
 
     /// The owner thread is about to run code of users that no request asked for. It is interrupted when it
@@ -326,12 +337,12 @@ impl Context {
         }
     }
 
-    /// Takes over the queue of a stuck context; gives the number of requests.
-    pub(crate) fn adopt(self: &Arc<Self>, stuck: &Arc<Self>) -> usize {
+    /// Takes over the queue of a stuck context; gives the number of requests. `env` is the calling NIF's.
+    pub(crate) fn adopt(self: &Arc<Self>, env: Env, stuck: &Arc<Self>) -> usize {
         let mut moved = 0;
         while let Take::Item(envelope) = stuck.mailbox.take() {
             if let Envelope::Request(request) = envelope {
-                request.move_to(self);
+                request.move_to(self, env);
                 moved += 1;
                 if !self.mailbox.push(Envelope::Request(request)) {
                     // This one has closed, too; its reaper looks once more.

@@ -104,6 +104,8 @@ pub(crate) fn echo(request: &Shared<Request>, reply: &mut TermEnv) -> bool {
 }
 
 fn deliver(request: &Shared<Request>, reply: &mut TermEnv, message: Option<Word>) {
+    // First: whoever reads the answer may submit at once.
+    request.code_ended();
     match message {
         Some(message) if request.state.finish() => request.send(reply, message),
         _ => {

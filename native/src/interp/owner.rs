@@ -68,6 +68,7 @@ impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.interrupts.close();
+            self.0.code_ended();
             self.0.close(Closing::Answer(atoms().crashed));
             self.0.abandon_running(atoms().crashed);
             self.0.end();

@@ -1,5 +1,7 @@
 //! How many requests wait in a context, and how many may.
 
+use super::Client;
+use crate::beam::Shared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,6 +19,9 @@ pub(crate) struct Full {
 }
 
 impl Queue {
+    /// No bound.
+    pub(crate) const UNBOUNDED: usize = usize::MAX;
+
     /// At most `most` requests may wait.
     pub(crate) fn new(most: usize) -> Self {
         Self {
@@ -29,31 +34,83 @@ impl Queue {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    pub(super) fn is_bounded(&self) -> bool {
+        self.most != Self::UNBOUNDED
+    }
+
     /// A place for one more request.
     pub(crate) fn enter(&self) -> Result<Place, Full> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.waiting.clone());
-        if before < self.most {
-            return Ok(place);
+        if !self.is_bounded() {
+            return Ok(self.enter_anyway());
         }
-        Err(Full {
-            waiting: before,
-            most: self.most,
-        })
+        // Never counted beyond the bound, not even for a moment: another would be refused for nothing.
+        let one_more = |waiting: usize| (waiting < self.most).then_some(waiting + 1);
+        self.waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map(|_before| self.place())
+            .map_err(|waiting| Full {
+                waiting,
+                most: self.most,
+            })
     }
 
     /// A place beyond the bound, for a request that another context had accepted.
     pub(crate) fn enter_anyway(&self) -> Place {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Place(self.waiting.clone())
+        self.place()
+    }
+
+    /// The places of a process that has ended.
+    pub(super) fn leave(&self, places: usize) {
+        self.waiting.fetch_sub(places, Ordering::Relaxed);
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            waiting: Some(self.waiting.clone()),
+            of: None,
+        }
     }
 }
 
-/// A request's place among those that wait; dropped when it starts, or is taken back.
-pub(crate) struct Place(Arc<AtomicUsize>);
+/// A request's place among those that wait; given back when it starts, or is taken back.
+pub(crate) struct Place {
+    waiting: Option<Arc<AtomicUsize>>,
+    /// Whose end gives it back as well, and whether a permit with it.
+    of: Option<(Shared<Client>, bool)>,
+}
+
+impl Place {
+    /// The end of the process gives it back. `false`: it has ended.
+    pub(super) fn join(&mut self, client: &Shared<Client>, permit: bool) -> bool {
+        let alive = client.tally.join(permit);
+        if alive {
+            self.of = Some((client.clone(), permit));
+        }
+        alive
+    }
+
+    /// `false`: the end of the process has given it back already, and the permit.
+    pub(super) fn give_back(mut self) -> bool {
+        self.leave()
+    }
+
+    fn leave(&mut self) -> bool {
+        let Some(waiting) = self.waiting.take() else {
+            return true;
+        };
+        if let Some((client, permit)) = self.of.take()
+            && !client.tally.leave(permit)
+        {
+            return false;
+        }
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.leave();
     }
 }

@@ -1,8 +1,9 @@
 //! One thread that never runs Python and never waits for a GIL. It answers the queues of contexts that
-//! closed, repeats interrupts until they have an effect, and declares stuck what ignores them for too long.
+//! closed, repeats interrupts until they have an effect, declares stuck what ignores them for too long, and
+//! tells who waits for a permit.
 //! With nothing to do it sleeps without a time limit.
 
-use super::{Closing, Context, Envelope, Request};
+use super::{Closing, Context, Envelope, Request, permit};
 use crate::beam::atoms;
 use parking_lot::{Condvar, Mutex};
 use py_core::backoff::Backoff;
@@ -40,6 +41,8 @@ struct Work {
     watched: Vec<Watched>,
     /// Contexts whose queues wait for a replacement, with the end of their patience.
     kept: Vec<(Instant, Arc<Context>)>,
+    /// Processes that waited for permits have some, and were not told.
+    permits_granted: bool,
 }
 
 impl Work {
@@ -108,6 +111,12 @@ impl Reaper {
         self.more.notify_one();
     }
 
+    /// Somebody who waited for a permit is to be told.
+    pub(super) fn permits_granted(&self) {
+        self.work.lock().permits_granted = true;
+        self.more.notify_one();
+    }
+
     /// Interrupts the code with this number when it takes too long.
     pub(crate) fn watch(&self, context: &Arc<Context>, number: u64) {
         self.work.lock().watched.push(Watched {
@@ -143,6 +152,7 @@ impl Reaper {
     fn run(&self) {
         loop {
             let (closed, interrupts, watched) = self.wait();
+            permit::tell_server();
             for context in closed {
                 answer_what_is_left(&context);
                 if let Some(Closing::Keep(_)) = context.closing() {
@@ -168,7 +178,10 @@ impl Reaper {
         let mut work = self.work.lock();
         loop {
             let due = work.next_due();
-            if !work.closed.is_empty() || due.is_some_and(|due| due <= Instant::now()) {
+            if !work.closed.is_empty()
+                || work.permits_granted
+                || due.is_some_and(|due| due <= Instant::now())
+            {
                 break;
             }
             match due {
@@ -190,6 +203,7 @@ impl Reaper {
             .extract_if(.., |watched| watched.due <= now)
             .collect();
         let closed = std::mem::take(&mut work.closed);
+        work.permits_granted = false;
         drop(work);
         for (_, context) in given_up {
             // No effect on those that were moved or answered meanwhile.

@@ -1,8 +1,8 @@
 //! One request: what was asked, by whom, and how the answer goes back.
 
 use super::queue::Place;
-use super::{Client, Context, Scope, registry};
-use crate::beam::{Shared, TermEnv, Word, atoms};
+use super::{Client, Context, Permit, Scope, registry};
+use crate::beam::{Env, Shared, TermEnv, Word, atoms};
 use parking_lot::Mutex;
 use py_core::protocol::{Cancel, RequestState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) state: RequestState,
     /// Present while it waits.
     place: Mutex<Option<Place>>,
+    /// Held until its code has ended, or can no longer begin.
+    permit: Permit,
     /// The serial of the context that has it; changes when a queue moves.
     pub(crate) context: AtomicU64,
     /// Present until whoever ended the request takes it.
@@ -50,9 +52,12 @@ impl Request {
         kind: Kind,
         client: Shared<Client>,
         scope: Scope,
-        place: Place,
+        mut place: Place,
+        permit: Permit,
         body: Body,
     ) -> Self {
+        // The caller lives: it is the process that submits.
+        let _alive = Self::join(kind, context, &client, &mut place, &permit);
         Self {
             id: context.next_request(),
             kind,
@@ -60,36 +65,84 @@ impl Request {
             scope,
             state: RequestState::new(),
             place: Mutex::new(Some(place)),
+            permit,
             context: AtomicU64::new(context.serial),
             body: Mutex::new(Some(body)),
             sent: AtomicBool::new(false),
         }
     }
 
-    /// It no longer waits.
-    fn leave_queue(&self) {
-        drop(self.place.lock().take());
+    /// Lets the end of the caller give back what the request holds while it waits. `false`: it has ended.
+    fn join(
+        kind: Kind,
+        context: &Context,
+        client: &Shared<Client>,
+        place: &mut Place,
+        permit: &Permit,
+    ) -> bool {
+        // A cast outlives its sender; and without bounds there is nothing to give back in a hurry.
+        if kind == Kind::Cast || !(context.queue.is_bounded() || permit.is_held()) {
+            return true;
+        }
+        place.join(client, permit.is_held())
     }
 
-    /// Waits in another context now.
-    pub(super) fn move_to(&self, context: &Context) {
+    /// It no longer waits. `false`: its caller has ended while it did, so it must not run.
+    fn leave_queue(&self) -> bool {
+        self.give_back(&mut self.place.lock())
+    }
+
+    fn give_back(&self, place: &mut Option<Place>) -> bool {
+        let alive = place.take().is_none_or(Place::give_back);
+        if !alive {
+            self.permit.forget();
+        }
+        alive
+    }
+
+    /// Waits in another context now. `env` is the calling NIF's.
+    pub(super) fn move_to(&self, context: &Context, env: Env) {
         self.context.store(context.serial, Ordering::SeqCst);
         let mut place = self.place.lock();
-        if place.is_some() {
-            *place = Some(context.queue.enter_anyway());
+        if place.is_none() {
+            return;
+        }
+        let mut next = context.queue.enter_anyway();
+        let client = context.client(Some(env), self.client.pid);
+        if self.give_back(&mut place)
+            && Self::join(self.kind, context, &client, &mut next, &self.permit)
+        {
+            *place = Some(next);
+        } else {
+            let _unstarted = self.state.cancel();
+            self.permit.give_back();
         }
     }
 
     /// The owner thread begins to run it. `false`: it was cancelled or answered meanwhile.
     pub(super) fn start(&self) -> bool {
-        self.leave_queue();
-        self.state.start()
+        let alive = self.leave_queue();
+        if alive && self.state.start() {
+            return true;
+        }
+        let _unstarted = self.state.cancel();
+        self.permit.give_back();
+        false
+    }
+
+    /// Its code has ended, however it did.
+    pub(super) fn code_ended(&self) {
+        self.permit.give_back();
     }
 
     /// The submitter takes it back from a closed mailbox. `false`: its answer comes as a message.
     pub(crate) fn retract(&self) -> bool {
         self.leave_queue();
-        self.state.retract()
+        let retracted = self.state.retract();
+        if retracted {
+            self.permit.give_back();
+        }
+        retracted
     }
 
     /// Sends the answer; whoever calls has won the right to.
@@ -119,14 +172,23 @@ impl Request {
         }
     }
 
-    /// Answers `{error, {context_died, Reason}}` if `claim` wins the right to answer. Not for schedulers.
-    fn answer_died(self_: &Shared<Self>, reason: Word, claim: impl Fn(&RequestState) -> bool) {
+    /// Answers `{error, {context_died, Reason}}` in place of the owner thread, if the request waits or, else, if
+    /// it runs, and nobody was faster. Not for schedulers.
+    fn answer_died(self_: &Shared<Self>, reason: Word, waits: bool) -> bool {
         // The lock keeps the owner thread from clearing the environment while the reference is read.
         let body = self_.body.lock();
-        if !claim(&self_.state) {
-            return;
+        let won = if waits {
+            self_.state.answer_unstarted()
+        } else {
+            self_.state.abandon()
+        };
+        if !won {
+            return false;
         }
-        self_.leave_queue();
+        if waits {
+            self_.leave_queue();
+            self_.permit.give_back();
+        }
         if let Some(read) = body.as_ref() {
             let mut env = TermEnv::new();
             let died = env.tuple(&[atoms().context_died, reason]);
@@ -135,18 +197,19 @@ impl Request {
                 self_.send(&mut env, message);
             }
         }
+        true
     }
 
     /// The context died before the request began.
     pub(crate) fn answer_unstarted(self_: &Shared<Self>, reason: Word) {
-        Self::answer_died(self_, reason, RequestState::answer_unstarted);
+        Self::answer_died(self_, reason, true);
     }
 
-    /// The context died while the request ran, or was just about to.
+    /// The context died while the request ran, or was just about to. Code that runs keeps its permit.
     pub(crate) fn abandon(self_: &Shared<Self>, reason: Word) {
-        Self::answer_died(self_, reason, |state| {
-            state.answer_unstarted() || state.abandon()
-        });
+        if !Self::answer_died(self_, reason, true) {
+            Self::answer_died(self_, reason, false);
+        }
     }
 
     /// The caller takes the request back; if it runs, its code is interrupted until it ends.
@@ -154,6 +217,7 @@ impl Request {
         let met = self.state.cancel();
         if met == Cancel::Unstarted {
             self.leave_queue();
+            self.permit.give_back();
         }
         if met == Cancel::Running
             && let Some(context) = registry().by_serial(self.context.load(Ordering::SeqCst))

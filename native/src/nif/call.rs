@@ -2,7 +2,7 @@
 
 use super::{context_died, target, word};
 use crate::beam::{Pid, Shared, atoms};
-use crate::interp::{Body, Closing, Context, Envelope, Environment, Full, Kind, Request, Scope};
+use crate::interp::{Body, Closing, Context, Envelope, Environment, Kind, Permit, Request, Scope};
 use crate::term::ObjectRef;
 use rustler::{Encoder, Env, Term};
 use std::sync::Arc;
@@ -45,10 +45,11 @@ fn submit<'a>(
     let started = Instant::now();
     let context = &target(env, at)?;
     let scope = read_scope(env, context, scope)?;
+    let permit = Permit::take().map_err(|all| overloaded(env, all.current, all.max))?;
     let place = context
         .queue
         .enter()
-        .map_err(|full| overloaded(env, &full))?;
+        .map_err(|full| overloaded(env, full.waiting, full.most))?;
     let space = context.envs.take();
     let payload = space.copy(payload.as_c_arg());
     let tag = if kind == Kind::Call {
@@ -62,7 +63,9 @@ fn submit<'a>(
         tag,
         payload,
     };
-    let request = Shared::new(Request::new(context, kind, client, scope, place, body));
+    let request = Shared::new(Request::new(
+        context, kind, client, scope, place, permit, body,
+    ));
     if !context.mailbox.push(Envelope::Request(request.clone())) && request.retract() {
         let reason = match context.closing() {
             Some(Closing::Answer(reason) | Closing::Keep(reason)) => reason,
@@ -94,8 +97,8 @@ fn read_scope<'a>(
 }
 
 /// `{error, {overloaded, Current, Max}}`.
-fn overloaded<'a>(env: Env<'a>, full: &Full) -> Term<'a> {
-    let reason = (word(env, atoms().overloaded), full.waiting, full.most);
+fn overloaded<'a, N: Encoder>(env: Env<'a>, current: N, max: N) -> Term<'a> {
+    let reason = (word(env, atoms().overloaded), current, max);
     super::error(env, reason.encode(env))
 }
 

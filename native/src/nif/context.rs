@@ -4,7 +4,7 @@ use super::resources::{Handle, Owned};
 use super::{error, not_running, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
-use crate::interp::{Closing, Context, Mode, Settings, registry, start};
+use crate::interp::{Closing, Context, Mode, Queue, Settings, registry, start};
 use crate::term::Conversion;
 use rustler::{Atom, Decoder, Encoder, Env, NifMap, Term};
 use std::sync::atomic::Ordering;
@@ -50,7 +50,7 @@ impl Options<'_> {
         Settings {
             mode: if worker { Mode::Worker } else { Mode::OwnGil },
             stuck_after: Duration::from_millis(self.stuck_after),
-            max_queue: usize::decode(self.max_queue).unwrap_or(usize::MAX),
+            max_queue: usize::decode(self.max_queue).unwrap_or(Queue::UNBOUNDED),
             conversion: self.conversion.settings(),
         }
     }
@@ -100,8 +100,8 @@ fn context_close<'a>(env: Env<'a>, handle: Shared<Handle>, reason: Atom) -> Term
 
 /// `context_adopt(New, Old) -> Count`: moves the queue that a stuck context has left to its replacement.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn context_adopt(new: Shared<Handle>, old: Shared<Handle>) -> usize {
-    new.0.adopt(&old.0)
+fn context_adopt(env: Env<'_>, new: Shared<Handle>, old: Shared<Handle>) -> usize {
+    new.0.adopt(env, &old.0)
 }
 
 /// `context_info(Target) -> {Mode, InterpreterId, Processes, Queue} | {error, Reason}`.

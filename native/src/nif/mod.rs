@@ -3,6 +3,7 @@
 
 mod call;
 mod context;
+mod permit;
 mod resources;
 mod runtime;
 
