@@ -10,21 +10,34 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    maybe_start([fun py_config:check/0, fun start_python/0]).
+    case steps([fun py_config:check/0, fun start_python/0]) of
+        ok -> start_processes();
+        {error, _} = Error -> Error
+    end.
 
-maybe_start([Step | Steps]) ->
+steps([Step | Steps]) ->
     case Step() of
-        ok -> maybe_start(Steps);
+        ok -> steps(Steps);
         {error, _} = Error -> Error
     end;
-maybe_start([]) ->
-    case erlang_python_sup:start_link() of
-        {ok, Pid} ->
-            {ok, Pid};
-        Other ->
-            _ = py_nif:runtime_stop(),
-            {error, Other}
+steps([]) ->
+    ok.
+
+%% Python runs from here on.
+start_processes() ->
+    case steps([fun py_config:check_mode/0, fun py_semaphore:configure/0]) of
+        ok ->
+            case erlang_python_sup:start_link() of
+                {ok, Pid} -> {ok, Pid};
+                Other -> stopped({error, Other})
+            end;
+        {error, _} = Error ->
+            stopped(Error)
     end.
+
+stopped(Error) ->
+    _ = py_nif:runtime_stop(),
+    Error.
 
 -spec stop(term()) -> ok.
 stop(_State) ->

@@ -80,14 +80,16 @@ call(Module, Function, Args, Kwargs, Timeout) when ?IS_TIMEOUT(Timeout) ->
 call(A, B, C, D, E) ->
     erlang:error(badarg, [A, B, C, D, E]).
 
-?DOC("Calls a function without waiting: the result is dropped, an exception is logged.").
--spec cast(name(), name(), [term()]) -> ok | {error, not_running}.
+?DOC("""
+Calls a function without waiting: the result is dropped, an exception is logged. A refusal for overload is answered.
+""").
+-spec cast(name(), name(), [term()]) -> ok | {error, not_running | py_call:overloaded()}.
 cast(Module, Function, Args) ->
     cast(Module, Function, Args, #{}).
 
 ?DOC("`cast(Context, Module, Function, Args)` or `cast(Module, Function, Args, Kwargs)`.").
 -spec cast(pid() | name(), name(), name() | [term()], [term()] | kwargs()) ->
-    ok | {error, not_running}.
+    ok | {error, not_running | py_call:overloaded()}.
 cast(Context, Module, Function, Args) when is_pid(Context) ->
     cast(Context, Module, Function, Args, #{});
 cast(Module, Function, Args, Kwargs) ->
@@ -95,7 +97,7 @@ cast(Module, Function, Args, Kwargs) ->
     py_call:cast_pooled(default, Payload).
 
 ?DOC("A cast to an explicit context, with keyword arguments.").
--spec cast(pid(), name(), name(), [term()], kwargs()) -> ok | {error, not_running}.
+-spec cast(pid(), name(), name(), [term()], kwargs()) -> ok | {error, not_running | py_call:overloaded()}.
 cast(Context, Module, Function, Args, Kwargs) when is_pid(Context) ->
     Payload = payload(Module, Function, Args, Kwargs, [Context, Module, Function, Args, Kwargs]),
     py_call:cast_explicit(Context, Payload);

@@ -10,7 +10,8 @@
 
 -type payload() :: py_nif:payload().
 -type result() :: {ok, term()} | ok | {error, term()}.
--export_type([result/0]).
+-type overloaded() :: {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}.
+-export_type([result/0, overloaded/0]).
 
 %% Contexts that die one after another between a binding and a submission: so many times is it tried anew.
 -define(ATTEMPTS, 5).
@@ -115,17 +116,18 @@ refused(Error) ->
     Ref.
 
 ?DOC(false).
--spec cast_explicit(pid(), payload()) -> ok | {error, not_running}.
+-spec cast_explicit(pid(), payload()) -> ok | {error, not_running | overloaded()}.
 cast_explicit(Target, Payload) ->
     cast_outcome(py_nif:cast(Target, Payload, own)).
 
 ?DOC(false).
--spec cast_pooled(atom(), payload()) -> ok | {error, not_running}.
+-spec cast_pooled(atom(), payload()) -> ok | {error, not_running | overloaded()}.
 cast_pooled(Pool, Payload) ->
     cast_outcome(on_bound(Pool, fun(Handle) -> py_nif:cast(Handle, Payload, own) end)).
 
 %% As with gen_server:cast, it does not matter whether anybody is there.
 cast_outcome({error, not_running} = Error) -> Error;
+cast_outcome({error, {overloaded, _, _}} = Error) -> Error;
 cast_outcome(_) -> ok.
 
 on_bound(Pool, Submit) ->

@@ -6,21 +6,33 @@ The application's environment: every key with its default and what it may be.
 | key | default | meaning |
 |---|---|---|
 | `num_contexts` | schedulers online | contexts in the pool `default` |
-| `context_mode` | the version's | `owngil` or `worker`, for the pool `default` |
-| `start_contexts` | `lazy` | `lazy`: each at its first use; `eager`: with the application |
+| `context_mode` | the version's | `owngil` or `worker`, where no mode is given |
+| `start_contexts` | `lazy` | for the pool `default`; `lazy`: each at its first use; `eager`: with the application |
+| `binding` | `least_loaded` | for the pool `default`: which context a process gets; `scheduler`: that of its scheduler |
+| `conversion` | `#{}` | for the pool `default`: see `py_conversion` |
+| `max_queue` | `infinity` | requests that may wait in a context of the pool `default`, or in one of no pool |
+| `max_concurrent` | `infinity` | requests that may be in flight in the node |
 | `context_start_timeout` | 10000 | milliseconds that a context may take to start |
 | `stuck_after` | 5000 | milliseconds that running code may ignore an interrupt |
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
+
+A key that is none of these, nor one of those that `docs/migration.md` says to have no effect, is logged as a warning.
 """).
 
--export([check/0, get/1, priv_dir/0]).
+-export([check/0, check_mode/0, get/1, priv_dir/0]).
+
+-include_lib("kernel/include/logger.hrl").
 
 -type key() ::
     num_contexts
     | context_mode
     | start_contexts
+    | binding
+    | conversion
+    | max_queue
+    | max_concurrent
     | context_start_timeout
     | stuck_after
     | max_stuck
@@ -32,6 +44,10 @@ keys() ->
         num_contexts,
         context_mode,
         start_contexts,
+        binding,
+        conversion,
+        max_queue,
+        max_concurrent,
         context_start_timeout,
         stuck_after,
         max_stuck,
@@ -42,7 +58,36 @@ keys() ->
 ?DOC("Checks every key that is set; the error names the key, its value and what is allowed.").
 -spec check() -> ok | {error, {bad_option, key(), term(), Allowed :: string()}}.
 check() ->
+    lists:foreach(fun warn/1, lists:sort(unknown())),
     check(keys()).
+
+%% A key that is misspelt would change nothing, silently. The application starts all the same: the key may be that
+%% of another version.
+warn(Key) ->
+    ?LOG_WARNING("erlang_python: the application has no setting ~p; its value is ignored", [Key]).
+
+unknown() ->
+    [Key || {Key, _} <- application:get_all_env(erlang_python)] -- (keys() ++ without_effect()).
+
+%% Settings of the C library that belong to what is not there yet, and what the application controller adds.
+without_effect() ->
+    [
+        event_loop_pool_size,
+        imports,
+        paths,
+        enable_memory_limits,
+        max_state_entries,
+        included_applications
+    ].
+
+?DOC("Whether the Python in use, which must have been started, has contexts of the mode that is set.").
+-spec check_mode() -> ok | {error, {bad_option, context_mode, term(), Allowed :: string()}}.
+check_mode() ->
+    Mode = ?MODULE:get(context_mode),
+    case py_pool_options:mode(Mode, py:execution_mode()) of
+        {ok, _} -> ok;
+        {error, _} -> {error, {bad_option, context_mode, Mode, "worker: this Python has no GIL"}}
+    end.
 
 check([Key | Keys]) ->
     case application:get_env(erlang_python, Key) of
@@ -84,13 +129,21 @@ priv_dir() ->
 default(num_contexts) -> erlang:system_info(schedulers_online);
 default(context_mode) -> py:execution_mode();
 default(start_contexts) -> lazy;
+default(binding) -> least_loaded;
+default(conversion) -> #{};
+default(max_queue) -> infinity;
+default(max_concurrent) -> infinity;
 default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
 default(max_stuck) -> 4.
 
 is_valid(num_contexts, N) -> is_integer(N) andalso N > 0;
 is_valid(context_mode, Mode) -> lists:member(Mode, [owngil, worker]);
-is_valid(start_contexts, When) -> lists:member(When, [lazy, eager]);
+is_valid(start_contexts, When) -> py_pool_options:is_valid(start, When);
+is_valid(binding, Binding) -> py_pool_options:is_valid(binding, Binding);
+is_valid(conversion, Conversion) -> element(1, py_conversion:check(Conversion)) =:= ok;
+is_valid(max_queue, Max) -> py_pool_options:is_valid(max_queue, Max);
+is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
 is_valid(context_start_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
@@ -106,7 +159,11 @@ is_path(Path) ->
 
 allowed(num_contexts) -> "a positive integer";
 allowed(context_mode) -> "owngil or worker";
-allowed(start_contexts) -> "lazy or eager";
+allowed(start_contexts) -> py_pool_options:allowed(start);
+allowed(binding) -> py_pool_options:allowed(binding);
+allowed(conversion) -> "a map with the options of py_conversion";
+allowed(max_queue) -> py_pool_options:allowed(max_queue);
+allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
 allowed(context_start_timeout) -> "a positive number of milliseconds";
 allowed(stuck_after) -> "a positive number of milliseconds";
 allowed(max_stuck) -> "an integer, 0 or more";

@@ -17,7 +17,13 @@ the context's mailbox themselves, and its thread answers them.
 
 -type mode() :: owngil | worker.
 %% `id' is for logs only; `pool' hears of the start by `{py_context_ready, Pid, Handle}'.
--type options() :: #{mode => mode(), id => term(), pool => pid()}.
+-type options() :: #{
+    mode := mode(),
+    max_queue := pos_integer() | infinity,
+    conversion := py_conversion:checked(),
+    id => term(),
+    pool => pid()
+}.
 
 -record(state, {
     id :: term(),
@@ -42,10 +48,16 @@ Starts a context under the application's supervisor, and waits until it is ready
 
 `mode` is `owngil` (an interpreter and a GIL of its own) or `worker` (the main interpreter, for extension
 modules that refuse any other); the default is the safest one that runs in parallel on the Python in use.
+`max_queue` is how many requests may wait in it (the setting `max_queue` where it is missing); a further one is
+answered `{error, {overloaded, Current, Max}}` at once. `conversion` is a map as `py_conversion` describes it.
 It is not linked to the caller and not restarted when it ends. Errors: `{bad_option, Key, Value}`,
-`{context_start, Reason}`, `not_running`.
+`{not_supported, Mode}`, `{context_start, Reason}`, `not_running`.
 """).
--spec new(#{mode => mode()}) -> {ok, pid()} | {error, term()}.
+-spec new(#{
+    mode => mode(),
+    max_queue => pos_integer() | infinity,
+    conversion => py_conversion:options()
+}) -> {ok, pid()} | {error, term()}.
 new(Options) when is_map(Options) ->
     start(Options, fun py_context_sup:start_context/1);
 new(Options) ->
@@ -56,17 +68,26 @@ new(Options) ->
 start_link(Id, Mode) ->
     start_link(Id, Mode, #{}).
 
-?DOC("As `start_link/2`; there are no further options yet.").
--spec start_link(Id :: term(), mode(), #{}) -> {ok, pid()} | {error, term()}.
+?DOC("As `start_link/2`, with the further options of `new/1`.").
+-spec start_link(Id :: term(), mode(), #{
+    max_queue => pos_integer() | infinity,
+    conversion => py_conversion:options()
+}) -> {ok, pid()} | {error, term()}.
 start_link(Id, Mode, Options) when is_map(Options) ->
     start(Options#{mode => Mode}, fun(Checked) -> start_process(Checked#{id => Id}) end);
 start_link(Id, Mode, Options) ->
     erlang:error(badarg, [Id, Mode, Options]).
 
 ?DOC("""
-A child specification for a supervisor of your own: `#{id => term(), mode => mode()}`, both optional.
+A child specification for a supervisor of your own. All options are optional: `id`, `mode`, and the others of
+`start_link/3`, which checks them when the supervisor starts the context.
 """).
--spec child_spec(#{id => term(), mode => mode()}) -> supervisor:child_spec().
+-spec child_spec(#{
+    id => term(),
+    mode => mode(),
+    max_queue => pos_integer() | infinity,
+    conversion => py_conversion:options()
+}) -> supervisor:child_spec().
 child_spec(Options) ->
     Id = maps:get(id, Options, ?MODULE),
     Mode = maps:get(mode, Options, py_config:get(context_mode)),
@@ -108,7 +129,7 @@ handle(Context) ->
     call(Context, handle).
 
 start(Options, Start) ->
-    case checked(Options) of
+    case py_pool_options:context(Options) of
         {ok, Checked} ->
             case Start(Checked) of
                 {ok, Pid} -> await_ready(Pid);
@@ -133,33 +154,17 @@ call(Context, Request) ->
         exit:{Reason, _} -> {error, {context_died, Reason}}
     end.
 
-checked(Options) when is_map(Options) ->
-    Mode = maps:get(mode, Options, default),
-    case maps:keys(maps:remove(mode, Options)) of
-        [Key | _] -> {error, {bad_option, Key, maps:get(Key, Options)}};
-        [] when Mode =:= default -> default_mode();
-        [] when Mode =:= owngil; Mode =:= worker -> {ok, #{mode => Mode}};
-        [] when Mode =:= isolated -> {error, {not_supported, isolated}};
-        [] -> {error, {bad_option, mode, Mode}}
-    end.
-
-default_mode() ->
-    case py_config:get(context_mode) of
-        {error, _} = Error -> Error;
-        Mode -> {ok, #{mode => Mode}}
-    end.
-
 %% ------------------------------------------------------------------------------------------------
 %% The process
 
 -spec init(options()) -> {ok, #state{}} | {stop, term()}.
-init(#{mode := Mode} = Options) ->
+init(#{mode := Mode, max_queue := MaxQueue, conversion := Conversion} = Options) ->
     process_flag(trap_exit, true),
     Settings = #{
         mode => Mode,
         stuck_after => py_config:get(stuck_after),
-        max_queue => infinity,
-        conversion => py_conversion:default()
+        max_queue => MaxQueue,
+        conversion => Conversion
     },
     case py_nif:context_start(Settings) of
         {ok, Handle, Serial} ->

@@ -3,9 +3,9 @@
 ?MODULEDOC("""
 Pools, and which context of a pool a process uses.
 
-A process is bound to the least loaded context of a pool when it first uses the pool, and stays with it, so
-that its namespace is there at the next call. When that context dies, the process is bound to the one that
-takes its place.
+A process is bound to a context of a pool when it first uses the pool, and stays with it, so that its namespace is
+there at the next call. When that context dies, the process is bound to the one that takes its place. Which context
+it gets says the pool's option `binding`: the least loaded one, or that of the scheduler the process runs on.
 """).
 
 -export([start_pool/2, start_pool/3, stop_pool/1, contexts/0, contexts/1, num_contexts/0, num_contexts/1]).
@@ -17,19 +17,38 @@ takes its place.
 ?DOC("Starts a pool of `Size` contexts of the default mode; each starts at its first use.").
 -spec start_pool(atom(), pos_integer()) -> ok | {error, term()}.
 start_pool(Name, Size) ->
-    case py:execution_mode() of
-        {error, _} = Error -> Error;
-        Mode -> start_pool(Name, Size, Mode)
-    end.
+    start_pool(Name, Size, #{}).
 
-?DOC("Starts a pool of `Size` contexts of a mode.").
--spec start_pool(atom(), pos_integer(), py_context:mode()) -> ok | {error, term()}.
-start_pool(Name, Size, Mode) when
-    is_atom(Name), is_integer(Size), Size > 0, (Mode =:= owngil orelse Mode =:= worker)
-->
-    py_pool_sup:start_pool(Name, Size, Mode);
-start_pool(Name, Size, Mode) ->
-    erlang:error(badarg, [Name, Size, Mode]).
+?DOC("""
+Starts a pool of `Size` contexts of a mode, or with options:
+
+| option | default | meaning |
+|---|---|---|
+| `mode` | setting `context_mode` | `owngil` or `worker` |
+| `start` | `lazy` | `lazy`: each context at its first use; `eager`: all now, without waiting for them |
+| `binding` | `least_loaded` | which context a process gets at its first use: the least loaded one, or with `scheduler` that of the scheduler on which the process runs |
+| `max_queue` | `infinity` | how many requests may wait in each context; a further one is answered `{error, {overloaded, Current, Max}}` |
+| `conversion` | `#{}` | see `py_conversion` |
+
+Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, `not_running`.
+""").
+-spec start_pool(atom(), pos_integer(), py_context:mode() | Options) -> ok | {error, term()} when
+    Options :: #{
+        mode => py_context:mode(),
+        start => lazy | eager,
+        binding => least_loaded | scheduler,
+        max_queue => pos_integer() | infinity,
+        conversion => py_conversion:options()
+    }.
+start_pool(Name, Size, Options) when is_atom(Name), is_integer(Size), Size > 0, is_map(Options) ->
+    case py_pool_options:pool(Options) of
+        {ok, Checked} -> py_pool_sup:start_pool(Name, Size, Checked);
+        {error, _} = Error -> Error
+    end;
+start_pool(Name, Size, Mode) when is_atom(Name), is_integer(Size), Size > 0, is_atom(Mode) ->
+    start_pool(Name, Size, #{mode => Mode});
+start_pool(Name, Size, Options) ->
+    erlang:error(badarg, [Name, Size, Options]).
 
 ?DOC("Stops a pool and its contexts.").
 -spec stop_pool(atom()) -> ok | {error, not_found | not_running}.
@@ -129,8 +148,10 @@ all(Pool, Timeout) ->
 %% Binds the calling process to a context of a pool.
 -spec bind(atom(), timeout()) -> target().
 bind(Pool, Timeout) ->
-    case py_pool_table:size(Pool) of
-        {ok, Server, Size} ->
+    case py_pool_table:pool(Pool) of
+        {ok, Server, Size, scheduler} ->
+            keep(Pool, of_scheduler(Pool, Server, Size, Timeout));
+        {ok, Server, Size, least_loaded} ->
             Ready = py_pool_table:ready(Pool),
             case length(Ready) < Size andalso py_pool:claim(Server, Timeout) of
                 {ok, _, _, _} = Found -> keep(Pool, Found);
@@ -139,6 +160,14 @@ bind(Pool, Timeout) ->
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% The process may move to another scheduler later, and stays bound.
+of_scheduler(Pool, Server, Size, Timeout) ->
+    Index = (erlang:system_info(scheduler_id) - 1) rem Size + 1,
+    case py_pool_table:context(Pool, Index) of
+        {ok, Pid, Handle} -> {ok, Index, Pid, Handle};
+        none -> py_pool:replacement(Server, Index, self(), Timeout)
     end.
 
 least_loaded(Pool, Server, Timeout) ->

@@ -7,7 +7,7 @@
 %% they are wanted, and replaces those that die, under the same index, at once at first and then at growing
 %% intervals. Callers pass through here only when they need a context that is not there yet.
 
--export([start_link/4, claim/2, replacement/4]).
+-export([start_link/3, claim/2, replacement/4]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -28,7 +28,8 @@
 
 -record(state, {
     name :: atom(),
-    mode :: py_context:mode(),
+    %% What each of its contexts is started with.
+    context :: py_pool_options:context(),
     places :: #{pos_integer() => #place{}}
 }).
 
@@ -39,9 +40,9 @@
 -define(LONGEST_DELAY, 5_000).
 -define(HEALTHY_AFTER, 5_000).
 
--spec start_link(atom(), pos_integer(), py_context:mode(), lazy | eager) -> gen_server:start_ret().
-start_link(Name, Size, Mode, When) ->
-    gen_server:start_link(?MODULE, {Name, Size, Mode, When}, []).
+-spec start_link(atom(), pos_integer(), py_pool_options:pool()) -> gen_server:start_ret().
+start_link(Name, Size, Options) ->
+    gen_server:start_link(?MODULE, {Name, Size, Options}, []).
 
 %% A context for a process that has none yet: one that nobody uses, started if need be; `all_started' when
 %% the caller should choose among those that are ready.
@@ -62,15 +63,15 @@ call(Server, Request, Timeout) ->
         exit:_ -> {error, not_running}
     end.
 
--spec init({atom(), pos_integer(), py_context:mode(), lazy | eager}) ->
-    {ok, #state{}} | {ok, #state{}, {continue, start_all}}.
-init({Name, Size, Mode, When}) ->
+-spec init({atom(), pos_integer(), py_pool_options:pool()}) -> {ok, #state{}}.
+init({Name, Size, #{binding := Binding, start := When} = Options}) ->
     process_flag(trap_exit, true),
     %% Rows of a predecessor that was killed.
     true = py_pool_table:delete_pool(Name),
-    true = py_pool_table:put_pool(Name, Size),
+    true = py_pool_table:put_pool(Name, Size, Binding),
     Places = maps:from_list([{I, #place{index = I}} || I <- lists:seq(1, Size)]),
-    State = #state{name = Name, mode = Mode, places = Places},
+    Context = maps:with([mode, max_queue, conversion], Options),
+    State = #state{name = Name, context = Context, places = Places},
     case When of
         lazy -> {ok, State};
         eager -> {ok, lists:foldl(fun start_context/2, State, lists:seq(1, Size))}
@@ -192,7 +193,7 @@ wake_full(Index, From, State) ->
 
 start_context(Index, State) ->
     Place = maps:get(Index, State#state.places),
-    Options = #{mode => State#state.mode, id => {State#state.name, Index}, pool => self()},
+    Options = (State#state.context)#{id => {State#state.name, Index}, pool => self()},
     case py_context_sup:start_context(Options) of
         {ok, Pid} ->
             _ = erlang:monitor(process, Pid),

@@ -9,9 +9,9 @@
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
--spec start_pool(atom(), pos_integer(), py_context:mode()) -> ok | {error, term()}.
-start_pool(Name, Size, Mode) ->
-    try supervisor:start_child(?MODULE, pool(Name, Size, Mode, lazy)) of
+-spec start_pool(atom(), pos_integer(), py_pool_options:pool()) -> ok | {error, term()}.
+start_pool(Name, Size, Options) ->
+    try supervisor:start_child(?MODULE, pool(Name, Size, Options)) of
         {ok, _} -> ok;
         {error, {already_started, _}} -> {error, already_started};
         {error, Reason} -> {error, Reason}
@@ -30,13 +30,9 @@ stop_pool(Name) ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    Default = pool(
-        default,
-        py_config:get(num_contexts),
-        py_config:get(context_mode),
-        py_config:get(start_contexts)
-    ),
+    {ok, Options} = py_pool_options:default_pool(),
+    Default = pool(default, py_config:get(num_contexts), Options),
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Default]}}.
 
-pool(Name, Size, Mode, When) ->
-    #{id => Name, start => {py_pool, start_link, [Name, Size, Mode, When]}, shutdown => 15_000}.
+pool(Name, Size, Options) ->
+    #{id => Name, start => {py_pool, start_link, [Name, Size, Options]}, shutdown => 15_000}.

@@ -5,10 +5,10 @@
 
 %% The table of the pools' contexts. Its owner does nothing else, so that the table outlives any pool.
 %%
-%%   {Pool, Server, Size}            one row a pool
-%%   {{Pool, Index}, Pid, Handle}    one row a context that is ready
+%%   {Pool, Server, Size, Binding}    one row a pool
+%%   {{Pool, Index}, Pid, Handle}     one row a context that is ready
 
--export([start_link/0, size/1, ready/1, put_pool/2, put_context/4, delete_context/2, delete_pool/1]).
+-export([start_link/0, size/1, pool/1, ready/1, context/2, put_pool/3, put_context/4, delete_context/2, delete_pool/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
 -spec start_link() -> gen_server:start_ret().
@@ -18,8 +18,18 @@ start_link() ->
 %% The server and the size of a pool.
 -spec size(atom()) -> {ok, pid(), pos_integer()} | {error, not_running | {no_pool, atom()}}.
 size(Pool) ->
+    case pool(Pool) of
+        {ok, Server, Size, _Binding} -> {ok, Server, Size};
+        {error, _} = Error -> Error
+    end.
+
+%% The same with what chooses the context of a process.
+-spec pool(atom()) ->
+    {ok, pid(), pos_integer(), least_loaded | scheduler}
+    | {error, not_running | {no_pool, atom()}}.
+pool(Pool) ->
     try ets:lookup(?MODULE, Pool) of
-        [{_, Server, Size}] -> {ok, Server, Size};
+        [{_, Server, Size, Binding}] -> {ok, Server, Size, Binding};
         %% There is always a default pool while the application runs; it is about to start or to stop.
         [] when Pool =:= default -> {error, not_running};
         [] -> {error, {no_pool, Pool}}
@@ -36,9 +46,19 @@ ready(Pool) ->
         error:badarg -> []
     end.
 
--spec put_pool(atom(), pos_integer()) -> true.
-put_pool(Pool, Size) ->
-    ets:insert(?MODULE, {Pool, self(), Size}).
+%% The context of a place, if it is ready.
+-spec context(atom(), pos_integer()) -> {ok, pid(), reference()} | none.
+context(Pool, Index) ->
+    try ets:lookup(?MODULE, {Pool, Index}) of
+        [{_, Pid, Handle}] -> {ok, Pid, Handle};
+        [] -> none
+    catch
+        error:badarg -> none
+    end.
+
+-spec put_pool(atom(), pos_integer(), least_loaded | scheduler) -> true.
+put_pool(Pool, Size, Binding) ->
+    ets:insert(?MODULE, {Pool, self(), Size, Binding}).
 
 -spec put_context(atom(), pos_integer(), pid(), reference()) -> true.
 put_context(Pool, Index, Pid, Handle) ->

@@ -1,0 +1,117 @@
+-module(py_pool_options).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+
+%% The one place that knows the options of contexts and pools: what each may be, and what holds where it is
+%% missing. An option of both is checked by the same clause.
+
+-export([pool/1, default_pool/0, context/1, mode/2, is_valid/2, allowed/1]).
+-export_type([pool/0, context/0]).
+
+-type pool() :: #{
+    mode := py_context:mode(),
+    binding := least_loaded | scheduler,
+    start := lazy | eager,
+    max_queue := pos_integer() | infinity,
+    conversion := py_conversion:checked()
+}.
+-type context() :: #{
+    mode := py_context:mode(),
+    max_queue := pos_integer() | infinity,
+    conversion := py_conversion:checked()
+}.
+-type reason() ::
+    {bad_option, Key :: term(), Value :: term()} | {not_supported, atom()} | not_running.
+
+?DOC(false).
+%% Of a pool with a name; the application's settings are those of the pool `default'.
+-spec pool(map()) -> {ok, pool()} | {error, reason()}.
+pool(Options) ->
+    Defaults = #{
+        mode => fun() -> py_config:get(context_mode) end,
+        binding => least_loaded,
+        start => lazy,
+        max_queue => infinity,
+        conversion => #{}
+    },
+    checked(Options, Defaults).
+
+?DOC(false).
+%% Of the pool `default'; its settings were checked when the application started.
+-spec default_pool() -> {ok, pool()} | {error, reason()}.
+default_pool() ->
+    pool(#{
+        mode => py_config:get(context_mode),
+        binding => py_config:get(binding),
+        start => py_config:get(start_contexts),
+        max_queue => py_config:get(max_queue),
+        conversion => py_config:get(conversion)
+    }).
+
+?DOC(false).
+%% Of a context in no pool.
+-spec context(map()) -> {ok, context()} | {error, reason()}.
+context(Options) ->
+    Defaults = #{
+        mode => fun() -> py_config:get(context_mode) end,
+        max_queue => fun() -> py_config:get(max_queue) end,
+        conversion => #{}
+    },
+    checked(Options, Defaults).
+
+%% Options that nobody knows are found before values that are wrong.
+checked(Options, Defaults) ->
+    case lists:sort(maps:keys(maps:without(maps:keys(Defaults), Options))) of
+        [Unknown | _] ->
+            {error, {bad_option, Unknown, maps:get(Unknown, Options)}};
+        [] ->
+            Given = maps:map(fun(_, Default) -> default(Default) end, maps:without(maps:keys(Options), Defaults)),
+            each(lists:sort(maps:to_list(maps:merge(Given, Options))), #{})
+    end.
+
+default(Default) when is_function(Default, 0) -> Default();
+default(Default) -> Default.
+
+each([{Key, Value} | Options], Checked) ->
+    case check(Key, Value) of
+        {ok, Good} -> each(Options, Checked#{Key => Good});
+        {error, _} = Error -> Error
+    end;
+each([], Checked) ->
+    {ok, Checked}.
+
+check(mode, {error, not_running} = Error) ->
+    Error;
+check(mode, Mode) ->
+    case py_nif:python() of
+        {error, not_running} = Error -> Error;
+        {_Version, Default} -> mode(Mode, Default)
+    end;
+check(conversion, Conversion) ->
+    py_conversion:check(Conversion);
+check(Key, Value) ->
+    case is_valid(Key, Value) of
+        true -> {ok, Value};
+        false -> {error, {bad_option, Key, Value}}
+    end.
+
+?DOC(false).
+%% A mode on a Python whose contexts are of mode `Default' where nothing is said. That is `worker' where Python
+%% has no GIL: the contexts of the main interpreter run in parallel there, and others are not to be had.
+-spec mode(term(), py_context:mode()) -> {ok, py_context:mode()} | {error, reason()}.
+mode(owngil, worker) -> {error, {not_supported, owngil}};
+mode(isolated, _Default) -> {error, {not_supported, isolated}};
+mode(Mode, _Default) when Mode =:= owngil; Mode =:= worker -> {ok, Mode};
+mode(Mode, _Default) -> {error, {bad_option, mode, Mode}}.
+
+?DOC(false).
+-spec is_valid(binding | start | max_queue, term()) -> boolean().
+is_valid(binding, Binding) -> lists:member(Binding, [least_loaded, scheduler]);
+is_valid(start, When) -> lists:member(When, [lazy, eager]);
+is_valid(max_queue, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
+
+?DOC(false).
+-spec allowed(binding | start | max_queue) -> string().
+allowed(binding) -> "least_loaded or scheduler";
+allowed(start) -> "lazy or eager";
+allowed(max_queue) -> "a positive integer or infinity".
