@@ -25,7 +25,16 @@ groups() ->
         named_pool_has_its_own_contexts,
         named_pool_stops_with_its_contexts,
         name_of_a_pool_is_taken_once,
+        pool_arguments_are_checked,
         pool_options_are_checked,
+        context_options_are_checked,
+        settings_are_checked_at_the_start,
+        setting_that_nobody_knows_is_named_in_a_warning,
+        mode_that_python_does_not_have_is_refused,
+        eager_pool_starts_its_contexts_at_once,
+        process_is_bound_to_the_place_of_its_scheduler,
+        binding_to_schedulers_is_a_setting,
+        bound_process_finds_the_replacement_of_its_place,
         results_of_parallel_are_in_order,
         parallel_gives_each_call_its_error,
         parallel_uses_all_contexts,
@@ -206,12 +215,192 @@ name_of_a_pool_is_taken_once(Config) ->
     ?assertEqual({error, already_started}, py_context_router:start_pool(extra, 1)),
     ?assertEqual({error, already_started}, py_context_router:start_pool(default, 1)).
 
-pool_options_are_checked(_Config) ->
+pool_arguments_are_checked(_Config) ->
     [
         ?assertError(badarg, py_context_router:start_pool(Name, Size, Mode))
-     || {Name, Size, Mode} <- [{"extra", 1, worker}, {extra, 0, worker}, {extra, 1.0, worker}, {extra, 1, fast}]
+     || {Name, Size, Mode} <- [
+            {"extra", 1, worker}, {extra, 0, worker}, {extra, 1.0, worker}, {extra, 1, "worker"}, {extra, 1, []}
+        ]
     ],
     ?assertError(badarg, py_context_router:start_pool(extra, -1)).
+
+pool_options_are_checked(Config) ->
+    [
+        ?assertEqual({error, Reason}, py_context_router:start_pool(extra, 1, Options))
+     || {Options, Reason} <- [
+            {fast, {bad_option, mode, fast}},
+            {isolated, {not_supported, isolated}},
+            {#{binding => random}, {bad_option, binding, random}},
+            {#{start => later}, {bad_option, start, later}}
+            | wrong_options()
+        ]
+    ],
+    ?assertEqual(0, py_context_router:num_contexts(extra)),
+    Options = #{
+        mode => py_suite:mode(Config),
+        binding => least_loaded,
+        start => lazy,
+        max_queue => 10,
+        conversion => #{atoms => text}
+    },
+    ok = py_context_router:start_pool(extra, 1, Options),
+    ?assertEqual({ok, 4.0}, py:call(extra, math, sqrt, [16])),
+    ok = py_context_router:stop_pool(extra).
+
+context_options_are_checked(Config) ->
+    Mode = py_suite:mode(Config),
+    [
+        ?assertEqual({error, Reason}, New())
+     || {Options, Reason} <- [{#{start => eager}, {bad_option, start, eager}} | wrong_options()],
+        New <- [
+            fun() -> py_context:new(Options) end,
+            fun() ->
+                py_context:start_link(mine, maps:get(mode, Options, Mode), maps:remove(mode, Options))
+            end,
+            fun() ->
+                #{start := {Module, Function, Args}} = py_context:child_spec(Options),
+                apply(Module, Function, Args)
+            end
+        ]
+    ],
+    ?assertError(badarg, py_context:new([])),
+    ?assertError(badarg, py_context:start_link(mine, Mode, [])),
+    Options = #{mode => Mode, max_queue => 10, conversion => #{binaries => text}},
+    {ok, Context} = py_context:new(Options),
+    ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])),
+    ok = py_context:stop(Context),
+    #{id := mine, start := {Module, Function, Args}} = py_context:child_spec(Options#{id => mine}),
+    {ok, Child} = apply(Module, Function, Args),
+    ?assertEqual({ok, 4.0}, py:call(Child, math, sqrt, [16])),
+    ok = py_context:stop(Child).
+
+%% Of pools and contexts alike.
+wrong_options() ->
+    [
+        {#{mode => fast}, {bad_option, mode, fast}},
+        {#{mode => isolated}, {not_supported, isolated}},
+        {#{max_queue => 0}, {bad_option, max_queue, 0}},
+        {#{max_queue => -1}, {bad_option, max_queue, -1}},
+        {#{max_queue => 1.5}, {bad_option, max_queue, 1.5}},
+        {#{max_queue => many}, {bad_option, max_queue, many}},
+        {#{conversion => []}, {bad_option, conversion, []}},
+        {#{conversion => #{atoms => binary}}, {bad_option, {conversion, atoms}, binary}},
+        {#{conversion => #{colour => red}}, {bad_option, {conversion, colour}, red}},
+        {#{memory_limit => 1}, {bad_option, memory_limit, 1}},
+        {#{max_que => 1}, {bad_option, max_que, 1}}
+    ].
+
+settings_are_checked_at_the_start(Config) ->
+    ok = py_suite:stop(),
+    [
+        begin
+            Started = py_suite:start(#{Key => Value}),
+            ?assertMatch({error, {erlang_python, {{bad_option, Key, Value, [_ | _]}, _}}}, Started)
+        end
+     || {Key, Value} <- [
+            {num_contexts, 0},
+            {context_mode, isolated},
+            {start_contexts, soon},
+            {binding, random},
+            {conversion, #{atoms => binary}},
+            {conversion, text},
+            {max_queue, 0},
+            {max_queue, unlimited},
+            {max_concurrent, 0},
+            {max_concurrent, 16#FFFFFFFF},
+            {max_concurrent, 2.0}
+        ]
+    ],
+    ok = restart(Config, #{
+        max_concurrent => 100, max_queue => 100, binding => scheduler, conversion => #{atoms => text}
+    }),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+setting_that_nobody_knows_is_named_in_a_warning(Config) ->
+    Handler = py_suite:capture_log(),
+    %% Those of the C library that have no effect are known.
+    ok = restart(Config, #{max_concurent => 3, paths => [], imports => [], max_state_entries => 5}),
+    ok = py_suite:release_log(Handler),
+    Warnings = [
+        lists:flatten(io_lib:format(Format, Args))
+     || {log, #{level := warning, msg := {Format, Args}}} <- py_suite:flush()
+    ],
+    ?assertMatch([_], Warnings),
+    py_suite:contains(hd(Warnings), "max_concurent"),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+%% What a Python without a GIL has is not to be had with this one; the decision is.
+mode_that_python_does_not_have_is_refused(_Config) ->
+    ?assertEqual({ok, owngil}, py_pool_options:mode(owngil, owngil)),
+    ?assertEqual({ok, worker}, py_pool_options:mode(worker, owngil)),
+    ?assertEqual({ok, worker}, py_pool_options:mode(worker, worker)),
+    ?assertEqual({error, {not_supported, owngil}}, py_pool_options:mode(owngil, worker)),
+    ?assertEqual(py:execution_mode() =:= owngil, py:subinterp_supported()).
+
+eager_pool_starts_its_contexts_at_once(Config) ->
+    ok = py_context_router:start_pool(extra, 3, #{mode => py_suite:mode(Config), start => eager}),
+    ?assertEqual(ok, py_leaks:eventually(fun() -> length(py_context_router:contexts(extra)) =:= 3 end)),
+    ok = py_context_router:stop_pool(extra).
+
+%% A process that runs on a given scheduler calls.
+on_scheduler(Scheduler, Fun) ->
+    Test = self(),
+    {Pid, Monitor} = erlang:spawn_opt(
+        fun() -> Test ! {self(), erlang:system_info(scheduler_id), Fun()} end,
+        %% Undocumented, but the only way to say where a process runs.
+        [monitor, {scheduler, Scheduler}]
+    ),
+    receive
+        {Pid, At, Result} ->
+            true = erlang:demonitor(Monitor, [flush]),
+            ?assertEqual(Scheduler, At),
+            Result;
+        {'DOWN', Monitor, process, Pid, Reason} ->
+            ct:fail(Reason)
+    end.
+
+bound_by_schedulers(Pool, Size) ->
+    Schedulers = lists:seq(1, erlang:system_info(schedulers_online)),
+    Bound = fun() ->
+        [
+            on_scheduler(Scheduler, fun() ->
+                {ok, 4.0} = py:call(Pool, math, sqrt, [16]),
+                {ok, Ident} = py:call(Pool, threading, get_ident, []),
+                Ident
+            end)
+         || Scheduler <- Schedulers
+        ]
+    end,
+    Threads = Bound(),
+    %% As many as there are schedulers, or places if those are fewer; and always the same ones.
+    ?assertEqual(min(Size, length(Schedulers)), length(lists:usort(Threads))),
+    [?assertEqual(Threads, Bound()) || _ <- lists:seq(1, 5)],
+    ?assertEqual(min(Size, length(Schedulers)), length(py_context_router:contexts(Pool))).
+
+process_is_bound_to_the_place_of_its_scheduler(Config) ->
+    [
+        begin
+            Options = #{mode => py_suite:mode(Config), binding => scheduler},
+            ok = py_context_router:start_pool(extra, Size, Options),
+            bound_by_schedulers(extra, Size),
+            ok = py_context_router:stop_pool(extra)
+        end
+     || Size <- [1, 2, 5]
+    ].
+
+binding_to_schedulers_is_a_setting(Config) ->
+    ok = restart(Config, #{binding => scheduler}),
+    bound_by_schedulers(default, 4).
+
+bound_process_finds_the_replacement_of_its_place(Config) ->
+    ok = restart(Config, #{binding => scheduler}),
+    Before = py:context(),
+    ok = py:exec(<<"mark = 1">>),
+    ?assertEqual({ok, 1}, py:eval(<<"mark">>)),
+    py_suite:silently(fun() -> py_suite:killed(Before) end),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+    ?assertNotEqual(Before, py:context()),
+    ?assertMatch([_], py_context_router:contexts()).
 
 results_of_parallel_are_in_order(_Config) ->
     Calls = [{operator, mul, [I, I]} || I <- lists:seq(1, 500)],
