@@ -65,8 +65,8 @@ checked(Options, Defaults) ->
         [Unknown | _] ->
             {error, {bad_option, Unknown, maps:get(Unknown, Options)}};
         [] ->
-            Given = maps:map(fun(_, Default) -> default(Default) end, maps:without(maps:keys(Options), Defaults)),
-            each(lists:sort(maps:to_list(maps:merge(Given, Options))), #{})
+            Missing = maps:map(fun(_, Default) -> default(Default) end, maps:without(maps:keys(Options), Defaults)),
+            each(lists:sort(maps:to_list(maps:merge(Missing, Options))), #{})
     end.
 
 default(Default) when is_function(Default, 0) -> Default();

@@ -28,6 +28,7 @@ groups() ->
         pool_arguments_are_checked,
         pool_options_are_checked,
         context_options_are_checked,
+        conversion_is_that_of_the_pool_or_the_context,
         settings_are_checked_at_the_start,
         setting_that_nobody_knows_is_named_in_a_warning,
         mode_that_python_does_not_have_is_refused,
@@ -273,6 +274,23 @@ context_options_are_checked(Config) ->
     {ok, Child} = apply(Module, Function, Args),
     ?assertEqual({ok, 4.0}, py:call(Child, math, sqrt, [16])),
     ok = py_context:stop(Child).
+
+conversion_is_that_of_the_pool_or_the_context(Config) ->
+    Mode = py_suite:mode(Config),
+    ok = restart(Config, #{num_contexts => 1, conversion => #{atoms => atom}}),
+    Code = <<"[type(a).__name__, type(b).__name__]">>,
+    Locals = #{a => some_atom, b => <<"text">>},
+    ?assertEqual({ok, [<<"Atom">>, <<"str">>]}, py:eval(Code, Locals)),
+    %% The setting is for the pool `default' alone.
+    {ok, Plain} = py_context:new(#{mode => Mode}),
+    ?assertEqual({ok, [<<"str">>, <<"str">>]}, py:eval(Plain, Code, Locals)),
+    {ok, Bytes} = py_context:new(#{mode => Mode, conversion => #{binaries => bytes}}),
+    ?assertEqual({ok, [<<"str">>, <<"bytes">>]}, py:eval(Bytes, Code, Locals)),
+    ok = py_context_router:start_pool(extra, 1, #{mode => Mode, conversion => #{atoms => atom, binaries => bytes}}),
+    {ok, 1} = py:call(extra, builtins, len, [[1]]),
+    [Pooled] = py_context_router:contexts(extra),
+    ?assertEqual({ok, [<<"Atom">>, <<"bytes">>]}, py:eval(Pooled, Code, Locals)),
+    ok = py_context_router:stop_pool(extra).
 
 %% Of pools and contexts alike.
 wrong_options() ->

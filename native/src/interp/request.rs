@@ -103,12 +103,12 @@ impl Request {
     /// Waits in another context now. `env` is the calling NIF's.
     pub(super) fn move_to(&self, context: &Context, env: Env) {
         self.context.store(context.serial, Ordering::SeqCst);
+        let client = context.client(Some(env), self.client.pid);
         let mut place = self.place.lock();
         if place.is_none() {
             return;
         }
         let mut next = context.queue.enter_anyway();
-        let client = context.client(Some(env), self.client.pid);
         if self.give_back(&mut place)
             && Self::join(self.kind, context, &client, &mut next, &self.permit)
         {
