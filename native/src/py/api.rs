@@ -80,29 +80,35 @@ pub(crate) unsafe fn int_from_bytes(bytes: &[u8]) -> *mut PyObject {
     }
 }
 
-/// The value of an int that CPython keeps in one digit, as `PyUnstable_Long_IsCompact` and
-/// `PyUnstable_Long_CompactValue` tell it, which are inline functions of its headers. `None` for others, and
-/// on versions whose layout is not known.
+/// The value of an int that CPython keeps in at most two digits, read in its place as the inline functions of
+/// its headers do (`PyUnstable_Long_CompactValue`). `None` for others, and on versions whose layout is not
+/// known.
 ///
 /// # Safety
 /// Attached; `int` is an int.
 #[inline(always)]
-pub(crate) unsafe fn compact_int(int: *mut PyObject) -> Option<i64> {
+pub(crate) unsafe fn short_int(int: *mut PyObject) -> Option<i64> {
     #[cfg(not(Py_3_16))]
     {
         /// `PyLongObject` of 3.12 to 3.15: the lowest two bits of the tag tell the sign (0 positive, 1 zero, 2
-        /// negative), those from the third on the number of digits.
+        /// negative), those above the third the number of digits of 30 bits.
         #[repr(C)]
         struct Long {
             base: PyObject,
             tag: usize,
-            digit: u32,
+            digits: [u32; 2],
         }
-        // SAFETY: the caller's promise; an int has at least one digit.
-        let (tag, digit) = unsafe { ((*int.cast::<Long>()).tag, (*int.cast::<Long>()).digit) };
-        if tag < 2 << 3 {
+        let long = int.cast::<Long>();
+        // SAFETY: the caller's promise; the second digit is only read where there is one.
+        unsafe {
+            let tag = (*long).tag;
+            let digits = (&raw const (*long).digits).cast::<u32>();
             let sign = 1 - (tag & 3).cast_signed() as i64;
-            return Some(sign * i64::from(digit));
+            match tag >> 3 {
+                0 | 1 => return Some(sign * i64::from(*digits)),
+                2 => return Some(sign * (i64::from(*digits) | i64::from(*digits.add(1)) << 30)),
+                _ => {}
+            }
         }
     }
     #[cfg(Py_3_16)]

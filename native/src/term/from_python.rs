@@ -165,7 +165,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
         unsafe {
             let class = ffi::Py_TYPE(object);
             let word = if class == &raw mut ffi::PyLong_Type {
-                match api::compact_int(object) {
+                match api::short_int(object) {
                     Some(value) => self.env.int(value),
                     None => self.int(object)?,
                 }
