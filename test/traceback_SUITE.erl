@@ -141,7 +141,9 @@ text_of_a_syntax_error_is_python_s(Config) ->
         #{traceback_text := Whole} = py:last_error(),
         [_, Text] = string:split(Whole, "raise e.with_traceback(None)\n"),
         {ok, Expected} = py:eval(Context, <<"text">>),
-        ?assertEqual({Args, Expected}, {Args, Text})
+        %% Python pads the mark with the tabs of the line, 3.15 with spaces.
+        Padded = fun(Told) -> binary:replace(Told, <<"\t">>, <<" ">>, [global]) end,
+        ?assertEqual({Args, Padded(Expected)}, {Args, Padded(Text)})
     end,
     [
         Same(check, [Code])
