@@ -3,7 +3,7 @@
 %% optimisation a call costs time in proportion to the caller's mailbox.
 
 -define(FILE_NAME, "src/py_call.erl").
--define(FUNCTION, {request, 3}).
+-define(FUNCTION, {request, 4}).
 
 main([]) ->
     ok = file:set_cwd(filename:join(filename:dirname(escript:script_name()), "..")),

@@ -18,5 +18,6 @@ init([]) ->
         #{id => py_pool_table, start => {py_pool_table, start_link, []}},
         #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor},
         #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
-        #{id => py_semaphore, start => {py_semaphore, start_link, []}}
+        #{id => py_semaphore, start => {py_semaphore, start_link, []}},
+        #{id => py_routes, start => {py_routes, start_link, []}}
     ]}}.

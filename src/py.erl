@@ -10,15 +10,24 @@ Python inside the BEAM.
 Modules and functions are named by atoms, binaries or strings. Results are `{ok, Value}` or
 `{error, Reason}`; a Python exception is `{error, {Class, Message}}`, and `last_error/0` tells the rest.
 Calls that pick a context themselves wait 30 seconds at most unless told otherwise; calls to an explicit
-context wait for ever unless told otherwise. Every process has a namespace of its own in each context.
+context wait for ever unless told otherwise. Every process has a namespace of its own in each context; the
+module `'__main__'` is that namespace.
+
+An argument of the wrong type is `error:badarg`, and the shell says which one and why. While the application
+does not run, every function answers `{error, not_running}`; what asks whether something is there says `false`.
 """).
 
 -export([call/3, call/4, call/5, cast/3, cast/4, cast/5]).
 -export([spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2, cancel/1]).
 -export([eval/1, eval/2, eval/3, exec/1, exec/2, parallel/1, interrupt/1]).
 -export([is_ref/1, getattr/2, call_method/3, to_term/1]).
--export([context/0, last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
+-export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0]).
+-export([register_pool/2, unregister_pool/1, get_local_env/1]).
+-export([memory_stats/0, gc/0, gc/1, tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
+-export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export_type([name/0, result/0, kwargs/0, code/0]).
+
+-include("py_arguments.hrl").
 
 -type name() :: atom() | binary() | string().
 %% A module's or function's name.
@@ -28,17 +37,18 @@ context wait for ever unless told otherwise. Every process has a namespace of it
 -type result() :: {ok, term()} | {error, term()}.
 
 -define(DEFAULT_TIMEOUT, 30_000).
--define(IS_NAME(N), (is_atom(N) orelse is_binary(N) orelse is_list(N))).
--define(IS_CODE(C), (is_binary(C) orelse is_list(C))).
--define(IS_TIMEOUT(T), (T =:= infinity orelse (is_integer(T) andalso T >= 0))).
 
 %% ------------------------------------------------------------------------------------------------
 %% Calls
 
-?DOC("Calls a function on the process's context of the pool `default`; waits 30 seconds at most.").
+?DOC("""
+Calls a function on the process's context of the pool `default`, or of the pool that `register_pool/2` gave
+the function or its module; waits 30 seconds at most.
+""").
 -spec call(name(), name(), [term()]) -> result().
 call(Module, Function, Args) ->
-    call(Module, Function, Args, #{}, ?DEFAULT_TIMEOUT).
+    Form = ?FORM([module, function, args], [Module, Function, Args]),
+    routed(py_arguments:call(Form, Module, Function, Args, #{}), ?DEFAULT_TIMEOUT).
 
 ?DOC("""
 One of
@@ -49,17 +59,20 @@ One of
 """).
 -spec call(pid() | atom() | name(), name(), name() | [term()], [term()] | kwargs()) -> result().
 call(Context, Module, Function, Args) when is_pid(Context) ->
-    call(Context, Module, Function, Args, #{});
-call(Pool, Module, Function, Args) when is_atom(Pool), is_atom(Function), is_list(Args) ->
-    call(Pool, Module, Function, Args, #{});
+    Form = ?FORM([context, module, function, args], [Context, Module, Function, Args]),
+    py_call:explicit(Context, py_arguments:call(Form, Module, Function, Args, #{}), infinity);
+call(Pool, Module, Function, Args) when is_atom(Pool), is_atom(Function) ->
+    Form = ?FORM([pool, module, function, args], [Pool, Module, Function, Args]),
+    py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, #{}), ?DEFAULT_TIMEOUT);
 call(Module, Function, Args, Kwargs) ->
-    call(Module, Function, Args, Kwargs, ?DEFAULT_TIMEOUT).
+    Form = ?FORM([module, function, args, kwargs], [Module, Function, Args, Kwargs]),
+    routed(py_arguments:call(Form, Module, Function, Args, Kwargs), ?DEFAULT_TIMEOUT).
 
 ?DOC("""
 One of
 
   * `call(Context, Module, Function, Args, Options)` with `#{kwargs => map(), timeout => timeout()}`;
-  * `call(Pool, Module, Function, Args, Kwargs)` (`Pool` and `Function` atoms);
+  * `call(Pool, Module, Function, Args, Kwargs)` (`Pool` and `Function` atoms, `Kwargs` a map);
   * `call(Module, Function, Args, Kwargs, Timeout)`.
 
 `{error, timeout}` comes on time whatever the code does; the code is interrupted, and nothing else is.
@@ -68,105 +81,125 @@ One of
     pid() | atom() | name(), name(), name() | [term()], [term()] | kwargs(), map() | timeout()
 ) -> result().
 call(Context, Module, Function, Args, Options) when is_pid(Context) ->
-    {Kwargs, Timeout} = call_options(Options, [Context, Module, Function, Args, Options]),
-    Payload = payload(Module, Function, Args, Kwargs, [Context, Module, Function, Args, Options]),
-    py_call:explicit(Context, Payload, Timeout);
+    Form = ?FORM([context, module, function, args, options], [Context, Module, Function, Args, Options]),
+    {Kwargs, Timeout} = py_arguments:options(Form, Options),
+    py_call:explicit(Context, py_arguments:call(Form, Module, Function, Args, Kwargs), Timeout);
 call(Pool, Module, Function, Args, Kwargs) when is_atom(Pool), is_atom(Function), is_map(Kwargs) ->
-    Payload = payload(Module, Function, Args, Kwargs, [Pool, Module, Function, Args, Kwargs]),
-    py_call:pooled(Pool, Payload, ?DEFAULT_TIMEOUT);
-call(Module, Function, Args, Kwargs, Timeout) when ?IS_TIMEOUT(Timeout) ->
-    Payload = payload(Module, Function, Args, Kwargs, [Module, Function, Args, Kwargs, Timeout]),
-    py_call:pooled(default, Payload, Timeout);
-call(A, B, C, D, E) ->
-    erlang:error(badarg, [A, B, C, D, E]).
+    Form = ?FORM([pool, module, function, args, kwargs], [Pool, Module, Function, Args, Kwargs]),
+    py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, Kwargs), ?DEFAULT_TIMEOUT);
+call(Module, Function, Args, Kwargs, Timeout) ->
+    Form = ?FORM([module, function, args, kwargs, timeout], [Module, Function, Args, Kwargs, Timeout]),
+    Payload = py_arguments:call(Form, Module, Function, Args, Kwargs),
+    routed(Payload, py_arguments:timeout(Form, Timeout)).
 
 ?DOC("""
-Calls a function without waiting: the result is dropped, an exception is logged. A refusal for overload is answered.
+Calls a function without waiting: the result is dropped, an exception is logged. It runs in the process's
+namespace, also after the process has ended. Nothing is said of a context that dies; what refuses the call
+before (no such pool, a full queue) is the answer.
 """).
--spec cast(name(), name(), [term()]) -> ok | {error, not_running | py_call:overloaded()}.
+-spec cast(name(), name(), [term()]) -> ok | {error, term()}.
 cast(Module, Function, Args) ->
-    cast(Module, Function, Args, #{}).
+    Form = ?FORM([module, function, args], [Module, Function, Args]),
+    cast_routed(py_arguments:call(Form, Module, Function, Args, #{})).
 
-?DOC("`cast(Context, Module, Function, Args)` or `cast(Module, Function, Args, Kwargs)`.").
--spec cast(pid() | name(), name(), name() | [term()], [term()] | kwargs()) ->
-    ok | {error, not_running | py_call:overloaded()}.
+?DOC("The forms of `call/4`.").
+-spec cast(pid() | atom() | name(), name(), name() | [term()], [term()] | kwargs()) ->
+    ok | {error, term()}.
 cast(Context, Module, Function, Args) when is_pid(Context) ->
-    cast(Context, Module, Function, Args, #{});
+    Form = ?FORM([context, module, function, args], [Context, Module, Function, Args]),
+    py_call:cast_explicit(Context, py_arguments:call(Form, Module, Function, Args, #{}));
+cast(Pool, Module, Function, Args) when is_atom(Pool), is_atom(Function) ->
+    Form = ?FORM([pool, module, function, args], [Pool, Module, Function, Args]),
+    py_call:cast_pooled(Pool, py_arguments:call(Form, Module, Function, Args, #{}));
 cast(Module, Function, Args, Kwargs) ->
-    Payload = payload(Module, Function, Args, Kwargs, [Module, Function, Args, Kwargs]),
-    py_call:cast_pooled(default, Payload).
+    Form = ?FORM([module, function, args, kwargs], [Module, Function, Args, Kwargs]),
+    cast_routed(py_arguments:call(Form, Module, Function, Args, Kwargs)).
 
-?DOC("A cast to an explicit context, with keyword arguments.").
--spec cast(pid(), name(), name(), [term()], kwargs()) -> ok | {error, not_running | py_call:overloaded()}.
+?DOC("`cast(Context | Pool, Module, Function, Args, Kwargs)`.").
+-spec cast(pid() | atom(), name(), name(), [term()], kwargs()) -> ok | {error, term()}.
 cast(Context, Module, Function, Args, Kwargs) when is_pid(Context) ->
-    Payload = payload(Module, Function, Args, Kwargs, [Context, Module, Function, Args, Kwargs]),
-    py_call:cast_explicit(Context, Payload);
-cast(A, B, C, D, E) ->
-    erlang:error(badarg, [A, B, C, D, E]).
+    Form = ?FORM([context, module, function, args, kwargs], [Context, Module, Function, Args, Kwargs]),
+    py_call:cast_explicit(Context, py_arguments:call(Form, Module, Function, Args, Kwargs));
+cast(Pool, Module, Function, Args, Kwargs) ->
+    Form = ?FORM([pool, module, function, args, kwargs], [Pool, Module, Function, Args, Kwargs]),
+    _ = py_arguments:pool(Form, Pool),
+    py_call:cast_pooled(Pool, py_arguments:call(Form, Module, Function, Args, Kwargs)).
 
 ?DOC("""
 Starts a call and returns at once; the process gets `{py_response, Ref, Result}`, with `await/1,2` or its own
-`receive`.
+`receive`. A request that is refused has a reference, too; the error comes as its message.
 """).
 -spec spawn_call(name(), name(), [term()]) -> reference().
 spawn_call(Module, Function, Args) ->
-    spawn_call(Module, Function, Args, #{}).
+    Form = ?FORM([module, function, args], [Module, Function, Args]),
+    spawn_routed(py_arguments:call(Form, Module, Function, Args, #{})).
 
 ?DOC("The forms of `call/4`.").
 -spec spawn_call(pid() | atom() | name(), name(), name() | [term()], [term()] | kwargs()) ->
     reference().
 spawn_call(Context, Module, Function, Args) when is_pid(Context) ->
-    spawn_call(Context, Module, Function, Args, #{});
-spawn_call(Pool, Module, Function, Args) when is_atom(Pool), is_atom(Function), is_list(Args) ->
-    spawn_call(Pool, Module, Function, Args, #{});
+    Form = ?FORM([context, module, function, args], [Context, Module, Function, Args]),
+    py_call:spawn_explicit(Context, py_arguments:call(Form, Module, Function, Args, #{}));
+spawn_call(Pool, Module, Function, Args) when is_atom(Pool), is_atom(Function) ->
+    Form = ?FORM([pool, module, function, args], [Pool, Module, Function, Args]),
+    py_call:spawn_pooled(Pool, py_arguments:call(Form, Module, Function, Args, #{}));
 spawn_call(Module, Function, Args, Kwargs) ->
-    Payload = payload(Module, Function, Args, Kwargs, [Module, Function, Args, Kwargs]),
-    py_call:spawn_pooled(default, Payload).
+    Form = ?FORM([module, function, args, kwargs], [Module, Function, Args, Kwargs]),
+    spawn_routed(py_arguments:call(Form, Module, Function, Args, Kwargs)).
 
 ?DOC("`spawn_call(Context | Pool, Module, Function, Args, Kwargs)`.").
 -spec spawn_call(pid() | atom(), name(), name(), [term()], kwargs()) -> reference().
 spawn_call(Context, Module, Function, Args, Kwargs) when is_pid(Context) ->
-    Payload = payload(Module, Function, Args, Kwargs, [Context, Module, Function, Args, Kwargs]),
-    py_call:spawn_explicit(Context, Payload);
-spawn_call(Pool, Module, Function, Args, Kwargs) when is_atom(Pool), is_atom(Function) ->
-    Payload = payload(Module, Function, Args, Kwargs, [Pool, Module, Function, Args, Kwargs]),
-    py_call:spawn_pooled(Pool, Payload);
-spawn_call(A, B, C, D, E) ->
-    erlang:error(badarg, [A, B, C, D, E]).
+    Form = ?FORM([context, module, function, args, kwargs], [Context, Module, Function, Args, Kwargs]),
+    py_call:spawn_explicit(Context, py_arguments:call(Form, Module, Function, Args, Kwargs));
+spawn_call(Pool, Module, Function, Args, Kwargs) ->
+    Form = ?FORM([pool, module, function, args, kwargs], [Pool, Module, Function, Args, Kwargs]),
+    _ = py_arguments:pool(Form, Pool),
+    py_call:spawn_pooled(Pool, py_arguments:call(Form, Module, Function, Args, Kwargs)).
 
 ?DOC("Waits for a `spawn_call`, 30 seconds at most; only for the process that made it.").
 -spec await(reference()) -> result().
 await(Ref) ->
-    await(Ref, ?DEFAULT_TIMEOUT).
+    awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
 
 ?DOC("As `await/1`; at the time-out the request is cancelled and no message of it comes any more.").
 -spec await(reference(), timeout()) -> result().
-await(Ref, Timeout) when is_reference(Ref), ?IS_TIMEOUT(Timeout) ->
-    py_call:await(Ref, Timeout);
 await(Ref, Timeout) ->
-    erlang:error(badarg, [Ref, Timeout]).
+    Form = ?FORM([ref, timeout], [Ref, Timeout]),
+    awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
+
+awaited(Form, Ref, Timeout) ->
+    case py_call:await(py_arguments:reference(Form, Ref), Timeout) of
+        not_owner -> py_badarg:refuse(Form, ref, wrong);
+        Result -> Result
+    end.
 
 ?DOC("Takes a `spawn_call` back: its code is interrupted, and no message of it comes any more.").
 -spec cancel(reference()) -> ok.
-cancel(Ref) when is_reference(Ref) ->
-    py_call:cancel(Ref);
 cancel(Ref) ->
-    erlang:error(badarg, [Ref]).
+    Form = ?FORM([ref], [Ref]),
+    case py_call:cancel(py_arguments:reference(Form, Ref)) of
+        not_owner -> py_badarg:refuse(Form, ref, wrong);
+        ok -> ok
+    end.
 
 ?DOC("""
-Calls `[{Module, Function, Args}]` on all contexts of the pool `default` in parallel; the results come in the
-order of the calls. After 30 seconds what is not done is `{error, timeout}`.
+Calls `[{Module, Function, Args}]` in parallel, on all contexts of the pool `default` or of those that the
+functions were registered to; the results come in the order of the calls. After 30 seconds what is not done is
+`{error, timeout}`.
 """).
 -spec parallel([{name(), name(), [term()]}]) -> {ok, [result()]} | {error, term()}.
 parallel(Calls) ->
-    py_call:parallel(payloads(Calls, [Calls]), ?DEFAULT_TIMEOUT).
+    Payloads = py_arguments:calls(?FORM([calls], [Calls]), Calls),
+    py_call:parallel([{pool_of(Payload), Payload} || Payload <- Payloads], ?DEFAULT_TIMEOUT).
 
-payloads([{Module, Function, Args} | Calls], Called) ->
-    [payload(Module, Function, Args, #{}, Called) | payloads(Calls, Called)];
-payloads([], _Called) ->
-    [];
-payloads(_, Called) ->
-    erlang:error(badarg, Called).
+routed(Payload, Timeout) -> py_call:pooled(pool_of(Payload), Payload, Timeout).
+
+cast_routed(Payload) -> py_call:cast_pooled(pool_of(Payload), Payload).
+
+spawn_routed(Payload) -> py_call:spawn_pooled(pool_of(Payload), Payload).
+
+pool_of({call, Module, Function, _Args, _Kwargs}) -> py_routes:pool(Module, Function).
 
 %% ------------------------------------------------------------------------------------------------
 %% Code as text
@@ -174,37 +207,39 @@ payloads(_, Called) ->
 ?DOC("The value of a Python expression, in the process's namespace.").
 -spec eval(code()) -> result().
 eval(Code) ->
-    eval(Code, #{}, ?DEFAULT_TIMEOUT).
+    Form = ?FORM([code], [Code]),
+    py_call:pooled(default, py_arguments:evaluation(Form, Code, #{}), ?DEFAULT_TIMEOUT).
 
 ?DOC("`eval(Context, Code)` or `eval(Code, Locals)`, `Locals` being a map of names to values.").
 -spec eval(pid() | code(), code() | map()) -> result().
 eval(Context, Code) when is_pid(Context) ->
-    eval(Context, Code, #{});
+    Form = ?FORM([context, code], [Context, Code]),
+    py_call:explicit(Context, py_arguments:evaluation(Form, Code, #{}), infinity);
 eval(Code, Locals) ->
-    eval(Code, Locals, ?DEFAULT_TIMEOUT).
+    Form = ?FORM([code, locals], [Code, Locals]),
+    py_call:pooled(default, py_arguments:evaluation(Form, Code, Locals), ?DEFAULT_TIMEOUT).
 
 ?DOC("`eval(Context, Code, Locals)`, without a time limit, or `eval(Code, Locals, Timeout)`.").
 -spec eval(pid() | code(), code() | map(), map() | timeout()) -> result().
-eval(Context, Code, Locals) when is_pid(Context), ?IS_CODE(Code), is_map(Locals) ->
-    py_call:explicit(Context, {eval, text(Code, [Context, Code, Locals]), Locals}, infinity);
-eval(Code, Locals, Timeout) when ?IS_CODE(Code), is_map(Locals), ?IS_TIMEOUT(Timeout) ->
-    py_call:pooled(default, {eval, text(Code, [Code, Locals, Timeout]), Locals}, Timeout);
-eval(A, B, C) ->
-    erlang:error(badarg, [A, B, C]).
+eval(Context, Code, Locals) when is_pid(Context) ->
+    Form = ?FORM([context, code, locals], [Context, Code, Locals]),
+    py_call:explicit(Context, py_arguments:evaluation(Form, Code, Locals), infinity);
+eval(Code, Locals, Timeout) ->
+    Form = ?FORM([code, locals, timeout], [Code, Locals, Timeout]),
+    Payload = py_arguments:evaluation(Form, Code, Locals),
+    py_call:pooled(default, Payload, py_arguments:timeout(Form, Timeout)).
 
 ?DOC("Runs Python statements in the process's namespace; what they define is there at the next call.").
 -spec exec(code()) -> ok | {error, term()}.
-exec(Code) when ?IS_CODE(Code) ->
-    statements(py_call:pooled(default, {exec, text(Code, [Code])}, ?DEFAULT_TIMEOUT));
 exec(Code) ->
-    erlang:error(badarg, [Code]).
+    py_call:pooled(default, py_arguments:statements(?FORM([code], [Code]), Code), ?DEFAULT_TIMEOUT).
 
 ?DOC("As `exec/1` on an explicit context, without a time limit.").
 -spec exec(pid(), code()) -> ok | {error, term()}.
-exec(Context, Code) when is_pid(Context), ?IS_CODE(Code) ->
-    statements(py_call:explicit(Context, {exec, text(Code, [Context, Code])}, infinity));
 exec(Context, Code) ->
-    erlang:error(badarg, [Context, Code]).
+    Form = ?FORM([context, code], [Context, Code]),
+    _ = py_arguments:context(Form, Context),
+    py_call:explicit(Context, py_arguments:statements(Form, Code), infinity).
 
 %% ------------------------------------------------------------------------------------------------
 %% References to Python objects
@@ -219,43 +254,143 @@ An attribute of the object that a reference stands for. Runs in the object's con
 `{error, stale_reference}` when the object went with its context.
 """).
 -spec getattr(py_nif:object(), name()) -> result().
-getattr(Ref, Name) when is_reference(Ref) ->
-    py_call:explicit(Ref, {getattr, Ref, name(Name, [Ref, Name])}, ?DEFAULT_TIMEOUT);
 getattr(Ref, Name) ->
-    erlang:error(badarg, [Ref, Name]).
+    Form = ?FORM([object, attribute], [Ref, Name]),
+    _ = py_arguments:object(Form, Ref),
+    py_call:explicit(Ref, {getattr, Ref, py_arguments:name(Form, attribute, Name)}, ?DEFAULT_TIMEOUT).
 
 ?DOC("Calls a method of the object that a reference stands for, as `getattr/2` finds it.").
 -spec call_method(py_nif:object(), name(), [term()]) -> result().
-call_method(Ref, Method, Args) when is_reference(Ref) ->
-    {call, _, Name, Args, Kwargs} = payload(none, Method, Args, #{}, [Ref, Method, Args]),
-    py_call:explicit(Ref, {call_method, Ref, Name, Args, Kwargs}, ?DEFAULT_TIMEOUT);
 call_method(Ref, Method, Args) ->
-    erlang:error(badarg, [Ref, Method, Args]).
+    Form = ?FORM([object, method, args], [Ref, Method, Args]),
+    _ = py_arguments:object(Form, Ref),
+    Name = py_arguments:name(Form, method, Method),
+    ok = py_arguments:arguments(Form, Args),
+    py_call:explicit(Ref, {call_method, Ref, Name, Args, #{}}, ?DEFAULT_TIMEOUT).
 
 ?DOC("""
 The contents of the object that a reference stands for: of a mapping as a map, of another collection with a
 length as a list; `{error, {'TypeError', _}}` for an object without contents.
 """).
 -spec to_term(py_nif:object()) -> result().
-to_term(Ref) when is_reference(Ref) ->
-    py_call:explicit(Ref, {to_term, Ref}, ?DEFAULT_TIMEOUT);
 to_term(Ref) ->
-    erlang:error(badarg, [Ref]).
+    _ = py_arguments:object(?FORM([object], [Ref]), Ref),
+    py_call:explicit(Ref, {to_term, Ref}, ?DEFAULT_TIMEOUT).
 
 %% ------------------------------------------------------------------------------------------------
-%% Contexts, and what there is to know
-
-?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
--spec interrupt(pid()) -> ok | not_running | {error, term()}.
-interrupt(Context) when is_pid(Context) ->
-    py_nif:interrupt(Context);
-interrupt(Context) ->
-    erlang:error(badarg, [Context]).
+%% Contexts and pools
 
 ?DOC("The process's context of the pool `default`; it is bound to one now if it was not.").
 -spec context() -> pid() | {error, term()}.
 context() ->
-    py_context_router:context(default, ?DEFAULT_TIMEOUT).
+    py_context_router:get_context().
+
+?DOC("The context of the pool `default` that has that index, from 1; it is started if need be.").
+-spec context(pos_integer()) -> pid() | {error, term()}.
+context(Index) when is_integer(Index), Index > 0 ->
+    py_context_router:get_context(Index);
+context(Index) ->
+    py_badarg:refuse(?FORM([place], [Index]), place, wrong).
+
+?DOC("As `start_contexts/1`, with what the application's environment says.").
+-spec start_contexts() -> {ok, [pid()]} | {error, term()}.
+start_contexts() ->
+    py_context_router:start().
+
+?DOC("""
+Starts every context of the pool `default` and waits until they are ready. `contexts` and `mode` say how many and
+of which mode, should the pool have been stopped; a pool that is there stays as it is.
+""").
+-spec start_contexts(py_context_router:start_options()) -> {ok, [pid()]} | {error, term()}.
+start_contexts(Options) when is_map(Options) ->
+    py_context_router:start(Options);
+start_contexts(Options) ->
+    py_badarg:refuse(?FORM([options], [Options]), options, wrong).
+
+?DOC("Stops the pool `default` and its contexts; what goes there is `{error, not_running}` until it is started.").
+-spec stop_contexts() -> ok | {error, not_running}.
+stop_contexts() ->
+    py_context_router:stop().
+
+?DOC("Whether there is a pool `default`.").
+-spec contexts_started() -> boolean().
+contexts_started() ->
+    py_context_router:is_started().
+
+?DOC("""
+From now on calls of the module, or of `{Module, Function}`, that name neither context nor pool go to that pool.
+A function's registration counts more than its module's. The pool need not be there yet; a call that finds
+none is `{error, {no_pool, Pool}}`.
+""").
+-spec register_pool(atom(), name() | {name(), name()}) -> ok | {error, not_running}.
+register_pool(Pool, Registered) ->
+    Form = ?FORM([pool, registered], [Pool, Registered]),
+    py_routes:register(py_arguments:pool(Form, Pool), py_arguments:registered(Form, Registered)).
+
+?DOC("Takes the registration of a module, or of `{Module, Function}`, back.").
+-spec unregister_pool(name() | {name(), name()}) -> ok | {error, not_running}.
+unregister_pool(Registered) ->
+    py_routes:unregister(py_arguments:registered(?FORM([registered], [Registered]), Registered)).
+
+?DOC("""
+The process's own namespace in a context, as a reference that others can name in `py_context:call/7`,
+`py_context:eval/5` and `py_context:exec/3`. When the process has ended, it is `{error, stale_reference}`.
+""").
+-spec get_local_env(pid()) -> reference() | {error, term()}.
+get_local_env(Context) ->
+    py_context:own_env(py_arguments:context(?FORM([context], [Context]), Context)).
+
+?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
+-spec interrupt(pid()) -> ok | not_running | {error, term()}.
+interrupt(Context) ->
+    py_nif:interrupt(py_arguments:context(?FORM([context], [Context]), Context)).
+
+%% ------------------------------------------------------------------------------------------------
+%% Memory
+
+?DOC("""
+What the garbage collector of the process's context has done: `gc_stats` (a map for each generation), `gc_count`
+and `gc_threshold` (a number for each generation), and while memory is traced, `traced_memory_current` and
+`traced_memory_peak` in bytes.
+""").
+-spec memory_stats() -> {ok, py_memory:stats()} | {error, term()}.
+memory_stats() ->
+    py_memory:stats(?DEFAULT_TIMEOUT).
+
+?DOC("Collects garbage in the process's context; how many objects could not be reached.").
+-spec gc() -> {ok, non_neg_integer()} | {error, term()}.
+gc() ->
+    py_memory:collect(2, ?DEFAULT_TIMEOUT).
+
+?DOC("Collects the garbage of a generation and of those that are younger: 0, 1, or 2 for all.").
+-spec gc(0..2) -> {ok, non_neg_integer()} | {error, term()}.
+gc(Generation) when Generation =:= 0; Generation =:= 1; Generation =:= 2 ->
+    py_memory:collect(Generation, ?DEFAULT_TIMEOUT);
+gc(Generation) ->
+    py_badarg:refuse(?FORM([generation], [Generation]), generation, wrong).
+
+?DOC("As `tracemalloc_start/1` with one frame.").
+-spec tracemalloc_start() -> ok | {error, term()}.
+tracemalloc_start() ->
+    py_memory:start_tracing(1, ?DEFAULT_TIMEOUT).
+
+?DOC("""
+Traces the memory that Python takes from now on, so many frames for each block. Python traces the whole process,
+and cannot do that while interpreters have GILs of their own: it takes a pool `default` of mode `worker`.
+""").
+-spec tracemalloc_start(pos_integer()) -> ok | {error, term()}.
+tracemalloc_start(Frames) when is_integer(Frames), Frames > 0 ->
+    py_memory:start_tracing(Frames, ?DEFAULT_TIMEOUT);
+tracemalloc_start(Frames) ->
+    py_badarg:refuse(?FORM([frames], [Frames]), frames, wrong).
+
+?DOC("Ends tracing; ok also when there was none.").
+-spec tracemalloc_stop() -> ok | {error, term()}.
+tracemalloc_stop() ->
+    py_memory:stop_tracing(?DEFAULT_TIMEOUT).
+
+%% ------------------------------------------------------------------------------------------------
+%% What there is to know
 
 ?DOC("""
 The last Python exception that the calling process was answered with; `undefined` when there was none.
@@ -288,43 +423,3 @@ execution_mode() ->
 -spec subinterp_supported() -> boolean().
 subinterp_supported() ->
     py_nif:subinterp_supported().
-
-%% ------------------------------------------------------------------------------------------------
-
-statements({ok, _}) -> ok;
-statements(Other) -> Other.
-
-payload(Module, Function, Args, Kwargs, Called) when is_map(Kwargs), is_list(Args) ->
-    %% length/1 refuses an improper list, on which the native side would stop short.
-    try length(Args) of
-        _ -> {call, name(Module, Called), name(Function, Called), Args, Kwargs}
-    catch
-        error:badarg -> erlang:error(badarg, Called)
-    end;
-payload(_Module, _Function, _Args, _Kwargs, Called) ->
-    erlang:error(badarg, Called).
-
-name(Name, _Called) when is_atom(Name); is_binary(Name) -> Name;
-name(Name, Called) when is_list(Name) -> text(Name, Called);
-name(_Name, Called) -> erlang:error(badarg, Called).
-
-text(Text, _Called) when is_binary(Text) ->
-    Text;
-text(Text, Called) ->
-    try unicode:characters_to_binary(Text) of
-        Binary when is_binary(Binary) -> Binary;
-        _ -> erlang:error(badarg, Called)
-    catch
-        error:badarg -> erlang:error(badarg, Called)
-    end.
-
-call_options(Options, Called) when is_map(Options) ->
-    Kwargs = maps:get(kwargs, Options, #{}),
-    Timeout = maps:get(timeout, Options, infinity),
-    Rest = maps:without([kwargs, timeout], Options),
-    case ?IS_TIMEOUT(Timeout) andalso map_size(Rest) =:= 0 of
-        true -> {Kwargs, Timeout};
-        false -> erlang:error(badarg, Called)
-    end;
-call_options(_Options, Called) ->
-    erlang:error(badarg, Called).

@@ -5,7 +5,8 @@
 %% How a process waits for its requests. Every function that makes a reference receives with it in each
 %% clause, so that the compiler can skip the messages that were there before (see scripts/check-receive).
 
--export([pooled/3, explicit/3, spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2]).
+-export([pooled/3, explicit/3, explicit/4]).
+-export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2]).
 -export([await/2, cancel/1, parallel/2]).
 
 -type payload() :: py_nif:payload().
@@ -17,9 +18,15 @@
 -define(ATTEMPTS, 5).
 
 ?DOC(false).
--spec explicit(pid(), payload(), timeout()) -> result().
+-spec explicit(py_nif:target(), payload(), timeout()) -> result().
 explicit(Context, Payload, Timeout) ->
-    case request(Context, Payload, Timeout) of
+    explicit(Context, Payload, Timeout, own).
+
+?DOC(false).
+%% In the namespace that is named.
+-spec explicit(py_nif:target(), payload(), timeout(), py_nif:scope()) -> result().
+explicit(Context, Payload, Timeout, Scope) ->
+    case request(Context, Payload, Timeout, Scope) of
         {refused, Reason} -> {error, Reason};
         Result -> Result
     end.
@@ -29,7 +36,7 @@ explicit(Context, Payload, Timeout) ->
 pooled(Pool, Payload, Timeout) ->
     case py_context_router:known(Pool) of
         {ok, Handle} ->
-            case request(Handle, Payload, Timeout) of
+            case request(Handle, Payload, Timeout, own) of
                 {refused, {context_died, _}} ->
                     elsewhere(Pool, Handle, Payload, deadline(Timeout), ?ATTEMPTS);
                 {refused, Reason} ->
@@ -45,7 +52,7 @@ pooled(Pool, Payload, Timeout) ->
 elsewhere(Pool, Dead, Payload, Deadline, Attempts) ->
     case rebound(Pool, Dead, remaining(Deadline)) of
         {ok, Handle} ->
-            case request(Handle, Payload, remaining(Deadline)) of
+            case request(Handle, Payload, remaining(Deadline), own) of
                 {refused, {context_died, _}} when Attempts > 1 ->
                     elsewhere(Pool, Handle, Payload, Deadline, Attempts - 1);
                 {refused, Reason} ->
@@ -61,9 +68,9 @@ rebound(Pool, none, Timeout) -> py_context_router:bind(Pool, Timeout);
 rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
 
 %% Submits and waits. `refused': nothing was submitted.
-request(Target, Payload, Timeout) ->
+request(Target, Payload, Timeout, Scope) ->
     Ref = make_ref(),
-    case py_nif:call(Target, Ref, Payload, own) of
+    case py_nif:call(Target, Ref, Payload, Scope) of
         {error, Reason} ->
             {refused, Reason};
         Request ->
@@ -116,19 +123,19 @@ refused(Error) ->
     Ref.
 
 ?DOC(false).
--spec cast_explicit(pid(), payload()) -> ok | {error, not_running | overloaded()}.
+-spec cast_explicit(pid(), payload()) -> ok | {error, term()}.
 cast_explicit(Target, Payload) ->
     cast_outcome(py_nif:cast(Target, Payload, own)).
 
 ?DOC(false).
--spec cast_pooled(atom(), payload()) -> ok | {error, not_running | overloaded()}.
+-spec cast_pooled(atom(), payload()) -> ok | {error, term()}.
 cast_pooled(Pool, Payload) ->
     cast_outcome(on_bound(Pool, fun(Handle) -> py_nif:cast(Handle, Payload, own) end)).
 
-%% As with gen_server:cast, it does not matter whether anybody is there.
-cast_outcome({error, not_running} = Error) -> Error;
-cast_outcome({error, {overloaded, _, _}} = Error) -> Error;
-cast_outcome(_) -> ok.
+%% As with gen_server:cast, it does not matter whether anybody is there any more.
+cast_outcome({error, {context_died, _}}) -> ok;
+cast_outcome({error, _} = Error) -> Error;
+cast_outcome(_Request) -> ok.
 
 on_bound(Pool, Submit) ->
     case py_context_router:known(Pool) of
@@ -147,7 +154,7 @@ on_bound(_Pool, {error, _} = Error, _Submit, _Attempts) ->
     Error.
 
 ?DOC(false).
--spec await(reference(), timeout()) -> result().
+-spec await(reference(), timeout()) -> result() | not_owner.
 await(Ref, Timeout) ->
     case is_mine(Ref) of
         true ->
@@ -160,18 +167,18 @@ await(Ref, Timeout) ->
                 end
             end;
         false ->
-            erlang:error(badarg, [Ref, Timeout])
+            not_owner
     end.
 
 ?DOC(false).
--spec cancel(reference()) -> ok.
+-spec cancel(reference()) -> ok | not_owner.
 cancel(Ref) ->
     case is_mine(Ref) of
         true ->
             _ = taken_back(Ref),
             ok;
         false ->
-            erlang:error(badarg, [Ref])
+            not_owner
     end.
 
 %% The reference of a refused submission is an ordinary one; its message is in the mailbox already.
@@ -206,26 +213,40 @@ flush(Ref) ->
     end.
 
 ?DOC(false).
-%% Spreads requests over all contexts of a pool; the results in the order of the requests.
--spec parallel([payload()], timeout()) -> {ok, [result()]} | {error, term()}.
+%% Spreads requests over all contexts of their pools; the results in the order of the requests.
+-spec parallel([{atom(), payload()}], timeout()) -> {ok, [result()]} | {error, term()}.
 parallel([], _Timeout) ->
     {ok, []};
-parallel(Payloads, Timeout) ->
+parallel(Requests, Timeout) ->
     Deadline = deadline(Timeout),
-    case py_context_router:all(default, Timeout) of
-        {ok, Handles} ->
-            Refs = spread(Payloads, Handles, Handles),
-            {ok, [await(Ref, remaining(Deadline)) || Ref <- Refs]};
-        {error, _} = Error ->
-            Error
+    Pools = lists:usort([Pool || {Pool, _} <- Requests]),
+    Found = [{Pool, py_context_router:all(Pool, remaining(Deadline))} || Pool <- Pools],
+    case [Handles || {_, {ok, Handles}} <- Found] of
+        [] ->
+            %% Nowhere to go for any of them.
+            {_, {error, _} = Error} = hd(Found),
+            Error;
+        _ ->
+            Refs = spread(Requests, maps:from_list([{Pool, turns(All)} || {Pool, All} <- Found])),
+            {ok, [await(Ref, remaining(Deadline)) || Ref <- Refs]}
     end.
 
-spread([Payload | Payloads], [Handle | Handles], All) ->
-    [spawn_explicit(Handle, Payload) | spread(Payloads, Handles, All)];
-spread([], _, _) ->
-    [];
-spread(Payloads, [], All) ->
-    spread(Payloads, All, All).
+turns({ok, Handles}) -> {Handles, Handles};
+turns({error, _} = Error) -> Error.
+
+spread([{Pool, Payload} | Requests], Turns) ->
+    case maps:get(Pool, Turns) of
+        {[Handle | Handles], All} ->
+            Ref = spawn_explicit(Handle, Payload),
+            [Ref | spread(Requests, Turns#{Pool := {Handles, All}})];
+        {[], All} ->
+            spread([{Pool, Payload} | Requests], Turns#{Pool := {All, All}});
+        {error, _} = Error ->
+            Ref = refused(Error),
+            [Ref | spread(Requests, Turns)]
+    end;
+spread([], _Turns) ->
+    [].
 
 deadline(infinity) -> infinity;
 deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.

@@ -8,12 +8,15 @@ the context's mailbox themselves, and its thread answers them.
 """).
 -behaviour(gen_server).
 
--export([new/0, new/1, start_link/2, start_link/3, child_spec/1, stop/1, interrupt/1]).
--export([start_process/1, handle/1]).
+-export([new/0, new/1, start_link/2, start_link/3, child_spec/1, stop/1, destroy/1]).
+-export([call/4, call/5, call/6, call/7, eval/2, eval/3, eval/4, eval/5, exec/2, exec/3, interrupt/1]).
+-export([get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
+-export([start_process/1, handle/1, own_env/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([mode/0, options/0]).
 
 -include_lib("kernel/include/logger.hrl").
+-include("py_arguments.hrl").
 
 -type mode() :: owngil | worker.
 %% `id' is for logs only; `pool' hears of the start by `{py_context_ready, Pid, Handle}'.
@@ -61,7 +64,7 @@ It is not linked to the caller and not restarted when it ends. Errors: `{bad_opt
 new(Options) when is_map(Options) ->
     start(Options, fun py_context_sup:start_context/1);
 new(Options) ->
-    erlang:error(badarg, [Options]).
+    py_badarg:refuse(?FORM([options], [Options]), options, wrong).
 
 ?DOC("Starts a context linked to the caller; `Id` names it in logs.").
 -spec start_link(Id :: term(), mode()) -> {ok, pid()} | {error, term()}.
@@ -76,7 +79,7 @@ start_link(Id, Mode) ->
 start_link(Id, Mode, Options) when is_map(Options) ->
     start(Options#{mode => Mode}, fun(Checked) -> start_process(Checked#{id => Id}) end);
 start_link(Id, Mode, Options) ->
-    erlang:error(badarg, [Id, Mode, Options]).
+    py_badarg:refuse(?FORM([id, mode, options], [Id, Mode, Options]), options, wrong).
 
 ?DOC("""
 A child specification for a supervisor of your own. All options are optional: `id`, `mode`, and the others of
@@ -99,20 +102,186 @@ child_spec(Options) ->
 
 ?DOC("Ends a context and waits for it. What is queued or runs there is answered `{error, {context_died, _}}`.").
 -spec stop(pid()) -> ok.
-stop(Context) when is_pid(Context) ->
+stop(Context) ->
+    ended(py_arguments:context(?FORM([context], [Context]), Context)).
+
+?DOC("The same as `stop/1`.").
+-spec destroy(pid()) -> ok.
+destroy(Context) ->
+    ended(py_arguments:context(?FORM([context], [Context]), Context)).
+
+ended(Context) ->
     try
         gen_server:stop(Context)
     catch
         %% It ended before or meanwhile, for whatever reason.
         exit:_ -> ok
-    end;
-stop(Context) ->
-    erlang:error(badarg, [Context]).
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% Requests
+
+?DOC("Calls a function in the process's namespace of the context, without a time limit.").
+-spec call(pid(), py:name(), py:name(), [term()]) -> py:result().
+call(Context, Module, Function, Args) ->
+    Form = ?FORM([context, module, function, args], [Context, Module, Function, Args]),
+    called(Form, Context, Module, Function, Args, #{}, infinity, own).
+
+?DOC("As `call/4`, with keyword arguments.").
+-spec call(pid(), py:name(), py:name(), [term()], py:kwargs()) -> py:result().
+call(Context, Module, Function, Args, Kwargs) ->
+    Form = ?FORM([context, module, function, args, kwargs], [Context, Module, Function, Args, Kwargs]),
+    called(Form, Context, Module, Function, Args, Kwargs, infinity, own).
+
+?DOC("As `call/5`, with a time limit.").
+-spec call(pid(), py:name(), py:name(), [term()], py:kwargs(), timeout()) -> py:result().
+call(Context, Module, Function, Args, Kwargs, Timeout) ->
+    Form = ?FORM(
+        [context, module, function, args, kwargs, timeout],
+        [Context, Module, Function, Args, Kwargs, Timeout]
+    ),
+    called(Form, Context, Module, Function, Args, Kwargs, Timeout, own).
+
+?DOC("""
+As `call/6`, in an environment of the context: `'__main__'` is that environment. One of another context, or of
+a process that has ended, is `{error, stale_reference}`.
+""").
+-spec call(pid(), py:name(), py:name(), [term()], py:kwargs(), timeout(), reference()) -> py:result().
+call(Context, Module, Function, Args, Kwargs, Timeout, Environment) ->
+    Form = ?FORM(
+        [context, module, function, args, kwargs, timeout, environment],
+        [Context, Module, Function, Args, Kwargs, Timeout, Environment]
+    ),
+    Scope = py_arguments:environment(Form, Environment),
+    called(Form, Context, Module, Function, Args, Kwargs, Timeout, Scope).
+
+called(Form, Context, Module, Function, Args, Kwargs, Timeout, Scope) ->
+    _ = py_arguments:context(Form, Context),
+    Payload = py_arguments:call(Form, Module, Function, Args, Kwargs),
+    py_call:explicit(Context, Payload, py_arguments:timeout(Form, Timeout), Scope).
+
+?DOC("The value of an expression in the process's namespace of the context, without a time limit.").
+-spec eval(pid(), py:code()) -> py:result().
+eval(Context, Code) ->
+    evaluated(?FORM([context, code], [Context, Code]), Context, Code, #{}, infinity, own).
+
+?DOC("As `eval/2`, with a map of names to values that this expression alone sees.").
+-spec eval(pid(), py:code(), map()) -> py:result().
+eval(Context, Code, Locals) ->
+    Form = ?FORM([context, code, locals], [Context, Code, Locals]),
+    evaluated(Form, Context, Code, Locals, infinity, own).
+
+?DOC("As `eval/3`, with a time limit.").
+-spec eval(pid(), py:code(), map(), timeout()) -> py:result().
+eval(Context, Code, Locals, Timeout) ->
+    Form = ?FORM([context, code, locals, timeout], [Context, Code, Locals, Timeout]),
+    evaluated(Form, Context, Code, Locals, Timeout, own).
+
+?DOC("As `eval/4`, in an environment of the context; see `call/7`.").
+-spec eval(pid(), py:code(), map(), timeout(), reference()) -> py:result().
+eval(Context, Code, Locals, Timeout, Environment) ->
+    Form = ?FORM(
+        [context, code, locals, timeout, environment], [Context, Code, Locals, Timeout, Environment]
+    ),
+    Scope = py_arguments:environment(Form, Environment),
+    evaluated(Form, Context, Code, Locals, Timeout, Scope).
+
+evaluated(Form, Context, Code, Locals, Timeout, Scope) ->
+    _ = py_arguments:context(Form, Context),
+    Payload = py_arguments:evaluation(Form, Code, Locals),
+    py_call:explicit(Context, Payload, py_arguments:timeout(Form, Timeout), Scope).
+
+?DOC("Runs statements in the process's namespace of the context, without a time limit.").
+-spec exec(pid(), py:code()) -> ok | {error, term()}.
+exec(Context, Code) ->
+    executed(?FORM([context, code], [Context, Code]), Context, Code, own).
+
+?DOC("As `exec/2`, in an environment of the context; see `call/7`.").
+-spec exec(pid(), py:code(), reference()) -> ok | {error, term()}.
+exec(Context, Code, Environment) ->
+    Form = ?FORM([context, code, environment], [Context, Code, Environment]),
+    executed(Form, Context, Code, py_arguments:environment(Form, Environment)).
+
+executed(Form, Context, Code, Scope) ->
+    _ = py_arguments:context(Form, Context),
+    py_call:explicit(Context, py_arguments:statements(Form, Code), infinity, Scope).
+
+%% ------------------------------------------------------------------------------------------------
+%% What there is to know, and environments
+
+?DOC("""
+CPython's number of the interpreter: 0 is the main one, which all contexts of mode `worker` share. Below Python
+3.14.1 a later context may get the interpreter, and so the number, of one that has ended.
+""").
+-spec get_interp_id(pid()) -> {ok, non_neg_integer()} | {error, term()}.
+get_interp_id(Context) ->
+    case py_nif:context_info(py_arguments:context(?FORM([context], [Context]), Context)) of
+        {error, _} = Error -> Error;
+        {_Mode, Id, _Processes, _Queue} when Id >= 0 -> {ok, Id};
+        _Starting -> once_ready(Context, fun() -> get_interp_id(Context) end)
+    end.
+
+once_ready(Context, Fun) ->
+    case server_call(Context, await_ready) of
+        ok -> Fun();
+        {error, _} = Error -> Error
+    end.
+
+?DOC("Whether the context has an interpreter of its own, with its own GIL: the mode `owngil`.").
+-spec is_subinterp(pid()) -> boolean() | {error, term()}.
+is_subinterp(Context) ->
+    case py_nif:context_info(py_arguments:context(?FORM([context], [Context]), Context)) of
+        {error, _} = Error -> Error;
+        Info -> element(1, Info) =:= owngil
+    end.
+
+?DOC("""
+A new, empty namespace in the context, which any process of the node may name in `call/7`, `eval/5` and `exec/3`.
+It goes with the last reference to it, or with the context.
+""").
+-spec create_local_env(pid()) -> {ok, reference()} | {error, term()}.
+create_local_env(Context) ->
+    py_nif:environment(py_arguments:context(?FORM([context], [Context]), Context)).
+
+?DOC("The native reference of the context; it keeps the context's memory, not the context, alive.").
+-spec get_nif_ref(pid()) -> reference() | {error, term()}.
+get_nif_ref(Context) ->
+    case py_nif:context_info(py_arguments:context(?FORM([context], [Context]), Context)) of
+        {error, _} = Error ->
+            Error;
+        _ ->
+            case handle(Context) of
+                {ok, Handle} -> Handle;
+                {error, _} = Error -> Error
+            end
+    end.
+
+?DOC(false).
+%% The reference of the calling process's own namespace: always the same one, as long as both live.
+-spec own_env(pid()) -> reference() | {error, term()}.
+own_env(Context) ->
+    Known = case get({?MODULE, own_envs}) of undefined -> #{}; Map -> Map end,
+    case {Known, py_nif:context_info(Context)} of
+        {_, {error, _} = Error} ->
+            Error;
+        {#{Context := Environment}, _} ->
+            Environment;
+        _ ->
+            case py_nif:own_environment(Context) of
+                {ok, Environment} ->
+                    %% Contexts come and go during the life of a process.
+                    Alive = maps:filter(fun(Pid, _) -> is_process_alive(Pid) end, Known),
+                    _ = put({?MODULE, own_envs}, Alive#{Context => Environment}),
+                    Environment;
+                {error, _} = Error ->
+                    Error
+            end
+    end.
 
 ?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.
 interrupt(Context) ->
-    py_nif:interrupt(Context).
+    py_nif:interrupt(py_arguments:context(?FORM([context], [Context]), Context)).
 
 ?DOC(false).
 -spec start_process(options()) -> {ok, pid()} | {error, term()}.
@@ -126,7 +295,7 @@ start_process(Options) ->
 ?DOC(false).
 -spec handle(pid()) -> {ok, py_nif:handle()} | {error, term()}.
 handle(Context) ->
-    call(Context, handle).
+    server_call(Context, handle).
 
 start(Options, Start) ->
     case py_pool_options:context(Options) of
@@ -140,13 +309,13 @@ start(Options, Start) ->
     end.
 
 await_ready(Pid) ->
-    case call(Pid, await_ready) of
+    case server_call(Pid, await_ready) of
         ok -> {ok, Pid};
         {error, _} = Error -> Error
     end.
 
 %% The time limit of a start is the context's own.
-call(Context, Request) ->
+server_call(Context, Request) ->
     try
         gen_server:call(Context, Request, infinity)
     catch

@@ -8,7 +8,7 @@
 %%   {Pool, Server, Size, Binding}    one row a pool
 %%   {{Pool, Index}, Pid, Handle}     one row a context that is ready
 
--export([start_link/0, size/1, pool/1, ready/1, context/2, put_pool/3, put_context/4, delete_context/2, delete_pool/1]).
+-export([start_link/0, size/1, pool/1, ready/1, context/2, place_of/1, put_pool/3, put_context/4, delete_context/2, delete_pool/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 
 -spec start_link() -> gen_server:start_ret().
@@ -51,6 +51,16 @@ ready(Pool) ->
 context(Pool, Index) ->
     try ets:lookup(?MODULE, {Pool, Index}) of
         [{_, Pid, Handle}] -> {ok, Pid, Handle};
+        [] -> none
+    catch
+        error:badarg -> none
+    end.
+
+%% Which place a context has, if it is a pool's.
+-spec place_of(pid()) -> {ok, atom(), pos_integer(), reference()} | none.
+place_of(Pid) ->
+    try ets:select(?MODULE, [{{{'$1', '$2'}, Pid, '$3'}, [], [{{'$1', '$2', '$3'}}]}]) of
+        [{Pool, Index, Handle}] -> {ok, Pool, Index, Handle};
         [] -> none
     catch
         error:badarg -> none

@@ -1,0 +1,155 @@
+-module(py_arguments).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+
+%% What the public functions do with their arguments before anything else: each check gives what goes to the
+%% native side, or raises `badarg' for the form that the user wrote.
+
+-export([call/5, arguments/2, calls/2, evaluation/3, statements/2, options/2]).
+-export([name/3, context/2, environment/2, kwargs/2, object/2, pool/2, reference/2, timeout/2, registered/2]).
+-include("py_arguments.hrl").
+
+-type form() :: py_badarg:form().
+-type name() :: atom() | binary().
+
+%% `{call, _, _, _, _}' as py_nif takes it.
+-spec call(form(), term(), term(), term(), term()) -> py_nif:payload().
+call(Form, Module, Function, Args, Kwargs) ->
+    Checked = {call, name(Form, module, Module), name(Form, function, Function), Args, Kwargs},
+    ok = arguments(Form, Args),
+    _ = kwargs(Form, Kwargs),
+    Checked.
+
+%% length/1 refuses an improper list, on which the native side would stop short.
+-spec arguments(form(), term()) -> ok.
+arguments(Form, Args) ->
+    try length(Args) of
+        _ -> ok
+    catch
+        error:badarg when is_list(Args) -> py_badarg:refuse(Form, args, improper);
+        error:badarg -> py_badarg:refuse(Form, args, wrong)
+    end.
+
+%% `[{Module, Function, Args}]'.
+-spec calls(form(), term()) -> [py_nif:payload()].
+calls(Form, Calls) when is_list(Calls) -> calls(Form, Calls, 1);
+calls(Form, _Calls) -> py_badarg:refuse(Form, calls, wrong).
+
+calls(Form, [{Module, Function, Args} | Calls], N) ->
+    case is_text(Module) andalso is_text(Function) andalso is_proper(Args) of
+        true -> [{call, text(Module), text(Function), Args, #{}} | calls(Form, Calls, N + 1)];
+        false -> py_badarg:refuse(Form, calls, {not_a_call, N})
+    end;
+calls(_Form, [], _N) ->
+    [];
+calls(Form, [_ | _], N) ->
+    py_badarg:refuse(Form, calls, {not_a_call, N});
+calls(Form, _Tail, _N) ->
+    py_badarg:refuse(Form, calls, improper).
+
+%% An expression and the names that it sees beside the namespace.
+-spec evaluation(form(), term(), term()) -> py_nif:payload().
+evaluation(Form, Code, Locals) when is_map(Locals) -> {eval, code(Form, Code), Locals};
+evaluation(Form, Code, _Locals) ->
+    _ = code(Form, Code),
+    py_badarg:refuse(Form, locals, wrong).
+
+-spec statements(form(), term()) -> py_nif:payload().
+statements(Form, Code) -> {exec, code(Form, Code)}.
+
+code(_Form, Code) when is_binary(Code) ->
+    Code;
+code(Form, Code) ->
+    case is_list(Code) andalso is_text(Code) of
+        true -> text(Code);
+        false -> py_badarg:refuse(Form, code, wrong)
+    end.
+
+%% `#{kwargs => map(), timeout => timeout()}' of a call to an explicit context.
+-spec options(form(), term()) -> {map(), timeout()}.
+options(Form, Options) when is_map(Options) ->
+    case maps:keys(maps:without([kwargs, timeout], Options)) of
+        [] ->
+            Kwargs = maps:get(kwargs, Options, #{}),
+            Timeout = maps:get(timeout, Options, infinity),
+            _ = is_map(Kwargs) orelse py_badarg:refuse(Form, options, {wrong_option, kwargs, Kwargs}),
+            _ = ?IS_TIMEOUT(Timeout) orelse
+                py_badarg:refuse(Form, options, {wrong_option, timeout, Timeout}),
+            {Kwargs, Timeout};
+        [Unknown | _] ->
+            py_badarg:refuse(Form, options, {unknown_option, Unknown, [kwargs, timeout]})
+    end;
+options(Form, _Options) ->
+    py_badarg:refuse(Form, options, wrong).
+
+%% The name of a module or of something in it; strings become binaries.
+-spec name(form(), module | function | attribute | method, term()) -> name().
+name(_Form, _Role, Name) when is_atom(Name); is_binary(Name) ->
+    Name;
+name(Form, Role, Name) ->
+    case is_text(Name) of
+        true -> text(Name);
+        false -> py_badarg:refuse(Form, Role, wrong)
+    end.
+
+%% A module or one function of it, as registrations name them.
+-spec registered(form(), term()) -> {name(), name()}.
+registered(Form, {Module, Function}) ->
+    case is_text(Module) andalso is_text(Function) of
+        true -> {text(Module), text(Function)};
+        false -> py_badarg:refuse(Form, registered, wrong)
+    end;
+registered(Form, Module) ->
+    case is_text(Module) of
+        true -> {text(Module), '_'};
+        false -> py_badarg:refuse(Form, registered, wrong)
+    end.
+
+-spec context(form(), term()) -> pid().
+context(_Form, Context) when is_pid(Context) -> Context;
+context(Form, _Context) -> py_badarg:refuse(Form, context, wrong).
+
+-spec environment(form(), term()) -> reference().
+environment(_Form, Environment) when is_reference(Environment) -> Environment;
+environment(Form, _Environment) -> py_badarg:refuse(Form, environment, wrong).
+
+-spec kwargs(form(), term()) -> map().
+kwargs(_Form, Kwargs) when is_map(Kwargs) -> Kwargs;
+kwargs(Form, _Kwargs) -> py_badarg:refuse(Form, kwargs, wrong).
+
+-spec object(form(), term()) -> reference().
+object(_Form, Object) when is_reference(Object) -> Object;
+object(Form, _Object) -> py_badarg:refuse(Form, object, wrong).
+
+-spec pool(form(), term()) -> atom().
+pool(_Form, Pool) when is_atom(Pool) -> Pool;
+pool(Form, _Pool) -> py_badarg:refuse(Form, pool, wrong).
+
+-spec reference(form(), term()) -> reference().
+reference(_Form, Ref) when is_reference(Ref) -> Ref;
+reference(Form, _Ref) -> py_badarg:refuse(Form, ref, wrong).
+
+-spec timeout(form(), term()) -> timeout().
+timeout(_Form, Timeout) when ?IS_TIMEOUT(Timeout) -> Timeout;
+timeout(Form, _Timeout) -> py_badarg:refuse(Form, timeout, wrong).
+
+is_proper(List) ->
+    is_list(List) andalso
+        try length(List) of
+            _ -> true
+        catch
+            error:badarg -> false
+        end.
+
+is_text(Text) when is_list(Text) -> is_binary(converted(Text));
+is_text(Text) -> is_atom(Text) orelse is_binary(Text).
+
+text(Text) when is_list(Text) -> converted(Text);
+text(Text) -> Text.
+
+converted(Text) ->
+    try
+        unicode:characters_to_binary(Text)
+    catch
+        error:badarg -> error
+    end.

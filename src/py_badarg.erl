@@ -1,0 +1,101 @@
+-module(py_badarg).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+
+%% Wrong arguments: `badarg' that says which argument and why (EEP 54). The exception carries the position
+%% and a symbolic cause; the words are made here when somebody prints it.
+
+-export([refuse/3, format_error/2]).
+-export_type([form/0, role/0, cause/0]).
+
+-type form() :: {module(), Function :: atom(), [role()], [term()]}.
+%% A call as the user wrote it: what each argument means in the form that was recognised, and its value.
+-type role() ::
+    args
+    | attribute
+    | calls
+    | code
+    | context
+    | environment
+    | function
+    | generation
+    | index
+    | frames
+    | id
+    | kwargs
+    | locals
+    | mode
+    | method
+    | module
+    | object
+    | options
+    | place
+    | pool
+    | ref
+    | registered
+    | size
+    | timeout.
+-type cause() ::
+    wrong
+    | improper
+    | {not_a_call, Place :: pos_integer()}
+    | {unknown_option, Key :: term(), Allowed :: [atom()]}
+    | {wrong_option, Key :: atom(), Value :: term()}.
+
+%% Raises `badarg' as if the user's call itself had raised it: no function of this library is above it.
+-spec refuse(form(), role(), cause()) -> no_return().
+refuse({Module, Function, Roles, Args}, Role, Cause) ->
+    Info = #{module => ?MODULE, cause => {position(Role, Roles, 1), Role, Cause}},
+    {current_stacktrace, Frames} = erlang:process_info(self(), current_stacktrace),
+    Above = lists:dropwhile(fun is_ours/1, Frames),
+    erlang:raise(error, badarg, [{Module, Function, Args, [{error_info, Info}]} | Above]).
+
+position(Role, [Role | _], N) -> N;
+position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
+
+is_ours({Module, _, _, _}) ->
+    lists:member(Module, [?MODULE, py_arguments, py, py_memory, py_context, py_context_router]).
+
+-spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() => unicode:chardata()}.
+format_error(_Reason, [{_Module, _Function, _Args, Info} | _]) ->
+    #{cause := {Position, Role, Cause}} = proplists:get_value(error_info, Info),
+    #{Position => text(Role, Cause)}.
+
+text(Role, wrong) ->
+    ["not ", expected(Role)];
+text(args, improper) ->
+    "not a proper list";
+text(calls, improper) ->
+    "not a proper list";
+text(calls, {not_a_call, Place}) ->
+    io_lib:format("element ~b is not {Module, Function, Args} with names and a list", [Place]);
+text(options, {unknown_option, Key, Allowed}) ->
+    Names = lists:join(", ", [atom_to_list(Name) || Name <- Allowed]),
+    io_lib:format("unknown option ~0tP; what there is: ~ts", [Key, 10, Names]);
+text(options, {wrong_option, Key, Value}) ->
+    io_lib:format("option ~ts is ~0tP, not ~ts", [Key, Value, 10, expected(Key)]).
+
+expected(args) -> "a list of arguments";
+expected(attribute) -> "an attribute's name: an atom, a binary or a string";
+expected(calls) -> "a list of {Module, Function, Args}";
+expected(code) -> "Python code: a binary or a string";
+expected(context) -> "a context: its pid";
+expected(environment) -> "an environment: the reference that create_local_env or get_local_env gave";
+expected(frames) -> "a number of frames: a positive integer";
+expected(function) -> "a function's name: an atom, a binary or a string";
+expected(generation) -> "a generation: 0, 1 or 2";
+expected(id) -> "an identifier";
+expected(index) -> "the index of a context, from 1, or a pool's name (an atom)";
+expected(kwargs) -> "a map of keyword arguments";
+expected(locals) -> "a map of names to values";
+expected(method) -> "a method's name: an atom, a binary or a string";
+expected(mode) -> "owngil or worker";
+expected(module) -> "a module's name: an atom, a binary or a string";
+expected(object) -> "a reference to a Python object";
+expected(options) -> "a map of options";
+expected(place) -> "the index of a context, from 1";
+expected(pool) -> "a pool's name: an atom";
+expected(ref) -> "a reference of spawn_call that this process made";
+expected(registered) -> "a module's name or {Module, Function}, with atoms, binaries or strings";
+expected(size) -> "a number of contexts: a positive integer";
+expected(timeout) -> "a time limit: milliseconds from 0 to 4294967295, or infinity".
