@@ -298,13 +298,16 @@ handle(Context) ->
     server_call(Context, handle).
 
 start(Options, Start) ->
-    case py_pool_options:context(Options) of
-        {ok, Checked} ->
+    %% A process that fails to start would take a linked caller along.
+    case {py_nif:python(), py_pool_options:context(Options)} of
+        {{error, _} = Error, _} ->
+            Error;
+        {_, {ok, Checked}} ->
             case Start(Checked) of
                 {ok, Pid} -> await_ready(Pid);
                 {error, _} = Error -> Error
             end;
-        {error, _} = Error ->
+        {_, {error, _} = Error} ->
             Error
     end.
 

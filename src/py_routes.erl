@@ -7,10 +7,10 @@
 %%
 %%   {{Module, Function | '_'}, Pool, {Module, Function | '_'}}    the names as binaries; the names as given
 %%
-%% Most nodes register nothing, and then a call must not pay for it: the number of registrations is one
-%% atomic word, and only if it is not 0 does a call look into the table. The word's reference lies in a
-%% persistent term that is put once in the life of the node. The owner of the table makes all changes, so that
-%% the number is right.
+%% Most nodes register nothing, and then a call must not pay for it: the first registration in the life of the
+%% node puts a persistent term (a new one, so no heap is scanned), and until then a call only sees that it is
+%% not there. It holds an atomic word with the number of registrations, and only if that is not 0 does a call
+%% look into the table. The owner of the table makes all changes, so that the number is right.
 
 -export([start_link/0, pool/2, lookup/2, register/2, unregister/1, list/0]).
 -export([init/1, handle_call/3, handle_cast/2]).
@@ -88,35 +88,37 @@ key({Module, Function}) -> {binary(Module), binary(Function)}.
 binary(Name) when is_binary(Name) -> Name;
 binary(Name) -> atom_to_binary(Name).
 
--spec init([]) -> {ok, atomics:atomics_ref()}.
+-spec init([]) -> {ok, []}.
 init([]) ->
     ?MODULE = ets:new(?MODULE, [named_table, protected, {read_concurrency, true}]),
-    Count =
-        case persistent_term:get(?MODULE, none) of
-            none ->
-                New = atomics:new(1, []),
-                ok = persistent_term:put(?MODULE, New),
-                New;
-            Known ->
-                Known
-        end,
-    ok = counted(Count),
-    {ok, Count}.
+    %% Of an earlier start of the application.
+    ok = counted(persistent_term:get(?MODULE, none)),
+    {ok, []}.
 
-counted(Count) ->
-    atomics:put(Count, 1, ets:info(?MODULE, size)).
+counted(none) -> ok;
+counted(Count) -> atomics:put(Count, 1, ets:info(?MODULE, size)).
 
--spec handle_call(term(), gen_server:from(), atomics:atomics_ref()) ->
-    {reply, term(), atomics:atomics_ref()}.
-handle_call({register, Key, Pool, Given}, _From, Count) ->
+count() ->
+    case persistent_term:get(?MODULE, none) of
+        none ->
+            New = atomics:new(1, []),
+            ok = persistent_term:put(?MODULE, New),
+            New;
+        Count ->
+            Count
+    end.
+
+-spec handle_call(term(), gen_server:from(), []) ->
+    {reply, term(), []}.
+handle_call({register, Key, Pool, Given}, _From, State) ->
     true = ets:insert(?MODULE, {Key, Pool, Given}),
-    {reply, counted(Count), Count};
-handle_call({unregister, Key}, _From, Count) ->
+    {reply, counted(count()), State};
+handle_call({unregister, Key}, _From, State) ->
     true = ets:delete(?MODULE, Key),
-    {reply, counted(Count), Count};
-handle_call(_Request, _From, Count) ->
-    {reply, {error, unexpected_call}, Count}.
+    {reply, counted(persistent_term:get(?MODULE, none)), State};
+handle_call(_Request, _From, State) ->
+    {reply, {error, unexpected_call}, State}.
 
--spec handle_cast(term(), atomics:atomics_ref()) -> {noreply, atomics:atomics_ref()}.
-handle_cast(_Request, Count) ->
-    {noreply, Count}.
+-spec handle_cast(term(), []) -> {noreply, []}.
+handle_cast(_Request, State) ->
+    {noreply, State}.

@@ -213,7 +213,6 @@ bad_input_is_badarg(Config) ->
         fun() -> py:cast(math, sqrt, 16) end,
         fun() -> py:cast(math, sqrt, [16], 1) end,
         fun() -> py:cast(Context, math, sqrt, 16) end,
-        fun() -> py:cast(default, math, sqrt, [16], #{}) end,
         fun() -> py:spawn_call(math, sqrt, 16) end,
         fun() -> py:spawn_call(math, sqrt, [16], 1) end,
         fun() -> py:spawn_call(Context, math, sqrt, [16], []) end,
