@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def stats() -> tuple[list[dict[str, int]], tuple[int, ...], tuple[int, ...], tuple[int, int] | None]:
+def stats() -> tuple[
+    list[dict[str, int]], tuple[int, ...], tuple[int, ...], tuple[int, int] | None
+]:
     """Give the collector's statistics, counts and thresholds, and what is traced now and was at most."""
     # Tracing needs a module that most interpreters refuse; it is loaded where anybody has started it.
     tracing: Any = sys.modules.get("_tracemalloc")
