@@ -1,0 +1,103 @@
+%% What Erlang asks about Python's memory.
+-module(memory_stats_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+-compile(nowarn_export_all).
+
+suite() ->
+    [{timetrap, {seconds, 60}}].
+
+all() ->
+    [{group, owngil}, {group, worker}].
+
+groups() ->
+    [
+        {owngil, [], common() ++ [memory_is_not_traced_in_an_interpreter_of_its_own]},
+        {worker, [], common() ++ [memory_is_traced]}
+    ].
+
+common() ->
+    [collector_tells_what_it_did, garbage_is_collected, generations_are_collected_one_by_one].
+
+init_per_group(Mode, Config) ->
+    py_suite:init_group(Mode, Config, #{num_contexts => 1}).
+
+end_per_group(_Mode, Config) ->
+    py_suite:end_group(Config).
+
+collector_tells_what_it_did(_Config) ->
+    {ok, Stats} = py:memory_stats(),
+    ?assertEqual([gc_count, gc_stats, gc_threshold], lists:sort(maps:keys(Stats))),
+    #{gc_count := Count, gc_stats := Generations, gc_threshold := Threshold} = Stats,
+    [?assert(is_tuple(Numbers) andalso lists:all(fun is_integer/1, tuple_to_list(Numbers))) || Numbers <- [Count, Threshold]],
+    [
+        ?assertMatch(#{<<"collected">> := _, <<"collections">> := _, <<"uncollectable">> := _}, Generation)
+     || Generation <- Generations
+    ],
+    ?assertEqual(3, length(Generations)),
+    {ok, _} = py:gc(),
+    {ok, #{gc_stats := After}} = py:memory_stats(),
+    ?assertEqual(collections(Generations) + 1, collections(After)).
+
+collections(Generations) ->
+    #{<<"collections">> := Number} = lists:last(Generations),
+    Number.
+
+%% Two objects that only know each other.
+make_cycles(N) ->
+    ok = py:exec([
+        "import gc\ngc.collect()\ngc.disable()\n"
+        "class Knot:\n    pass\n"
+        "def tie():\n    a = Knot()\n    b = Knot()\n    a.other = b\n    b.other = a\n"
+        "for _ in range(", integer_to_list(N), "):\n    tie()\n"
+    ]).
+
+garbage_is_collected(_Config) ->
+    ok = make_cycles(50),
+    {ok, Collected} = py:gc(),
+    ?assert(Collected >= 100),
+    {ok, Again} = py:gc(),
+    ?assert(Again < 100),
+    ok = py:exec(<<"gc.enable()">>).
+
+generations_are_collected_one_by_one(_Config) ->
+    [
+        begin
+            ok = make_cycles(50),
+            {ok, Collected} = py:gc(Generation),
+            {ok, Rest} = py:gc(),
+            ?assert(Collected + Rest >= 100)
+        end
+     || Generation <- [0, 1, 2]
+    ],
+    ok = py:exec(<<"gc.enable()">>).
+
+memory_is_traced(_Config) ->
+    ?assertEqual(ok, py:tracemalloc_stop()),
+    ?assertEqual(ok, py:tracemalloc_start()),
+    ok = py:exec(<<"block = bytearray(10_000_000)">>),
+    {ok, #{traced_memory_current := Current, traced_memory_peak := Peak}} = py:memory_stats(),
+    ?assert(Current >= 10_000_000),
+    ?assert(Peak >= Current),
+    ok = py:exec(<<"del block">>),
+    {ok, #{traced_memory_current := Less, traced_memory_peak := Peak2}} = py:memory_stats(),
+    ?assert(Less < 10_000_000),
+    ?assert(Peak2 >= 10_000_000),
+    ?assertEqual(ok, py:tracemalloc_stop()),
+    {ok, Stats} = py:memory_stats(),
+    ?assertNot(maps:is_key(traced_memory_current, Stats)),
+    ?assertEqual(ok, py:tracemalloc_start(10)),
+    ?assertEqual({ok, 10}, py:call(tracemalloc, get_traceback_limit, [])),
+    ?assertEqual(ok, py:tracemalloc_stop()),
+    ?assertMatch({error, {'ValueError', _}}, py:tracemalloc_start(1_000_000)),
+    ?assertEqual(ok, py:tracemalloc_stop()).
+
+memory_is_not_traced_in_an_interpreter_of_its_own(_Config) ->
+    Text = py_suite:error_text('ImportError', py:tracemalloc_start()),
+    ok = py_suite:contains(Text, "mode => worker"),
+    ?assertEqual(ok, py:tracemalloc_stop()),
+    {ok, Stats} = py:memory_stats(),
+    ?assertNot(maps:is_key(traced_memory_current, Stats)).
