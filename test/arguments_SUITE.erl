@@ -265,6 +265,10 @@ wrong_arguments_are_named_with_the_reason(Config) ->
             {{py, register_pool, ["io", math]}, 1, "not a pool's name: an atom"},
             {{py, register_pool, [io, {math, sqrt, 1}]}, 2, "not a module's name or {Module, Function}"},
             {{py, register_pool, [io, {math, 1}]}, 2, "not a module's name or {Module, Function}"},
+            {{py, getattr, [ref, name]}, 1, "not a reference to a Python object"},
+            {{py, getattr, [make_ref(), 1]}, 2, "not an attribute's name"},
+            {{py, call_method, [make_ref(), 1, []]}, 2, "not a method's name"},
+            {{py, call_method, [make_ref(), name, none]}, 3, "not a list of arguments"},
             {{py, gc, [3]}, 1, "not a generation: 0, 1 or 2"},
             {{py, tracemalloc_start, [0]}, 1, "not a number of frames: a positive integer"},
             {{py_context, call, [Ctx, math, sqrt, [16], #{}, infinity, env]}, 7, "not an environment"},
@@ -298,7 +302,8 @@ public() ->
 private(Module) ->
     [{module_info, 0}, {module_info, 1}] ++
         maps:get(Module, #{
-            py => [],
+            %% Any term may be asked about.
+            py => [{is_ref, 1}],
             py_context => [
                 {init, 1},
                 {handle_call, 3},
@@ -426,6 +431,10 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, unregister_pool, 1} -> {[math], No};
         {py, gc, 1} -> {[0], No};
         {py, tracemalloc_start, 1} -> {[5], No};
+        {py, is_ref, 1} -> {[Ctx], false};
+        {py, getattr, 2} -> {[Env, name], No};
+        {py, call_method, 3} -> {[Env, name, []], No};
+        {py, to_term, 1} -> {[Env], No};
         %% What this process was answered before, if anything.
         {py, last_error, 0} -> {[], py:last_error()};
         {py, subinterp_supported, 0} -> {[], false};
