@@ -16,7 +16,12 @@ all() ->
 groups() ->
     [
         {owngil, [], common() ++ [memory_is_not_traced_in_an_interpreter_of_its_own]},
-        {worker, [], common() ++ [memory_is_traced]}
+        {worker, [], common() ++ [
+            memory_is_traced,
+            memory_is_not_traced_beside_interpreters_of_their_own,
+            interpreters_of_their_own_do_not_start_while_memory_is_traced,
+            tracing_that_fails_to_start_keeps_nobody_out
+        ]}
     ].
 
 common() ->
@@ -27,6 +32,24 @@ init_per_group(Mode, Config) ->
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
+
+%% Threads of Python's own may go on in an interpreter that was set aside, by whatever suite ran before.
+init_per_testcase(Case, Config) ->
+    Traces = lists:member(Case, [memory_is_traced, interpreters_of_their_own_do_not_start_while_memory_is_traced]),
+    case py_nif:counters() of
+        {_, _, _, SetAside} when SetAside > 0, Traces ->
+            check_refused(),
+            {skip, "an interpreter with threads of its own was set aside in this node"};
+        _ ->
+            Config
+    end.
+
+end_per_testcase(_Case, _Config) ->
+    ok = py:tracemalloc_stop().
+
+check_refused() ->
+    Text = py_suite:error_text('RuntimeError', py:tracemalloc_start()),
+    ok = py_suite:contains(Text, "contexts of mode owngil").
 
 collector_tells_what_it_did(_Config) ->
     {ok, Stats} = py:memory_stats(),
@@ -92,8 +115,7 @@ memory_is_traced(_Config) ->
     ?assertEqual(ok, py:tracemalloc_start(10)),
     ?assertEqual({ok, 10}, py:call(tracemalloc, get_traceback_limit, [])),
     ?assertEqual(ok, py:tracemalloc_stop()),
-    ?assertMatch({error, {'ValueError', _}}, py:tracemalloc_start(1_000_000)),
-    ?assertEqual(ok, py:tracemalloc_stop()).
+    ?assertMatch({error, {'ValueError', _}}, py:tracemalloc_start(1_000_000)).
 
 memory_is_not_traced_in_an_interpreter_of_its_own(_Config) ->
     Text = py_suite:error_text('ImportError', py:tracemalloc_start()),
@@ -101,3 +123,30 @@ memory_is_not_traced_in_an_interpreter_of_its_own(_Config) ->
     ?assertEqual(ok, py:tracemalloc_stop()),
     {ok, Stats} = py:memory_stats(),
     ?assertNot(maps:is_key(traced_memory_current, Stats)).
+
+%% Whoever starts it: tracing and interpreters with their own GILs would corrupt memory together.
+memory_is_not_traced_beside_interpreters_of_their_own(_Config) ->
+    {ok, Owngil} = py_context:new(#{mode => owngil}),
+    check_refused(),
+    ?assertMatch({error, {'RuntimeError', _}}, py:call(tracemalloc, start, [])),
+    ?assertMatch({error, {'RuntimeError', _}}, py:call('_tracemalloc', start, [])),
+    ?assertEqual({ok, false}, py:call(tracemalloc, is_tracing, [])),
+    ok = py_context:stop(Owngil).
+
+interpreters_of_their_own_do_not_start_while_memory_is_traced(_Config) ->
+    ok = py:tracemalloc_start(),
+    ?assertEqual({error, memory_traced}, py_context:new(#{mode => owngil})),
+    ok = py_context_router:start_pool(parallel, 1, owngil),
+    ?assertEqual({error, memory_traced}, py:call(parallel, math, sqrt, [16])),
+    {ok, Worker} = py_context:new(#{mode => worker}),
+    ?assertEqual({ok, true}, py:call(Worker, tracemalloc, is_tracing, [])),
+    ?assertEqual({ok, none}, py:call(Worker, tracemalloc, stop, [])),
+    {ok, Owngil} = py_context:new(#{mode => owngil}),
+    ?assertEqual({ok, 4.0}, py:call(Owngil, math, sqrt, [16])),
+    [ok = py_context:stop(Context) || Context <- [Worker, Owngil]],
+    ok = py_context_router:stop_pool(parallel).
+
+tracing_that_fails_to_start_keeps_nobody_out(_Config) ->
+    ?assertMatch({error, {_, _}}, py:tracemalloc_start(1_000_000)),
+    {ok, Owngil} = py_context:new(#{mode => owngil}),
+    ok = py_context:stop(Owngil).

@@ -23,5 +23,6 @@ mod nif;
 mod py;
 mod runtime;
 mod term;
+mod tracing;
 
 rustler::init!("py_nif", load = nif::load);

@@ -32,7 +32,7 @@ known_atoms! {
     context_died = "context_died", killed = "killed", crashed = "crashed", noproc = "noproc", not_running = "not_running",
     not_supported = "not_supported", remote_context = "remote_context",
     cancelled = "cancelled", sending = "sending", sent = "sent", not_owner = "not_owner",
-    system_limit = "system_limit", overloaded = "overloaded", stale_reference = "stale_reference",
+    system_limit = "system_limit", overloaded = "overloaded", memory_traced = "memory_traced", stale_reference = "stale_reference",
     own = "own", memoryview = "memoryview", getattr = "getattr", call_method = "call_method", to_term = "to_term",
     atom = "atom", text = "text", existing_atom = "existing_atom", binary = "binary",
     owngil = "owngil", worker = "worker",

@@ -5,6 +5,7 @@ use super::{trampoline, values};
 use crate::beam::{TermEnv, TermType};
 use crate::interrupt;
 use crate::py::{Object, Python, Raised, Result, ffi};
+use crate::tracing;
 use std::time::{Duration, Instant};
 
 /// A method table that CPython only reads.
@@ -12,7 +13,7 @@ struct Methods<const N: usize>([ffi::PyMethodDef; N]);
 // SAFETY: constant data.
 unsafe impl<const N: usize> Sync for Methods<N> {}
 
-static METHODS: Methods<6> = Methods([
+static METHODS: Methods<7> = Methods([
     ffi::PyMethodDef {
         ml_name: c"from_external".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: from_external },
@@ -42,6 +43,12 @@ static METHODS: Methods<6> = Methods([
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: interpreter_id },
         ml_flags: ffi::METH_NOARGS,
         ml_doc: c"interpreter_id()\n--\n\nThe number of the running interpreter; 0 is the main one.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"trace_memory".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: trace_memory },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"trace_memory(on, /)\n--\n\nSay that memory is traced from now on, or no longer. False: it must not be, since there are interpreters with GILs of their own.".as_ptr(),
     },
     ffi::PyMethodDef::zeroed(),
 ]);
@@ -149,5 +156,24 @@ unsafe extern "C" fn interpreter_id(
             let id = ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get());
             Object::owned_or_raised(py, ffi::PyLong_FromLongLong(id))
         }
+    })
+}
+
+unsafe extern "C" fn trace_memory(
+    _module: *mut ffi::PyObject,
+    on: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        // SAFETY: attached; the argument of the call.
+        let allowed = match unsafe { ffi::PyObject_IsTrue(on) } {
+            -1 => return Err(Raised::seen(py)),
+            0 => {
+                tracing::end();
+                true
+            }
+            _ => tracing::begin(),
+        };
+        // SAFETY: attached; a new reference.
+        unsafe { Object::owned_or_raised(py, ffi::PyBool_FromLong(allowed.into())) }
     })
 }

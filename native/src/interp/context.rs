@@ -5,6 +5,7 @@ use super::{COUNTERS, Client, Counters, Kind, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::interrupt::Interrupts;
 use crate::term::Conversion;
+use crate::tracing;
 use parking_lot::{Mutex, RwLock};
 use py_core::mailbox::{Mailbox, Take};
 use py_core::protocol::Cancel;
@@ -81,6 +82,7 @@ pub(crate) struct Context {
     closing: Mutex<Option<Closing>>,
     /// The owner thread is done with it.
     ended: AtomicBool,
+    set_aside: AtomicBool,
     /// Its code ignored an interrupt for too long, and it was given up.
     stuck: AtomicBool,
     /// No code of users runs for it any more.
@@ -111,6 +113,7 @@ impl Context {
             running: Mutex::default(),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
+            set_aside: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             done_with_code: AtomicBool::new(false),
             companions: Mutex::default(),
@@ -305,7 +308,10 @@ impl Context {
 
     /// The owner thread is done with it, and says so to the context's process.
     pub(crate) fn end(self: &Arc<Self>) {
-        self.ended.store(true, Ordering::SeqCst);
+        let first = !self.ended.swap(true, Ordering::SeqCst);
+        if first && self.mode == Mode::OwnGil && !self.set_aside.load(Ordering::SeqCst) {
+            tracing::leave();
+        }
         if self.closing().is_none() {
             self.close(Closing::Answer(atoms().noproc));
         }
@@ -313,6 +319,12 @@ impl Context {
         self.release_all();
         self.forget_if_over();
         self.tell(|_| atoms().ended);
+    }
+
+    /// Its interpreter cannot be ended or used again: threads of Python's own may go on in it.
+    pub(super) fn set_aside(&self) {
+        self.set_aside.store(true, Ordering::SeqCst);
+        Counters::up(&COUNTERS.set_aside);
     }
 
     /// Leaves the registry once the thread is done and the queue was answered: a queue that still waits for a

@@ -71,8 +71,8 @@ impl Drop for EndOnPanic<'_> {
             self.0.code_ended();
             self.0.close(Closing::Answer(atoms().crashed));
             self.0.abandon_running(atoms().crashed);
+            self.0.set_aside();
             self.0.end();
-            Counters::up(&COUNTERS.set_aside);
             Counters::down(&COUNTERS.threads);
         }
     }
@@ -126,7 +126,7 @@ fn birth(context: &Context) -> std::result::Result<(ThreadState, Owner), StartEr
     match prepared {
         Ok(owner) => Ok((state, owner)),
         Err(error) => {
-            retire::discard(state, context.mode);
+            retire::discard(state, context);
             Err(error)
         }
     }

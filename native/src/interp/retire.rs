@@ -10,7 +10,7 @@
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
 use super::owner::Owner;
-use super::{COUNTERS, Context, Counters, Mode, spares};
+use super::{Context, Mode, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::py::{Object, Python, Result, ThreadState, ffi};
@@ -36,7 +36,7 @@ pub(super) fn retire(
     let recycle = owner.mode == Mode::OwnGil && !facts().interpreters_end();
     if !alone || (recycle && !reusable) {
         // The thread state stays behind with the interpreter; neither is touched again.
-        Counters::up(&COUNTERS.set_aside);
+        context.set_aside();
         context.end();
         return None;
     }
@@ -49,20 +49,20 @@ pub(super) fn retire(
         let attached = state.attach();
         owner.release(attached.python());
     }
-    discard(state, context.mode);
+    discard(state, context);
     context.end();
     None
 }
 
 /// Ends a thread state, and the interpreter with it where it has one of its own and that is safe.
-pub(super) fn discard(mut state: ThreadState, mode: Mode) {
-    match mode {
+pub(super) fn discard(mut state: ThreadState, context: &Context) {
+    match context.mode {
         Mode::Worker => state.delete(),
         // After a failed birth, `.pth` files may have left threads behind.
         Mode::OwnGil if facts().interpreters_end() && wait_until_alone(&mut state) => {
             state.end_interpreter();
         }
-        Mode::OwnGil => Counters::up(&COUNTERS.set_aside),
+        Mode::OwnGil => context.set_aside(),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
 use crate::interp::{Closing, Context, Mode, Queue, Settings, registry, start};
 use crate::term::Conversion;
+use crate::tracing;
 use rustler::{Atom, Decoder, Encoder, Env, NifMap, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -78,11 +79,18 @@ fn context_start<'a>(env: Env<'a>, options: Options<'a>) -> Term<'a> {
     }
     // The monitor lives as long as the resource, and that as long as the context.
     context.keep_alive(Box::new(owned));
+    if context.mode == Mode::OwnGil && !tracing::enter() {
+        context.release_all();
+        return error(env, word(env, known.memory_traced));
+    }
     registry().add(&context);
     if start(context.clone()).is_err() {
         context.close(Closing::Answer(known.noproc));
         registry().remove(&context);
         context.release_all();
+        if context.mode == Mode::OwnGil {
+            tracing::leave();
+        }
         return error(env, word(env, known.system_limit));
     }
     let serial = context.serial.encode(env);

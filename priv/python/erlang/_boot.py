@@ -39,6 +39,8 @@ def prepare() -> None:
         for name in _UNSAFE_ON_3_12:
             sys.modules[name] = None  # type: ignore[assignment]
     _replace_process_wide_functions()
+    if _is_main_interpreter():
+        _guard_tracing()
     sys.stdin = io.TextIOWrapper(
         io.BytesIO(), encoding="utf-8"
     )  # the node's own input is not ours to read
@@ -64,6 +66,48 @@ def _replace_process_wide_functions() -> None:
     ]
     for module, name in replacements:
         setattr(module, name, getattr(_erlang, name))
+
+
+def _guard_tracing() -> None:
+    """Keep tracing of memory and interpreters with their own GILs apart, which together corrupt memory.
+
+    All other interpreters refuse ``_tracemalloc``. Called once for each context of the main interpreter.
+    """
+    import _tracemalloc
+
+    if hasattr(_tracemalloc, "_unguarded"):
+        return
+    start, stop, is_tracing = (
+        _tracemalloc.start,
+        _tracemalloc.stop,
+        _tracemalloc.is_tracing,
+    )
+    lock = threading.Lock()
+
+    def guarded_start(nframe: int = 1, /) -> None:
+        with lock:
+            if not _erlang.trace_memory(True):
+                raise RuntimeError(
+                    "memory cannot be traced while there are contexts of mode owngil: it takes a node "
+                    "that has none, with context_mode set to worker"
+                )
+            try:
+                start(nframe)
+            finally:
+                if not is_tracing():
+                    _erlang.trace_memory(False)
+
+    def guarded_stop() -> None:
+        with lock:
+            stop()
+            _erlang.trace_memory(False)
+
+    guarded: Any = _tracemalloc
+    guarded.start, guarded.stop, guarded._unguarded = (
+        guarded_start,
+        guarded_stop,
+        (start, stop),
+    )
 
 
 def _adopt_thread() -> None:
