@@ -77,7 +77,12 @@ pub(crate) fn start_reaper() -> std::io::Result<()> {
     }
     std::thread::Builder::new()
         .name("py-reaper".into())
-        .spawn(|| reaper().run())?;
+        .spawn(|| {
+            loop {
+                // The panic is told on standard error; whoever still waits must be served all the same.
+                let _ended = std::panic::catch_unwind(|| reaper().run());
+            }
+        })?;
     Ok(())
 }
 
