@@ -263,10 +263,7 @@ getattr(Ref, Name) ->
 -spec call_method(py_nif:object(), name(), [term()]) -> result().
 call_method(Ref, Method, Args) ->
     Form = ?FORM([object, method, args], [Ref, Method, Args]),
-    _ = py_arguments:object(Form, Ref),
-    Name = py_arguments:name(Form, method, Method),
-    ok = py_arguments:arguments(Form, Args),
-    py_call:explicit(Ref, {call_method, Ref, Name, Args, #{}}, ?DEFAULT_TIMEOUT).
+    py_call:explicit(Ref, py_arguments:method(Form, Ref, Method, Args), ?DEFAULT_TIMEOUT).
 
 ?DOC("""
 The contents of the object that a reference stands for: of a mapping as a map, of another collection with a

@@ -5,7 +5,7 @@
 %% What the public functions do with their arguments before anything else: each check gives what goes to the
 %% native side, or raises `badarg' for the form that the user wrote.
 
--export([call/5, arguments/2, calls/2, evaluation/3, statements/2, options/2]).
+-export([call/5, method/4, arguments/2, calls/2, evaluation/3, statements/2, options/2]).
 -export([name/3, context/2, environment/2, kwargs/2, object/2, pool/2, reference/2, timeout/2, registered/2]).
 -include("py_arguments.hrl").
 
@@ -19,6 +19,14 @@ call(Form, Module, Function, Args, Kwargs) ->
     ok = arguments(Form, Args),
     _ = kwargs(Form, Kwargs),
     Checked.
+
+%% A call of an object's method.
+-spec method(form(), term(), term(), term()) -> py_nif:payload().
+method(Form, Object, Method, Args) ->
+    _ = object(Form, Object),
+    Name = name(Form, method, Method),
+    ok = arguments(Form, Args),
+    {call_method, Object, Name, Args, #{}}.
 
 %% length/1 refuses an improper list, on which the native side would stop short.
 -spec arguments(form(), term()) -> ok.

@@ -10,6 +10,7 @@ the context's mailbox themselves, and its thread answers them.
 
 -export([new/0, new/1, start_link/2, start_link/3, child_spec/1, stop/1, destroy/1]).
 -export([call/4, call/5, call/6, call/7, eval/2, eval/3, eval/4, eval/5, exec/2, exec/3, interrupt/1]).
+-export([call_method/4, to_term/1]).
 -export([get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
 -export([start_process/1, handle/1, own_env/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
@@ -205,6 +206,22 @@ exec(Context, Code, Environment) ->
 executed(Form, Context, Code, Scope) ->
     _ = py_arguments:context(Form, Context),
     py_call:explicit(Context, py_arguments:statements(Form, Code), infinity, Scope).
+
+?DOC("""
+Calls a method of an object of the context's interpreter, without a time limit; see `py:call_method/3`, which finds
+the context itself.
+""").
+-spec call_method(pid(), py_nif:object(), py:name(), [term()]) -> py:result().
+call_method(Context, Ref, Method, Args) ->
+    Form = ?FORM([context, object, method, args], [Context, Ref, Method, Args]),
+    _ = py_arguments:context(Form, Context),
+    py_call:explicit(Context, py_arguments:method(Form, Ref, Method, Args), infinity).
+
+?DOC("The same as `py:to_term/1`, without a time limit.").
+-spec to_term(py_nif:object()) -> py:result().
+to_term(Ref) ->
+    _ = py_arguments:object(?FORM([object], [Ref]), Ref),
+    py_call:explicit(Ref, {to_term, Ref}, infinity).
 
 %% ------------------------------------------------------------------------------------------------
 %% What there is to know, and environments

@@ -269,6 +269,9 @@ wrong_arguments_are_named_with_the_reason(Config) ->
             {{py, getattr, [make_ref(), 1]}, 2, "not an attribute's name"},
             {{py, call_method, [make_ref(), 1, []]}, 2, "not a method's name"},
             {{py, call_method, [make_ref(), name, none]}, 3, "not a list of arguments"},
+            {{py_context, call_method, [none, make_ref(), name, []]}, 1, "not a context"},
+            {{py_context, call_method, [self(), none, name, []]}, 2, "not a reference to a Python object"},
+            {{py_context, to_term, [none]}, 1, "not a reference to a Python object"},
             {{py, gc, [3]}, 1, "not a generation: 0, 1 or 2"},
             {{py, tracemalloc_start, [0]}, 1, "not a number of frames: a positive integer"},
             {{py_context, call, [Ctx, math, sqrt, [16], #{}, infinity, env]}, 7, "not an environment"},
@@ -443,6 +446,8 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         %% It has ended.
         {py_context, stop, 1} -> {[Ctx], ok};
         {py_context, destroy, 1} -> {[Ctx], ok};
+        {py_context, call_method, 4} -> {[Ctx, Env, name, []], No};
+        {py_context, to_term, 1} -> {[Env], No};
         {py_context, call, 4} -> {[Ctx, math, sqrt, [16]], No};
         {py_context, call, 5} -> {[Ctx, math, sqrt, [16], #{}], No};
         {py_context, call, 6} -> {[Ctx, math, sqrt, [16], #{}, 5000], No};
