@@ -268,17 +268,13 @@ impl<'a, 'py> FromPython<'a, 'py> {
         unsafe {
             let pointer = object.as_ptr();
             if ffi::PyList_Check(pointer) != 0 {
-                let size = ffi::PyList_GET_SIZE(pointer);
-                self.words.reserve(size.cast_unsigned());
-                for i in 0..size {
-                    self.element(ffi::PyList_GET_ITEM(pointer, i))?;
-                }
+                let size = ffi::PyList_GET_SIZE(pointer).cast_unsigned();
+                let elements = (*pointer.cast::<ffi::PyListObject>()).ob_item;
+                self.elements(elements, size)?;
             } else if ffi::PyTuple_Check(pointer) != 0 {
-                let size = ffi::PyTuple_GET_SIZE(pointer);
-                self.words.reserve(size.cast_unsigned());
-                for i in 0..size {
-                    self.element(ffi::PyTuple_GET_ITEM(pointer, i))?;
-                }
+                let size = ffi::PyTuple_GET_SIZE(pointer).cast_unsigned();
+                let elements = &raw mut (*pointer.cast::<ffi::PyTupleObject>()).ob_item;
+                self.elements(elements.cast(), size)?;
             } else if ffi::PyDict_Check(pointer) != 0 {
                 self.read_dict(pointer)?;
             } else {
@@ -318,14 +314,34 @@ impl<'a, 'py> FromPython<'a, 'py> {
     /// Attached; `element` is alive.
     #[inline(always)]
     unsafe fn element(&mut self, element: *mut ffi::PyObject) -> Result<()> {
-        let place = self.words.len();
         // SAFETY: the caller's promise.
-        let word = unsafe { self.simple(element)? };
-        self.words.push(word.unwrap_or(atoms().none));
-        if word.is_none() {
+        if let Some(word) = unsafe { self.simple(element)? } {
+            self.words.push(word);
+        } else {
             // SAFETY: as above.
-            let owned = unsafe { Object::borrowed(self.py, element) };
-            self.waiting.push((place, owned));
+            unsafe { self.later(element) };
+        }
+        Ok(())
+    }
+
+    /// The rare part of [`Self::element`].
+    #[cold]
+    unsafe fn later(&mut self, element: *mut ffi::PyObject) {
+        // SAFETY: as there.
+        let owned = unsafe { Object::borrowed(self.py, element) };
+        self.waiting.push((self.words.len(), owned));
+        self.words.push(atoms().none);
+    }
+
+    /// The elements of a list or tuple, which begin at `elements`.
+    ///
+    /// # Safety
+    /// Attached; there are so many, and nothing changes them.
+    unsafe fn elements(&mut self, elements: *mut *mut ffi::PyObject, size: usize) -> Result<()> {
+        self.words.reserve(size);
+        for i in 0..size {
+            // SAFETY: the caller's promise.
+            unsafe { self.element(*elements.add(i))? };
         }
         Ok(())
     }
