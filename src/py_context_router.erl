@@ -216,8 +216,8 @@ at(Server, Index) ->
     end.
 
 %% A context that has just died may still be in the table.
-living({ok, Pid, Handle}) ->
-    case py_nif:context_info(Handle) of
+living({ok, Pid, _Handle}) ->
+    case py_nif:context_info(Pid) of
         {error, _} -> {dead, Pid};
         _ -> {ok, Pid}
     end;
@@ -327,8 +327,9 @@ bound(Pool, Timeout) ->
         end,
     case Bound of
         {ok, Target} ->
+            %% By the pid, which names a context only as long as it lives; a handle outlives it.
             {_Place, Pid, Target} = get({?MODULE, Pool}),
-            case py_nif:context_info(Target) of
+            case py_nif:context_info(Pid) of
                 {error, {context_died, _}} -> bound_again(Pool, Target, Timeout);
                 {error, _} = Error -> Error;
                 _ -> Pid
