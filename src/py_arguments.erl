@@ -14,6 +14,14 @@
 
 %% `{call, _, _, _, _}' as py_nif takes it.
 -spec call(form(), term(), term(), term(), term()) -> py_nif:payload().
+%% What nearly every call is, in one guard; length/1 fails there for anything but a proper list.
+call(_Form, Module, Function, Args, Kwargs) when
+    (is_atom(Module) orelse is_binary(Module)),
+    (is_atom(Function) orelse is_binary(Function)),
+    length(Args) >= 0,
+    is_map(Kwargs)
+->
+    {call, Module, Function, Args, Kwargs};
 call(Form, Module, Function, Args, Kwargs) ->
     Checked = {call, name(Form, module, Module), name(Form, function, Function), Args, Kwargs},
     ok = arguments(Form, Args),
