@@ -1,14 +1,20 @@
 #!/usr/bin/env escript
-%% Fails unless the compiler skips old messages in the receive that waits for a reply: without that
+%% Fails unless the compiler skips old messages in the receives that wait for a reply: without that
 %% optimisation a call costs time in proportion to the caller's mailbox.
 
--define(FILE_NAME, "src/py_call.erl").
--define(FUNCTION, {request, 4}).
+functions() ->
+    [
+        {"src/py_call.erl", {request, 4}},
+        {"src/py_remote.erl", {exchange, 3}}
+    ].
 
 main([]) ->
     ok = file:set_cwd(filename:join(filename:dirname(escript:script_name()), "..")),
-    {First, Last} = lines(?FILE_NAME, ?FUNCTION),
-    Notes = [Text || {Line, Text} <- notes(?FILE_NAME), Line >= First, Line =< Last],
+    lists:foreach(fun({File, Function}) -> check(File, Function) end, functions()).
+
+check(File, Function) ->
+    {First, Last} = lines(File, Function),
+    Notes = [Text || {Line, Text} <- notes(File), Line >= First, Line =< Last],
     [io:put_chars([Text, $\n]) || Text <- Notes],
     Marked = lists:any(fun(T) -> lists:prefix("OPTIMIZED: reference used to mark", T) end, Notes),
     Missed = lists:any(fun(T) -> lists:prefix("NOT OPTIMIZED", T) end, Notes),
@@ -16,7 +22,7 @@ main([]) ->
         true ->
             ok;
         false ->
-            io:format(standard_error, "~s: the receive in ~p is not optimised~n", [?FILE_NAME, ?FUNCTION]),
+            io:format(standard_error, "~s: the receive in ~p is not optimised~n", [File, Function]),
             halt(1)
     end.
 

@@ -340,7 +340,7 @@ get_local_env(Context) ->
 ?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.
 interrupt(Context) ->
-    py_nif:interrupt(py_arguments:context(?FORM([context], [Context]), Context)).
+    py_target:interrupt(py_arguments:context(?FORM([context], [Context]), Context)).
 
 %% ------------------------------------------------------------------------------------------------
 %% Memory

@@ -7,7 +7,7 @@
 
 -export([pooled/3, explicit/3, explicit/4]).
 -export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2]).
--export([await/2, cancel/1, parallel/2]).
+-export([await/2, cancel/1, parallel/2, deadline/1, remaining/1]).
 
 -type payload() :: py_nif:payload().
 -type result() :: {ok, term()} | ok | {error, term()}.
@@ -36,7 +36,7 @@ explicit(Context, Payload, Timeout, Scope) ->
 pooled(Pool, Payload, Timeout) ->
     case py_context_router:known(Pool) of
         {ok, Handle} ->
-            case request(Handle, Payload, Timeout, own) of
+            case lasting(Handle, request(Handle, Payload, Timeout, own)) of
                 {refused, {context_died, _}} ->
                     elsewhere(Pool, Handle, Payload, deadline(Timeout), ?ATTEMPTS);
                 {refused, Reason} ->
@@ -52,7 +52,7 @@ pooled(Pool, Payload, Timeout) ->
 elsewhere(Pool, Dead, Payload, Deadline, Attempts) ->
     case rebound(Pool, Dead, remaining(Deadline)) of
         {ok, Handle} ->
-            case request(Handle, Payload, remaining(Deadline), own) of
+            case lasting(Handle, request(Handle, Payload, remaining(Deadline), own)) of
                 {refused, {context_died, _}} when Attempts > 1 ->
                     elsewhere(Pool, Handle, Payload, Deadline, Attempts - 1);
                 {refused, Reason} ->
@@ -64,10 +64,16 @@ elsewhere(Pool, Dead, Payload, Deadline, Attempts) ->
             Error
     end.
 
+%% A node that has stopped its application has taken the pool's context along.
+lasting(Handle, {refused, not_running}) when is_pid(Handle) -> {refused, {context_died, noproc}};
+lasting(_Handle, Result) -> Result.
+
 rebound(Pool, none, Timeout) -> py_context_router:bind(Pool, Timeout);
 rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
 
 %% Submits and waits. `refused': nothing was submitted.
+request(Target, Payload, Timeout, Scope) when node(Target) =/= node() ->
+    py_remote:call(Target, Payload, Timeout, Scope);
 request(Target, Payload, Timeout, Scope) ->
     Ref = make_ref(),
     case py_nif:call(Target, Ref, Payload, Scope) of
@@ -103,7 +109,7 @@ take_back(Request, Ref) ->
 ?DOC(false).
 -spec spawn_explicit(py_nif:target(), payload()) -> reference().
 spawn_explicit(Target, Payload) ->
-    case py_nif:spawn(Target, Payload, own) of
+    case py_target:spawn(Target, Payload) of
         {error, _} = Error -> refused(Error);
         Request -> Request
     end.
@@ -111,7 +117,7 @@ spawn_explicit(Target, Payload) ->
 ?DOC(false).
 -spec spawn_pooled(atom(), payload()) -> reference().
 spawn_pooled(Pool, Payload) ->
-    case on_bound(Pool, fun(Handle) -> py_nif:spawn(Handle, Payload, own) end) of
+    case on_bound(Pool, fun(Handle) -> py_target:spawn(Handle, Payload) end) of
         {error, _} = Error -> refused(Error);
         Request -> Request
     end.
@@ -125,12 +131,12 @@ refused(Error) ->
 ?DOC(false).
 -spec cast_explicit(pid(), payload()) -> ok | {error, term()}.
 cast_explicit(Target, Payload) ->
-    cast_outcome(py_nif:cast(Target, Payload, own)).
+    cast_outcome(py_target:cast(Target, Payload)).
 
 ?DOC(false).
 -spec cast_pooled(atom(), payload()) -> ok | {error, term()}.
 cast_pooled(Pool, Payload) ->
-    cast_outcome(on_bound(Pool, fun(Handle) -> py_nif:cast(Handle, Payload, own) end)).
+    cast_outcome(on_bound(Pool, fun(Handle) -> py_target:cast(Handle, Payload) end)).
 
 %% As with gen_server:cast, it does not matter whether anybody is there any more.
 cast_outcome({error, {context_died, _}}) -> ok;
@@ -181,12 +187,13 @@ cancel(Ref) ->
             not_owner
     end.
 
-%% The reference of a refused submission is an ordinary one; its message is in the mailbox already.
+%% Ordinary references are those of requests to other nodes, and those of refused submissions, whose messages are
+%% in the mailbox already.
 is_mine(Ref) ->
     try
         py_nif:is_mine(Ref)
     catch
-        error:badarg -> true
+        error:badarg -> py_remote:is_mine(Ref)
     end.
 
 taken_back(Ref) ->
@@ -197,7 +204,9 @@ taken_back(Ref) ->
         %% It is being sent this very moment, or was just now and has been received already.
         sending -> flushed_or_sent(Ref, flush(Ref))
     catch
-        error:badarg -> flush(Ref)
+        error:badarg ->
+            ok = py_remote:cancel(Ref),
+            flush(Ref)
     end.
 
 flushed_or_sent(Ref, none) ->
@@ -248,8 +257,12 @@ spread([{Pool, Payload} | Requests], Turns) ->
 spread([], _Turns) ->
     [].
 
+?DOC(false).
+-spec deadline(timeout()) -> infinity | integer().
 deadline(infinity) -> infinity;
 deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 
+?DOC(false).
+-spec remaining(infinity | integer()) -> timeout().
 remaining(infinity) -> infinity;
 remaining(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

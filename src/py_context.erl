@@ -102,12 +102,12 @@ child_spec(Options) ->
     }.
 
 ?DOC("Ends a context and waits for it. What is queued or runs there is answered `{error, {context_died, _}}`.").
--spec stop(pid()) -> ok.
+-spec stop(pid()) -> ok | {error, {context_died, noconnection}}.
 stop(Context) ->
     ended(py_arguments:context(?FORM([context], [Context]), Context)).
 
 ?DOC("The same as `stop/1`.").
--spec destroy(pid()) -> ok.
+-spec destroy(pid()) -> ok | {error, {context_died, noconnection}}.
 destroy(Context) ->
     ended(py_arguments:context(?FORM([context], [Context]), Context)).
 
@@ -115,6 +115,9 @@ ended(Context) ->
     try
         gen_server:stop(Context)
     catch
+        %% Who knows what became of it?
+        exit:Reason when Reason =:= noconnection; element(1, element(1, Reason)) =:= nodedown ->
+            {error, {context_died, noconnection}};
         %% It ended before or meanwhile, for whatever reason.
         exit:_ -> ok
     end.
@@ -232,7 +235,7 @@ CPython's number of the interpreter: 0 is the main one, which all contexts of mo
 """).
 -spec get_interp_id(pid()) -> {ok, non_neg_integer()} | {error, term()}.
 get_interp_id(Context) ->
-    case py_nif:context_info(py_arguments:context(?FORM([context], [Context]), Context)) of
+    case py_target:info(py_arguments:context(?FORM([context], [Context]), Context)) of
         {error, _} = Error -> Error;
         {_Mode, Id, _Processes, _Queue} when Id >= 0 -> {ok, Id};
         _Starting -> once_ready(Context, fun() -> get_interp_id(Context) end)
@@ -247,23 +250,23 @@ once_ready(Context, Fun) ->
 ?DOC("Whether the context has an interpreter of its own, with its own GIL: the mode `owngil`.").
 -spec is_subinterp(pid()) -> boolean() | {error, term()}.
 is_subinterp(Context) ->
-    case py_nif:context_info(py_arguments:context(?FORM([context], [Context]), Context)) of
+    case py_target:info(py_arguments:context(?FORM([context], [Context]), Context)) of
         {error, _} = Error -> Error;
         Info -> element(1, Info) =:= owngil
     end.
 
 ?DOC("""
-A new, empty namespace in the context, which any process of the node may name in `call/7`, `eval/5` and `exec/3`.
+A new, empty namespace in the context, which any process may name in `call/7`, `eval/5` and `exec/3`.
 It goes with the last reference to it, or with the context.
 """).
 -spec create_local_env(pid()) -> {ok, reference()} | {error, term()}.
 create_local_env(Context) ->
-    py_nif:environment(py_arguments:context(?FORM([context], [Context]), Context)).
+    py_target:environment(py_arguments:context(?FORM([context], [Context]), Context)).
 
 ?DOC("The native reference of the context; it keeps the context's memory, not the context, alive.").
 -spec get_nif_ref(pid()) -> reference() | {error, term()}.
 get_nif_ref(Context) ->
-    case py_nif:context_info(py_arguments:context(?FORM([context], [Context]), Context)) of
+    case py_target:info(py_arguments:context(?FORM([context], [Context]), Context)) of
         {error, _} = Error ->
             Error;
         _ ->
@@ -276,9 +279,15 @@ get_nif_ref(Context) ->
 ?DOC(false).
 %% The reference of the calling process's own namespace: always the same one, as long as both live.
 -spec own_env(pid()) -> reference() | {error, term()}.
+own_env(Context) when node(Context) =/= node() ->
+    %% It is kept there.
+    case py_target:own_environment(Context) of
+        {ok, Environment} -> Environment;
+        {error, _} = Error -> Error
+    end;
 own_env(Context) ->
     Known = case get({?MODULE, own_envs}) of undefined -> #{}; Map -> Map end,
-    case {Known, py_nif:context_info(Context)} of
+    case {Known, py_target:info(Context)} of
         {_, {error, _} = Error} ->
             Error;
         {#{Context := Environment}, _} ->
@@ -298,7 +307,7 @@ own_env(Context) ->
 ?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.
 interrupt(Context) ->
-    py_nif:interrupt(py_arguments:context(?FORM([context], [Context]), Context)).
+    py_target:interrupt(py_arguments:context(?FORM([context], [Context]), Context)).
 
 ?DOC(false).
 -spec start_process(options()) -> {ok, pid()} | {error, term()}.
@@ -340,6 +349,7 @@ server_call(Context, Request) ->
         gen_server:call(Context, Request, infinity)
     catch
         exit:{{shutdown, {context_start, _} = Reason}, _} -> {error, Reason};
+        exit:{{nodedown, _}, _} -> {error, {context_died, noconnection}};
         exit:{Reason, _} -> {error, {context_died, Reason}}
     end.
 
@@ -430,7 +440,7 @@ native(ended, State) ->
     {stop, {shutdown, ended}, State}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate({shutdown, stuck}, #state{pool = Pool}) when is_pid(Pool) ->
+terminate({shutdown, stuck}, #state{pool = Pool}) when is_pid(Pool), node(Pool) =:= node() ->
     %% The queue is left for the replacement.
     ok;
 terminate({shutdown, stuck}, State) ->

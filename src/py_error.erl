@@ -4,7 +4,7 @@
 
 %% The story of a Python exception: kept for the process that was answered with it, and told on request.
 
--export([keep/1, last/0, from_story/1, report/1]).
+-export([keep/1, last/0, from_story/1, with_lines/1, report/1]).
 -export_type([story/0, class/0, error/0, syntax/0]).
 
 %% What the native side tells, see native/src/interp/failure/story.rs.
@@ -112,7 +112,8 @@ detail({omitted, Counts}, Error) ->
 detail({_, _}, Error) ->
     Error.
 
-%% Every frame gets the text of its line. A file is read once, however many frames lie in it.
+%% Every frame gets the text of its line, on the node where the files are. A file is read once, however many frames lie in it.
+-spec with_lines(story()) -> story().
 with_lines(Story) ->
     Found = py_source:lines(wanted(Story, [])),
     with_lines(Story, Found).

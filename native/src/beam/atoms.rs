@@ -30,7 +30,7 @@ known_atoms! {
     ready = "ready", failed = "failed", ended = "ended", stuck = "stuck", cast_failed = "cast_failed",
     interrupted = "interrupted", stop_iteration = "stop_iteration",
     context_died = "context_died", killed = "killed", crashed = "crashed", noproc = "noproc", not_running = "not_running",
-    not_supported = "not_supported", remote_context = "remote_context",
+    not_supported = "not_supported",
     cancelled = "cancelled", sending = "sending", sent = "sent", not_owner = "not_owner",
     system_limit = "system_limit", overloaded = "overloaded", memory_traced = "memory_traced", stale_reference = "stale_reference",
     own = "own", memoryview = "memoryview", getattr = "getattr", call_method = "call_method", to_term = "to_term",

@@ -70,9 +70,10 @@ fn target<'a>(env: Env<'a>, term: Term<'a>) -> Result<Arc<Context>, Term<'a>> {
             .by_pid(pid.word())
             .ok_or_else(|| context_died(env, known.noproc));
     }
-    let remote = [
-        word(env, known.not_supported),
-        word(env, known.remote_context),
-    ];
-    Err(error(env, rustler::types::tuple::make_tuple(env, &remote)))
+    if term.is_pid() {
+        // Erlang asks the node of a pid that is not local; this one is of an earlier life of this node.
+        return Err(context_died(env, known.noproc));
+    }
+    // A handle that has come back from another node after its context had gone.
+    Err(error(env, word(env, known.stale_reference)))
 }

@@ -1,0 +1,82 @@
+-module(py_remote_server).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(gen_server).
+
+%% Where other nodes knock, and the owner of the table of `spawn_call's to other nodes:
+%%
+%%   {Ref, Caller, Proxy}    one row a request without an answer
+%%
+%% A proxy answers its requests itself; for one that is killed this process does.
+
+-export([start_link/0, version/0, watch/1, start_context/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+%% What nodes say to one another. To be raised with every change of a message between nodes.
+-define(VERSION, 1).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+-spec version() -> pos_integer().
+version() ->
+    ?VERSION.
+
+%% A proxy announces itself before anybody can use it.
+-spec watch(pid()) -> ok.
+watch(Proxy) ->
+    gen_server:cast(?MODULE, {watch, Proxy}).
+
+%% Called by other nodes: a context for a pool there. What is stuck here counts here.
+-spec start_context(pos_integer(), py_context:options()) -> {ok, pid()} | {error, term()}.
+start_context(?VERSION, Options) ->
+    case py_nif:counters() of
+        {error, not_running} = Error ->
+            Error;
+        {_Threads, _Spares, Stuck, _SetAside} ->
+            case Stuck =< py_config:get(max_stuck) of
+                true -> py_context_sup:start_context(Options);
+                false -> {error, {context_died, stuck}}
+            end
+    end;
+start_context(Version, _Options) ->
+    {error, {remote_protocol, #{node => node(), here => Version, there => ?VERSION}}}.
+
+-spec init([]) -> {ok, []}.
+init([]) ->
+    ?MODULE = ets:new(?MODULE, [named_table, public, {write_concurrency, true}]),
+    {ok, []}.
+
+-spec handle_call(term(), gen_server:from(), []) -> {reply, {error, unexpected_call}, []}.
+handle_call(_Request, _From, State) ->
+    {reply, {error, unexpected_call}, State}.
+
+-spec handle_cast(term(), []) -> {noreply, []}.
+handle_cast({watch, Proxy}, State) ->
+    _ = erlang:monitor(process, Proxy),
+    {noreply, State};
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), []) -> {noreply, []}.
+handle_info({py_remote, connect, ?VERSION, Ref, Proxy, Caller}, State) ->
+    case py_remote_sup:start_session({Proxy, Ref, Caller}) of
+        {ok, _} -> ok;
+        {error, Reason} -> refuse(Proxy, Ref, Reason)
+    end,
+    {noreply, State};
+handle_info({py_remote, connect, _Version, Ref, Proxy, _Details}, State) ->
+    refuse(Proxy, Ref, {version, ?VERSION}),
+    {noreply, State};
+handle_info({'DOWN', _Monitor, process, Proxy, Reason}, State) ->
+    Rows = ets:select(?MODULE, [{{'$1', '_', Proxy}, [], ['$1']}]),
+    _ = [Ref ! {py_response, Ref, {error, {context_died, Reason}}} || Ref <- Rows, ets:take(?MODULE, Ref) =/= []],
+    {noreply, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+%% Sending to another node may have to wait.
+refuse(Proxy, Ref, Reason) ->
+    _ = erlang:spawn(fun() -> Proxy ! {py_remote, refused, Ref, Reason} end),
+    ok.

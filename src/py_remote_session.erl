@@ -1,0 +1,110 @@
+-module(py_remote_session).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(gen_server).
+
+%% A process of another node, for the contexts of this one. It submits as itself, so the caller's namespaces are
+%% its own, and its end does natively what the caller's end would do: it interrupts what runs, drops what is
+%% queued, and removes the namespaces. It never waits for an answer, so what it is sent keeps its order.
+
+-export([start_link/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export_type([peer/0, submission/0]).
+
+-type peer() :: {Proxy :: pid(), Ref :: reference(), Caller :: pid()}.
+-type submission() ::
+    {call | cast, py_nif:target(), py_nif:payload(), py_nif:scope()}
+    | {ask, py_nif:target(), context_info | interrupt | environment | own_environment}.
+
+-record(state, {
+    proxy :: pid(),
+    caller :: pid(),
+    requests = #{} :: #{reference() => py_nif:request()},
+    %% A reference on another node keeps nothing alive; what the caller was given lives as long as it does.
+    given = #{} :: #{{own, py_nif:target()} | reference() => py_nif:environment()}
+}).
+
+-spec start_link(peer()) -> gen_server:start_ret().
+start_link(Peer) ->
+    gen_server:start_link(?MODULE, Peer, []).
+
+-spec init(peer()) -> {ok, #state{}, {continue, {greet, reference()}}}.
+init({Proxy, Ref, Caller}) ->
+    process_flag(trap_exit, true),
+    {ok, #state{proxy = Proxy, caller = Caller}, {continue, {greet, Ref}}}.
+
+%% Anything sent to another node may have to wait, which whoever starts this process must not.
+-spec handle_continue({greet, reference()}, #state{}) -> {noreply, #state{}}.
+handle_continue({greet, Ref}, #state{proxy = Proxy, caller = Caller} = State) ->
+    _ = erlang:monitor(process, Proxy),
+    _ = erlang:monitor(process, Caller),
+    Proxy ! {py_remote, session, Ref, self()},
+    {noreply, State}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, unexpected_call}, #state{}}.
+handle_call(_Request, _From, State) ->
+    {reply, {error, unexpected_call}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({Ref, {call, Context, Payload, Scope}}, State) ->
+    case py_nif:call(Context, Ref, Payload, Scope) of
+        {error, Reason} ->
+            {noreply, answer({Ref, {refused, Reason}}, State)};
+        Request ->
+            {noreply, State#state{requests = maps:put(Ref, Request, State#state.requests)}}
+    end;
+handle_info({Ref, {ask, Context, Function}}, State) ->
+    {Answer, Kept} = ask(Function, Context, State),
+    {noreply, answer({Ref, Answer}, Kept)};
+handle_info({cast, Context, Payload, Scope}, State) ->
+    %% As with gen_server:cast, it does not matter whether anybody is there.
+    _ = py_nif:cast(Context, Payload, Scope),
+    {noreply, State};
+handle_info({cancel, Ref}, State) ->
+    case maps:take(Ref, State#state.requests) of
+        {Request, Requests} ->
+            _ = py_nif:cancel(Request),
+            {noreply, State#state{requests = Requests}};
+        error ->
+            {noreply, State}
+    end;
+handle_info(close, State) ->
+    {stop, normal, State};
+handle_info({'DOWN', _Monitor, process, _ProxyOrCaller, _Reason}, State) ->
+    {stop, normal, State};
+handle_info(Answer, #state{requests = Requests} = State) when is_map_key(element(1, Answer), Requests) ->
+    {noreply, answer(told(Answer), State#state{requests = maps:remove(element(1, Answer), Requests)})};
+handle_info(_Message, State) ->
+    %% The answer to what was cancelled while it was being sent.
+    {noreply, State}.
+
+%% The files are here, and may be gone or others when somebody asks.
+told({Ref, Result, Story}) -> {Ref, Result, py_error:with_lines(Story)};
+told(Answer) -> Answer.
+
+answer(Answer, #state{proxy = Proxy} = State) ->
+    Proxy ! Answer,
+    State.
+
+ask(context_info, Context, State) ->
+    {py_nif:context_info(Context), State};
+ask(interrupt, Context, State) ->
+    {py_nif:interrupt(Context), State};
+ask(environment, Context, State) ->
+    given(py_nif:environment(Context), none, State);
+ask(own_environment, Context, #state{given = Given} = State) ->
+    case Given of
+        #{{own, Context} := Environment} -> {{ok, Environment}, State};
+        _ -> given(py_nif:own_environment(Context), {own, Context}, State)
+    end.
+
+given({ok, Environment} = Answer, none, State) ->
+    given(Answer, Environment, State);
+given({ok, Environment} = Answer, Key, #state{given = Given} = State) ->
+    {Answer, State#state{given = Given#{Key => Environment}}};
+given({error, _} = Error, _Key, State) ->
+    {Error, State}.

@@ -1,0 +1,34 @@
+-module(py_target).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+
+%% A context, or an object in one, of whatever node: what the native functions of these names do on its own.
+%% (A call, which waits, is made in `py_call'.)
+
+-export([spawn/2, cast/2, info/1, interrupt/1, environment/1, own_environment/1]).
+
+-spec spawn(py_nif:target(), py_nif:payload()) -> reference() | {error, term()}.
+spawn(Target, Payload) when node(Target) =/= node() -> py_remote:spawn(Target, Payload, own);
+spawn(Target, Payload) -> py_nif:spawn(Target, Payload, own).
+
+-spec cast(py_nif:target(), py_nif:payload()) -> ok | py_nif:request() | {error, term()}.
+cast(Target, Payload) when node(Target) =/= node() -> py_remote:cast(Target, Payload, own);
+cast(Target, Payload) -> py_nif:cast(Target, Payload, own).
+
+-spec info(py_nif:target()) ->
+    {py_context:mode(), Interpreter :: integer(), Processes :: non_neg_integer(), Queue :: non_neg_integer()}
+    | {error, term()}.
+info(Target) when node(Target) =/= node() -> py_remote:ask(context_info, Target);
+info(Target) -> py_nif:context_info(Target).
+
+-spec interrupt(pid()) -> ok | not_running | {error, term()}.
+interrupt(Context) when node(Context) =/= node() -> py_remote:ask(interrupt, Context);
+interrupt(Context) -> py_nif:interrupt(Context).
+
+-spec environment(pid()) -> {ok, py_nif:environment()} | {error, term()}.
+environment(Context) when node(Context) =/= node() -> py_remote:ask(environment, Context);
+environment(Context) -> py_nif:environment(Context).
+
+-spec own_environment(pid()) -> {ok, py_nif:environment()} | {error, term()}.
+own_environment(Context) when node(Context) =/= node() -> py_remote:ask(own_environment, Context);
+own_environment(Context) -> py_nif:own_environment(Context).
