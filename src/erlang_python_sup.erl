@@ -21,5 +21,7 @@ init([]) ->
         #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor},
         #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
         #{id => py_semaphore, start => {py_semaphore, start_link, []}},
-        #{id => py_routes, start => {py_routes, start_link, []}}
+        #{id => py_routes, start => {py_routes, start_link, []}},
+        #{id => py_pool_scope, start => {py_pool_share, start_scope, []}},
+        #{id => py_pool_share, start => {py_pool_share, start_link, []}}
     ]}}.

@@ -27,6 +27,8 @@ it gets says the pool's option `binding`: the least loaded one, or that of the s
 -type place() ::
     %% Of this pool.
     pos_integer()
+    %% Of this pool on another node that shares it.
+    | shared
     %% Bound explicitly to a context of another pool, or to one of no pool.
     | {Home :: atom(), pos_integer()}
     | none.
@@ -123,6 +125,8 @@ Starts a pool of `Size` contexts of a mode, or with options:
 | `mode` | setting `context_mode` | `owngil` or `worker` |
 | `start` | `lazy` | `lazy`: each context at its first use; `eager`: all now, without waiting for them |
 | `binding` | `least_loaded` | which context a process gets at its first use: the least loaded one, or with `scheduler` that of the scheduler on which the process runs |
+| `nodes` | `[node()]` | the nodes that the places are spread over, in turn; see the guide to distribution |
+| `shared` | `false` | whether the nodes that have a pool of this name use each other's contexts |
 | `max_queue` | `infinity` | how many requests may wait in each context; a further one is answered `{error, {overloaded, Current, Max}}` |
 | `conversion` | `#{}` | see `py_conversion` |
 
@@ -133,6 +137,8 @@ Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, 
         mode => py_context:mode(),
         start => lazy | eager,
         binding => least_loaded | scheduler,
+        nodes => [node(), ...],
+        shared => boolean(),
         max_queue => pos_integer() | infinity,
         conversion => py_conversion:options()
     }.
@@ -217,7 +223,7 @@ at(Server, Index) ->
 
 %% A context that has just died may still be in the table.
 living({ok, Pid, _Handle}) ->
-    case py_nif:context_info(Pid) of
+    case py_target:info(Pid) of
         {error, _} -> {dead, Pid};
         _ -> {ok, Pid}
     end;
@@ -240,7 +246,7 @@ bind_context(Pool, Context) ->
     bind_to(py_arguments:pool(Form, Pool), py_arguments:context(Form, Context)).
 
 bind_to(Pool, Context) ->
-    case py_nif:context_info(Context) of
+    case py_target:info(Context) of
         {error, _} = Error ->
             Error;
         _ ->
@@ -314,9 +320,24 @@ names(Form, Module, Function) ->
 -spec known(atom()) -> {ok, py_nif:target()} | none.
 known(Pool) ->
     case get({?MODULE, Pool}) of
-        {_Place, _Pid, Target} -> {ok, Target};
+        {_Place, _Pid, Target} when is_reference(Target) -> {ok, Target};
+        {Place, _Pid, Context} -> on_node(Pool, Place, Context);
         undefined -> none
     end.
+
+%% A node that is gone, or a context there, is not asked: the process is bound anew.
+on_node(Pool, shared, Context) ->
+    case py_pool_share:is_offered(Pool, Context) of
+        true -> {ok, Context};
+        false -> none
+    end;
+on_node(Pool, Index, Context) when is_integer(Index) ->
+    case py_pool_table:context(Pool, Index) of
+        {ok, Context, Context} -> {ok, Context};
+        _ -> none
+    end;
+on_node(_Pool, _Elsewhere, Context) ->
+    {ok, Context}.
 
 %% The process of that context, which is alive or has died since the last submission.
 bound(Pool, Timeout) ->
@@ -329,7 +350,7 @@ bound(Pool, Timeout) ->
         {ok, Target} ->
             %% By the pid, which names a context only as long as it lives; a handle outlives it.
             {_Place, Pid, Target} = get({?MODULE, Pool}),
-            case py_nif:context_info(Pid) of
+            case py_target:info(Pid) of
                 {error, {context_died, _}} -> bound_again(Pool, Target, Timeout);
                 {error, _} = Error -> Error;
                 _ -> Pid
@@ -365,16 +386,19 @@ rebind(Pool, Target, Timeout) ->
     end.
 
 died(Target) ->
-    case py_nif:context_info(Target) of
+    case py_target:info(Target) of
         {error, _} = Error -> Error;
         _ -> {error, {context_died, noproc}}
     end.
 
 rebind_ordinary(Pool, Handle, Timeout) ->
-    case {erase({?MODULE, Pool}), py_pool_table:size(Pool)} of
-        {{Index, Pid, Handle}, {ok, Server, Size}} when Index =< Size ->
+    case {erase({?MODULE, Pool}), py_pool_table:pool(Pool)} of
+        %% With several nodes there is something else than to wait.
+        {{Index, Pid, Handle}, {ok, Server, Size, Binding}} when Index =< Size, Binding =/= turn ->
             keep(Pool, py_pool:replacement(Server, Index, Pid, Timeout));
-        {_, {ok, _, _}} ->
+        {{_Place, Dead, _}, {ok, _, _, _}} ->
+            bind(Pool, Dead, Timeout);
+        {undefined, {ok, _, _, _}} ->
             bind(Pool, Timeout);
         {_, {error, _} = Error} ->
             Error
@@ -382,7 +406,7 @@ rebind_ordinary(Pool, Handle, Timeout) ->
 
 ?DOC(false).
 %% Handles of all places of a pool, started if need be.
--spec all(atom(), timeout()) -> {ok, [py_nif:handle()]} | {error, term()}.
+-spec all(atom(), timeout()) -> {ok, [py_nif:target()]} | {error, term()}.
 all(Pool, Timeout) ->
     case places(Pool, Timeout) of
         {ok, Places} ->
@@ -414,9 +438,19 @@ place(Index, Ready, Server, Timeout) ->
 %% Binds the calling process to a context of a pool.
 -spec bind(atom(), timeout()) -> target().
 bind(Pool, Timeout) ->
+    bind(Pool, none, Timeout).
+
+bind(Pool, Dead, Timeout) ->
     case py_pool_table:pool(Pool) of
         {ok, Server, Size, scheduler} ->
             keep(Pool, of_scheduler(Pool, Server, Size, Timeout));
+        {ok, Server, Size, turn} ->
+            keep(Pool, in_turn(Pool, Server, Size, Dead, py_call:deadline(Timeout)));
+        {ok, Server, _Size, shared} ->
+            case py_pool_share:choose(Pool, py_pool_table:ready(Pool), Dead) of
+                {ok, {Index, Pid, Handle}} -> keep(Pool, {ok, Index, Pid, Handle});
+                none -> keep(Pool, py_pool:replacement(Server, 1, self(), Timeout))
+            end;
         {ok, Server, Size, least_loaded} ->
             Ready = py_pool_table:ready(Pool),
             case length(Ready) < Size andalso py_pool:claim(Server, Timeout) of
@@ -434,6 +468,28 @@ of_scheduler(Pool, Server, Size, Timeout) ->
     case py_pool_table:context(Pool, Index) of
         {ok, Pid, Handle} -> {ok, Index, Pid, Handle};
         none -> py_pool:replacement(Server, Index, self(), Timeout)
+    end.
+
+%% Places that nobody has used yet come first, then those that are ready, in turn. A node that is away may turn up
+%% with each place once.
+in_turn(Pool, Server, Attempts, Dead, Deadline) ->
+    case py_pool:claim(Server, py_call:remaining(Deadline)) of
+        {ok, _, _, _} = Found ->
+            Found;
+        {error, timeout} = Error ->
+            Error;
+        Other ->
+            case [Place || {_, Pid, _} = Place <- py_pool_table:ready(Pool), Pid =/= Dead] of
+                [] when Attempts > 1 ->
+                    in_turn(Pool, Server, Attempts - 1, Dead, Deadline);
+                [] when Other =:= all_started ->
+                    {error, {context_died, noproc}};
+                [] ->
+                    Other;
+                Ready ->
+                    {Index, Pid, Handle} = lists:nth(py_pool_table:turn(Pool, length(Ready)) + 1, Ready),
+                    {ok, Index, Pid, Handle}
+            end
     end.
 
 least_loaded(Pool, Server, Timeout) ->

@@ -18,7 +18,8 @@
     %% contexts are stuck for another attempt.
     status = idle :: idle | starting | ready | waiting | full,
     pid :: pid() | undefined,
-    handle :: py_nif:handle() | undefined,
+    %% On another node the context itself, `pid' being its delegate here.
+    handle :: py_nif:target() | undefined,
     %% The handle of a stuck context whose queue the next one takes over.
     inherits :: py_nif:handle() | undefined,
     waiting = [] :: [gen_server:from()],
@@ -30,10 +31,12 @@
     name :: atom(),
     %% What each of its contexts is started with.
     context :: py_pool_options:context(),
+    %% The places take them in turn.
+    nodes :: [node(), ...],
     places :: #{pos_integer() => #place{}}
 }).
 
--type found() :: {ok, pos_integer(), pid(), py_nif:handle()} | {error, term()}.
+-type found() :: {ok, pos_integer(), pid(), py_nif:target()} | {error, term()}.
 
 %% Delays between attempts, in milliseconds. A context that lived for a while is replaced at once.
 -define(FIRST_DELAY, 50).
@@ -64,18 +67,23 @@ call(Server, Request, Timeout) ->
     end.
 
 -spec init({atom(), pos_integer(), py_pool_options:pool()}) -> {ok, #state{}}.
-init({Name, Size, #{binding := Binding, start := When} = Options}) ->
+init({Name, Size, #{start := When, nodes := Nodes} = Options}) ->
     process_flag(trap_exit, true),
     %% Rows of a predecessor that was killed.
     true = py_pool_table:delete_pool(Name),
-    true = py_pool_table:put_pool(Name, Size, Binding),
+    true = py_pool_table:put_pool(Name, Size, binding(Options)),
     Places = maps:from_list([{I, #place{index = I}} || I <- lists:seq(1, Size)]),
     Context = maps:with([mode, max_queue, conversion], Options),
-    State = #state{name = Name, context = Context, places = Places},
+    State = #state{name = Name, context = Context, nodes = Nodes, places = Places},
+    _ = [py_pool_share:offer(Name) || maps:get(shared, Options)],
     case When of
         lazy -> {ok, State};
         eager -> {ok, lists:foldl(fun start_context/2, State, lists:seq(1, Size))}
     end.
+
+binding(#{shared := true}) -> shared;
+binding(#{nodes := Nodes}) when Nodes =/= [node()] -> turn;
+binding(#{binding := Binding}) -> Binding.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
@@ -87,10 +95,13 @@ handle_call(claim, From, State) ->
     end;
 handle_call({replacement, Index, Dead}, From, State) ->
     case maps:find(Index, State#state.places) of
-        {ok, #place{status = ready, pid = Pid, handle = Handle}} when Pid =/= Dead ->
-            {reply, {ok, Index, Pid, Handle}, State};
+        {ok, #place{status = ready, pid = Pid, handle = Handle} = Place} when Pid =/= Dead, Handle =/= Dead ->
+            {reply, {ok, Index, public(Place), Handle}, State};
         {ok, #place{status = full}} ->
             wake_full(Index, From, State);
+        {ok, #place{status = waiting}} when State#state.nodes =/= [node()] ->
+            %% Its node may be away for long; there are others.
+            {reply, {error, {context_died, noproc}}, State};
         {ok, #place{status = idle}} ->
             {noreply, start_context(Index, enqueue(Index, From, State))};
         {ok, _} ->
@@ -146,7 +157,7 @@ terminate(_Reason, #state{name = Name, places = Places}) ->
         Pids
     ),
     %% Queues that waited for a replacement, which will not come.
-    Handles = [H || #place{handle = A, inherits = B} <- maps:values(Places), H <- [A, B], H =/= undefined],
+    Handles = [H || #place{handle = A, inherits = B} <- maps:values(Places), H <- [A, B], is_reference(H)],
     lists:foreach(fun(Handle) -> py_nif:context_close(Handle, shutdown) end, Handles).
 
 %% ------------------------------------------------------------------------------------------------
@@ -194,7 +205,7 @@ wake_full(Index, From, State) ->
 start_context(Index, State) ->
     Place = maps:get(Index, State#state.places),
     Options = (State#state.context)#{id => {State#state.name, Index}, pool => self()},
-    case py_context_sup:start_context(Options) of
+    case start_context_on(node_of(Index, State), Options) of
         {ok, Pid} ->
             _ = erlang:monitor(process, Pid),
             Since = erlang:monotonic_time(millisecond),
@@ -203,8 +214,21 @@ start_context(Index, State) ->
             retry(refuse(Place, Reason), State)
     end.
 
+start_context_on(Node, Options) when Node =:= node() ->
+    py_context_sup:start_context(Options);
+start_context_on(Node, Options) ->
+    {ok, py_pool_delegate:start_link(Node, Options)}.
+
+node_of(Index, #state{nodes = Nodes}) ->
+    lists:nth((Index - 1) rem length(Nodes) + 1, Nodes).
+
+%% The context's own process, for those who use it.
+public(#place{handle = Context}) when is_pid(Context) -> Context;
+public(#place{pid = Pid}) -> Pid.
+
 ready(Place, Handle, State) ->
-    #place{index = Index, pid = Pid, waiting = Waiting, inherits = Inherits} = Place,
+    #place{index = Index, waiting = Waiting, inherits = Inherits} = Place,
+    Pid = public(Place#place{handle = Handle}),
     true = py_pool_table:put_context(State#state.name, Index, Pid, Handle),
     _ = [py_nif:context_adopt(Handle, Stuck) || Stuck <- [Inherits], Stuck =/= undefined],
     reply(Waiting, {ok, Index, Pid, Handle}),
@@ -221,6 +245,8 @@ died(#place{index = Index, handle = Handle} = Place, Reason, State) ->
     Lived = erlang:monotonic_time(millisecond) - Place#place.since,
     Delay = if Lived >= ?HEALTHY_AFTER -> 0; true -> Place#place.delay end,
     case Reason of
+        _ when is_pid(Handle) ->
+            retry(Place#place{delay = Delay}, State);
         {shutdown, stuck} ->
             replace_stuck(Place#place{delay = Delay}, Handle, State);
         _ ->
@@ -274,4 +300,5 @@ reply(Waiting, Answer) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Waiting).
 
 start_error({shutdown, {context_start, _} = Reason}) -> Reason;
+start_error({shutdown, {not_started, Reason}}) -> Reason;
 start_error(Reason) -> {context_start, Reason}.

@@ -12,6 +12,8 @@
     mode := py_context:mode(),
     binding := least_loaded | scheduler,
     start := lazy | eager,
+    nodes := [node(), ...],
+    shared := boolean(),
     max_queue := pos_integer() | infinity,
     conversion := py_conversion:checked()
 }.
@@ -31,10 +33,25 @@ pool(Options) ->
         mode => fun() -> py_config:get(context_mode) end,
         binding => least_loaded,
         start => lazy,
+        nodes => [node()],
+        shared => false,
         max_queue => infinity,
         conversion => #{}
     },
-    checked(Options, Defaults).
+    placed(checked(Options, Defaults)).
+
+%% Loads are known of this node's contexts only, schedulers likewise, and nodes share what is their own.
+placed({ok, #{nodes := Nodes, binding := Binding, shared := Shared} = Options} = Checked) ->
+    case Nodes =:= [node()] of
+        true when Shared, Binding =:= scheduler -> {error, {bad_option, binding, scheduler}};
+        false when Shared -> {error, {bad_option, shared, true}};
+        false when Binding =:= scheduler -> {error, {bad_option, binding, scheduler}};
+        %% Others cannot use what has not started.
+        true when Shared -> {ok, Options#{start := eager}};
+        _ -> Checked
+    end;
+placed({error, _} = Error) ->
+    Error.
 
 ?DOC(false).
 %% Of the pool `default'; its settings were checked when the application started.
@@ -105,9 +122,16 @@ mode(Mode, _Default) when Mode =:= owngil; Mode =:= worker -> {ok, Mode};
 mode(Mode, _Default) -> {error, {bad_option, mode, Mode}}.
 
 ?DOC(false).
--spec is_valid(binding | start | max_queue, term()) -> boolean().
+-spec is_valid(binding | start | nodes | shared | max_queue, term()) -> boolean().
 is_valid(binding, Binding) -> lists:member(Binding, [least_loaded, scheduler]);
 is_valid(start, When) -> lists:member(When, [lazy, eager]);
+is_valid(nodes, Nodes) ->
+    try
+        Nodes =/= [] andalso lists:all(fun is_atom/1, Nodes)
+    catch
+        error:_ -> false
+    end;
+is_valid(shared, Shared) -> is_boolean(Shared);
 is_valid(max_queue, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
 
 ?DOC(false).

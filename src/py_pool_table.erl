@@ -6,10 +6,16 @@
 %% The table of the pools' contexts. Its owner does nothing else, so that the table outlives any pool.
 %%
 %%   {Pool, Server, Size, Binding}    one row a pool
-%%   {{Pool, Index}, Pid, Handle}     one row a context that is ready
+%%   {{Pool, Index}, Pid, Handle}     one row a context that is ready; on another node the pid is its handle
+%%   {{turn, Pool}, Count}            one row a pool that spans nodes
 
--export([start_link/0, size/1, pool/1, ready/1, context/2, place_of/1, put_pool/3, put_context/4, delete_context/2, delete_pool/1]).
+-export([start_link/0, size/1, pool/1, ready/1, context/2, place_of/1, shared/0, turn/2]).
+-export([put_pool/3, put_context/4, delete_context/2, delete_pool/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
+-export_type([binding/0]).
+
+-type binding() :: least_loaded | scheduler | turn | shared.
+%% How a place is chosen; `turn' for pools that span nodes, `shared' for those that nodes share.
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -25,7 +31,7 @@ size(Pool) ->
 
 %% The same with what chooses the context of a process.
 -spec pool(atom()) ->
-    {ok, pid(), pos_integer(), least_loaded | scheduler}
+    {ok, pid(), pos_integer(), binding()}
     | {error, not_running | {no_pool, atom()}}.
 pool(Pool) ->
     try ets:lookup(?MODULE, Pool) of
@@ -38,7 +44,7 @@ pool(Pool) ->
     end.
 
 %% The contexts of a pool that are ready, in the order of their indices.
--spec ready(atom()) -> [{pos_integer(), pid(), reference()}].
+-spec ready(atom()) -> [{pos_integer(), pid(), py_nif:target()}].
 ready(Pool) ->
     try ets:select(?MODULE, [{{{Pool, '$1'}, '$2', '$3'}, [], [{{'$1', '$2', '$3'}}]}]) of
         Rows -> lists:sort(Rows)
@@ -47,7 +53,7 @@ ready(Pool) ->
     end.
 
 %% The context of a place, if it is ready.
--spec context(atom(), pos_integer()) -> {ok, pid(), reference()} | none.
+-spec context(atom(), pos_integer()) -> {ok, pid(), py_nif:target()} | none.
 context(Pool, Index) ->
     try ets:lookup(?MODULE, {Pool, Index}) of
         [{_, Pid, Handle}] -> {ok, Pid, Handle};
@@ -57,7 +63,7 @@ context(Pool, Index) ->
     end.
 
 %% Which place a context has, if it is a pool's.
--spec place_of(pid()) -> {ok, atom(), pos_integer(), reference()} | none.
+-spec place_of(pid()) -> {ok, atom(), pos_integer(), py_nif:target()} | none.
 place_of(Pid) ->
     try ets:select(?MODULE, [{{{'$1', '$2'}, Pid, '$3'}, [], [{{'$1', '$2', '$3'}}]}]) of
         [{Pool, Index, Handle}] -> {ok, Pool, Index, Handle};
@@ -66,11 +72,29 @@ place_of(Pid) ->
         error:badarg -> none
     end.
 
--spec put_pool(atom(), pos_integer(), least_loaded | scheduler) -> true.
+%% The pools that are shared with other nodes, and their servers.
+-spec shared() -> [{atom(), pid()}].
+shared() ->
+    try
+        ets:select(?MODULE, [{{'$1', '$2', '_', shared}, [], [{{'$1', '$2'}}]}])
+    catch
+        error:badarg -> []
+    end.
+
+%% A number below `Count', another one each time.
+-spec turn(atom(), pos_integer()) -> non_neg_integer().
+turn(Pool, Count) ->
+    try
+        ets:update_counter(?MODULE, {turn, Pool}, {2, 1}, {{turn, Pool}, -1}) rem Count
+    catch
+        error:badarg -> 0
+    end.
+
+-spec put_pool(atom(), pos_integer(), binding()) -> true.
 put_pool(Pool, Size, Binding) ->
     ets:insert(?MODULE, {Pool, self(), Size, Binding}).
 
--spec put_context(atom(), pos_integer(), pid(), reference()) -> true.
+-spec put_context(atom(), pos_integer(), pid(), py_nif:target()) -> true.
 put_context(Pool, Index, Pid, Handle) ->
     ets:insert(?MODULE, {{Pool, Index}, Pid, Handle}).
 
@@ -81,6 +105,7 @@ delete_context(Pool, Index) ->
 -spec delete_pool(atom()) -> true.
 delete_pool(Pool) ->
     ets:match_delete(?MODULE, {{Pool, '_'}, '_', '_'}),
+    ets:delete(?MODULE, {turn, Pool}),
     ets:delete(?MODULE, Pool).
 
 -spec init([]) -> {ok, []}.

@@ -1,0 +1,297 @@
+%% Pools whose places lie on several nodes.
+-module(node_pool_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+-compile(nowarn_export_all).
+
+suite() ->
+    [{timetrap, {seconds, 60}}].
+
+all() ->
+    [
+        options_are_checked,
+        places_start_when_wanted,
+        places_are_spread_over_the_nodes,
+        every_form_of_request_works,
+        processes_take_the_places_in_turn,
+        calls_are_routed_and_bound_to_other_nodes,
+        namespace_stays_with_the_binding,
+        many_callers_at_once,
+        dead_context_is_replaced_in_its_place,
+        lost_node_costs_only_what_runs_there,
+        node_that_comes_back_is_used_again,
+        node_without_the_application_is_waited_for,
+        hanging_node_keeps_nobody_else_waiting,
+        stopping_the_pool_ends_its_contexts,
+        death_of_the_pool_ends_its_contexts
+    ].
+
+init_per_suite(Config) ->
+    Distributed = py_peers:distribute(),
+    ok = py_suite:start(#{num_contexts => 1}),
+    {ok, _} = py:eval("1"),
+    ok = py_suite:stop(),
+    Before = py_leaks:snapshot(),
+    ok = py_suite:start(#{num_contexts => 1}),
+    [{distributed, Distributed}, {leaks, Before} | Config].
+
+end_per_suite(Config) ->
+    ok = py_suite:stop(),
+    ok = py_leaks:check(?config(leaks, Config), #{spares => 8}),
+    py_peers:undistribute(?config(distributed, Config)).
+
+init_per_testcase(_Case, Config) ->
+    Peer = py_peers:start(),
+    [{socket, py_suite:open()}, {peer, Peer}, {there, py_peers:node(Peer)} | Config].
+
+end_per_testcase(_Case, Config) ->
+    _ = py_context_router:stop_pool(spread),
+    py_suite:close(?config(socket, Config)),
+    py_peers:stop(?config(peer, Config)).
+
+%% A pool on this node and the peer, in this order.
+start_pool(Size, Config) ->
+    ok = py_context_router:start_pool(spread, Size, #{nodes => [node(), ?config(there, Config)]}).
+
+%% Processes that are bound and stay: the node of each one's context, and the processes.
+bound(Count) ->
+    Owner = self(),
+    Holders = [
+        spawn(fun() ->
+            {ok, Node} = where(),
+            Owner ! {self(), Node},
+            receive
+                stop -> ok
+            end
+        end)
+     || _ <- lists:seq(1, Count)
+    ],
+    Nodes = [
+        receive
+            {Holder, Node} -> Node
+        end
+     || Holder <- Holders
+    ],
+    {Nodes, Holders}.
+
+%% The node that a call of this process runs on, which Python does not know.
+where() ->
+    {ok, 4.0} = py:call(spread, math, sqrt, [16]),
+    {ok, node(py_context_router:get_context(spread))}.
+
+release(Holders) ->
+    _ = [Holder ! stop || Holder <- Holders],
+    ok.
+
+count(Node, Nodes) ->
+    length([N || N <- Nodes, N =:= Node]).
+
+contexts_of(Peer) ->
+    py_peers:call(Peer, supervisor, which_children, [py_context_sup]).
+
+%%% Tests
+
+options_are_checked(Config) ->
+    Start = fun(Options) -> py_context_router:start_pool(spread, 1, Options) end,
+    ?assertEqual({error, {bad_option, nodes, []}}, Start(#{nodes => []})),
+    ?assertEqual({error, {bad_option, nodes, [1]}}, Start(#{nodes => [1]})),
+    ?assertEqual({error, {bad_option, nodes, [a | b]}}, Start(#{nodes => [a | b]})),
+    ?assertEqual({error, {bad_option, nodes, here}}, Start(#{nodes => here})),
+    There = ?config(there, Config),
+    ?assertEqual({error, {bad_option, shared, true}}, Start(#{nodes => [There], shared => true})),
+    ?assertEqual({error, {bad_option, binding, scheduler}}, Start(#{nodes => [There], binding => scheduler})),
+    ?assertEqual({error, {no_pool, spread}}, py:call(spread, math, sqrt, [16])).
+
+places_start_when_wanted(Config) ->
+    start_pool(4, Config),
+    ?assertEqual([], py_context_router:contexts(spread)),
+    ?assertEqual(4, py_context_router:num_contexts(spread)),
+    %% The one of the pool `default' is the only one there.
+    Others = length(contexts_of(?config(peer, Config))),
+    {[_, _], Holders} = bound(2),
+    ?assertEqual(2, length(py_context_router:contexts(spread))),
+    ?assertEqual(Others + 1, length(contexts_of(?config(peer, Config)))),
+    release(Holders).
+
+places_are_spread_over_the_nodes(Config) ->
+    start_pool(5, Config),
+    {Nodes, Holders} = bound(5),
+    ?assertEqual({3, 2}, {count(node(), Nodes), count(?config(there, Config), Nodes)}),
+    release(Holders).
+
+every_form_of_request_works(Config) ->
+    ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)]}),
+    Socket = ?config(socket, Config),
+    ?assertEqual({ok, 4.0}, py:call(spread, math, sqrt, [16])),
+    ?assertEqual({ok, [2, 1]}, py:call(spread, builtins, sorted, [[1, 2]], #{reverse => true})),
+    ?assertEqual({ok, 4.0}, py:await(py:spawn_call(spread, math, sqrt, [16]))),
+    [Context] = py_context_router:contexts(spread),
+    ?assertEqual(?config(there, Config), node(Context)),
+    ?assertEqual(Context, py_context_router:get_context(spread)),
+    ok = py_suite:install(Context),
+    Ref = py:spawn_call(spread, ct_signals, spin, [py_suite:port(Socket), <<"spin">>]),
+    _ = py_suite:await_signal(Socket, <<"spin">>),
+    ?assertEqual(ok, py:cancel(Ref)),
+    ?assertEqual([], py_suite:flush()).
+
+processes_take_the_places_in_turn(Config) ->
+    start_pool(2, Config),
+    {_, Holders} = bound(2),
+    {Nodes, More} = bound(10),
+    ?assertEqual({5, 5}, {count(node(), Nodes), count(?config(there, Config), Nodes)}),
+    release(Holders ++ More).
+
+calls_are_routed_and_bound_to_other_nodes(Config) ->
+    start_pool(2, Config),
+    {_, Holders} = bound(2),
+    ok = py:register_pool(spread, math),
+    %% In parallel on the places of the pool, wherever they are.
+    ?assertEqual({ok, [{ok, N * 1.0} || N <- lists:seq(1, 6)]}, py:parallel([{math, sqrt, [N * N]} || N <- lists:seq(1, 6)])),
+    ok = py:unregister_pool(math),
+    [_, {2, There, There}] = py_pool_table:ready(spread),
+    ok = py_context_router:bind_context(There),
+    ok = py:exec("mine = 1"),
+    ?assertEqual({ok, 1}, py:eval(There, "mine")),
+    ?assertEqual(There, py:context()),
+    ok = py_context_router:unbind_context(),
+    ?assertMatch({error, {'NameError', _}}, py:eval("mine")),
+    %% One that is of no pool.
+    Free = py_peers:context(?config(peer, Config)),
+    ok = py_context_router:bind_context(Free),
+    ?assertEqual(Free, py:context()),
+    ok = py_peers:call(?config(peer, Config), py_context, stop, [Free]),
+    ?assertEqual({error, {context_died, noproc}}, py:eval("1")),
+    ok = py_context_router:unbind_context(),
+    release(Holders).
+
+namespace_stays_with_the_binding(Config) ->
+    ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)]}),
+    {ok, 4.0} = py:call(spread, math, sqrt, [16]),
+    ok = py:exec(py_context_router:get_context(spread), "def double(x): return 2 * x"),
+    ?assertEqual({ok, 6}, py:call(spread, '__main__', double, [3])),
+    ?assertEqual({ok, 8}, py:await(py:spawn_call(spread, '__main__', double, [4]))).
+
+many_callers_at_once(Config) ->
+    start_pool(4, Config),
+    Results = py_suite:concurrently(40, fun(I) ->
+        [{ok, I} = py:call(spread, builtins, int, [I]) || _ <- lists:seq(1, 10)],
+        {ok, Node} = where(),
+        Node
+    end),
+    ?assertEqual(lists:sort([node(), ?config(there, Config)]), lists:usort(Results)).
+
+dead_context_is_replaced_in_its_place(Config) ->
+    start_pool(2, Config),
+    {_, Holders} = bound(2),
+    Before = py_pool_table:ready(spread),
+    [{1, _, _}, {2, Old, Old}] = Before,
+    true = exit(Old, kill),
+    ok = py_leaks:eventually(fun() ->
+        case py_pool_table:ready(spread) of
+            [{1, _, _}, {2, New, New}] -> New =/= Old andalso node(New) =:= node(Old);
+            _ -> false
+        end
+    end),
+    ?assertEqual(hd(Before), hd(py_pool_table:ready(spread))),
+    release(Holders).
+
+%% A caller that is bound to the peer, in a call that does not end.
+spinning(Config) ->
+    Socket = ?config(socket, Config),
+    Port = py_suite:port(Socket),
+    Caller = py_suite:spawn_caller(fun() ->
+        {ok, There} = where(),
+        ok = py_suite:install(py_context_router:get_context(spread)),
+        Lost = py:call(spread, ct_signals, spin, [Port, <<"spin">>], #{}),
+        {There, Lost, where(), py_suite:flush()}
+    end),
+    _ = py_suite:await_signal(Socket, <<"spin">>),
+    Caller.
+
+lost_node_costs_only_what_runs_there(Config) ->
+    There = ?config(there, Config),
+    ok = py_context_router:start_pool(spread, 2, #{nodes => [There, node()]}),
+    Caller = spinning(Config),
+    {[Here], Holders} = bound(1),
+    ?assertEqual(node(), Here),
+    py_peers:stop(?config(peer, Config)),
+    ?assertEqual(
+        {result, {There, {error, {context_died, noconnection}}, {ok, node()}, []}},
+        py_suite:await_down(Caller, 20_000)
+    ),
+    {Nodes, More} = bound(5),
+    ?assertEqual([node()], lists:usort(Nodes)),
+    release(Holders ++ More).
+
+node_that_comes_back_is_used_again(Config) ->
+    There = ?config(there, Config),
+    ok = py_context_router:start_pool(spread, 1, #{nodes => [There]}),
+    {ok, There} = where(),
+    py_peers:stop(?config(peer, Config)),
+    ?assertMatch({error, {context_died, _}}, py:call(spread, math, sqrt, [16])),
+    [Name | _] = string:split(atom_to_list(There), "@"),
+    Peer = py_peers:start(#{num_contexts => 1}, Name),
+    ok = py_leaks:eventually(fun() -> py:call(spread, math, sqrt, [16]) =:= {ok, 4.0} end),
+    ?assertEqual({ok, There}, where()),
+    ok = py_context_router:stop_pool(spread),
+    py_peers:stop(Peer).
+
+node_without_the_application_is_waited_for(_Config) ->
+    Peer = py_peers:start_bare(),
+    Bare = py_peers:node(Peer),
+    ok = py_context_router:start_pool(spread, 2, #{nodes => [Bare, node()]}),
+    ?assertEqual({ok, node()}, py_suite:fresh(fun where/0)),
+    ?assertEqual({ok, node()}, py_suite:fresh(fun where/0)),
+    ok = py_peers:call(Peer, py_suite, start, [#{num_contexts => 1}]),
+    ok = py_leaks:eventually(fun() -> length(py_context_router:contexts(spread)) =:= 2 end),
+    Nodes = py_suite:concurrently(4, fun(_) -> where() end),
+    ?assertEqual(lists:sort([{ok, Bare}, {ok, node()}]), lists:usort(Nodes)),
+    ok = py_context_router:stop_pool(spread),
+    py_peers:stop(Peer).
+
+hanging_node_keeps_nobody_else_waiting(Config) ->
+    There = ?config(there, Config),
+    ok = py_context_router:start_pool(spread, 2, #{nodes => [There, node()]}),
+    _ = erlang:disconnect_node(There),
+    System = py_peers:suspend(?config(peer, Config)),
+    %% The first place is the one that hangs.
+    Waiting = py_suite:spawn_caller(fun where/0),
+    ok = py_leaks:eventually(fun() -> starts(spread) > 0 end),
+    ?assertEqual({ok, node()}, py_suite:fresh(fun where/0)),
+    ?assertEqual({error, timeout}, py_suite:fresh(fun() -> py_pool:replacement(server(spread), 1, self(), 50) end)),
+    py_peers:resume(System),
+    ?assertMatch({result, {ok, _}}, py_suite:await_down(Waiting, 30_000)).
+
+server(Pool) ->
+    {ok, Server, _} = py_pool_table:size(Pool),
+    Server.
+
+%% How many delegates a pool has, working or not.
+starts(Pool) ->
+    {links, Links} = process_info(server(Pool), links),
+    length([L || L <- Links, is_pid(L), {initial_call, {py_pool_delegate, _, _}} <- [process_info(L, initial_call)]]).
+
+stopping_the_pool_ends_its_contexts(Config) ->
+    start_pool(4, Config),
+    Before = length(contexts_of(?config(peer, Config))),
+    {_, Holders} = bound(4),
+    ?assertEqual(Before + 2, length(contexts_of(?config(peer, Config)))),
+    ok = py_context_router:stop_pool(spread),
+    ?assertEqual(Before, length(contexts_of(?config(peer, Config)))),
+    release(Holders).
+
+death_of_the_pool_ends_its_contexts(Config) ->
+    start_pool(2, Config),
+    {_, Holders} = bound(2),
+    [_, {2, Old, Old}] = py_pool_table:ready(spread),
+    Monitor = erlang:monitor(process, Old),
+    true = exit(server(spread), kill),
+    receive
+        {'DOWN', Monitor, process, Old, _} -> ok
+    end,
+    %% Its supervisor starts it again.
+    ok = py_leaks:eventually(fun() -> py:call(spread, math, sqrt, [16]) =:= {ok, 4.0} end),
+    release(Holders).
