@@ -15,6 +15,7 @@ groups() ->
         {"conversion", "conversion of large binaries", fun bench_conversion:binaries/1},
         {"conversion", "conversion, time per element", fun bench_conversion:elements/1},
         {"cpu", "CPU-bound work", fun bench_cpu:rows/1},
+        {"remote", "a context on another node", fun bench_remote:rows/1},
         {"contexts", "contexts", fun bench_contexts:rows/1},
         {"idle", "an idle node", fun bench_idle:rows/1}
     ].
