@@ -42,13 +42,12 @@ groups() ->
     ]).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group(Mode, Config) of
+    case py_suite:init_group_with_context(Mode, Config) of
         {skip, _} = Skip ->
             Skip;
         Started ->
-            Context = py_suite:new_context(Started),
-            ok = py_suite:install(Context),
-            [{ctx, Context} | Started]
+            ok = py_suite:install(?config(ctx, Started)),
+            Started
     end.
 
 end_per_group(_Mode, Config) ->

@@ -58,18 +58,13 @@ groups() ->
     ).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group(Mode, Config) of
-        {skip, _} = Skip -> Skip;
-        Started -> [{ctx, py_suite:new_context(Started)} | Started]
-    end.
+    py_suite:init_group_with_context(Mode, Config).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
 end_per_testcase(_Case, Config) ->
-    {ok, 2} = py:eval(?config(ctx, Config), <<"1 + 1">>),
-    {ok, 2} = py:eval(<<"1 + 1">>),
-    ok.
+    py_suite:both_answer(Config).
 
 %%% Code and namespaces
 

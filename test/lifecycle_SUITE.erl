@@ -575,7 +575,7 @@ replacements_of_stuck_contexts_are_bounded(Config) ->
 %%% Extension modules
 
 extension_module_that_refuses_names_the_remedy(Config) ->
-    with_numpy(Config, fun(Context) ->
+    py_suite:with_numpy(#{mode => py_suite:mode(Config)}, fun(Context) ->
         Text = py_suite:error_text('ImportError', py:call(Context, numpy, arange, [3])),
         py_suite:contains(Text, "mode => worker"),
         %% Every time, not only at first.
@@ -583,22 +583,11 @@ extension_module_that_refuses_names_the_remedy(Config) ->
     end).
 
 extension_module_works_in_worker_mode(_Config) ->
-    with_numpy([{mode, worker}], fun(Context) ->
+    py_suite:with_numpy(#{mode => worker}, fun(Context) ->
         ok = py:exec(Context, <<"import numpy as np">>),
         ?assertEqual({ok, [0, 2, 4]}, py:eval(Context, <<"(np.arange(3) * 2).tolist()">>)),
         ?assertEqual({ok, 6.0}, py:eval(Context, <<"float(np.array(x).sum())">>, #{x => [1, 2, 3]}))
     end).
-
-with_numpy(Config, Fun) ->
-    case py_suite:venv(code:lib_dir(erlang_python)) of
-        {ok, Packages} ->
-            Context = py_suite:new_context(Config),
-            {ok, _} = py:eval(Context, <<"__import__('sys').path.append(p)">>, #{p => Packages}),
-            Fun(Context),
-            ok = py_context:stop(Context);
-        none ->
-            {skip, "no NumPy: scripts/test-venv.sh installs it where there is a wheel for this Python"}
-    end.
 
 %%% The process's environment
 

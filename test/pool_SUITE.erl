@@ -55,15 +55,8 @@ end_per_group(_Mode, Config) ->
     py_suite:end_group(Config, #{spares => 24}).
 
 %% Every case has the application to itself.
-init_per_testcase(_Case, Config) ->
-    Config.
-
 end_per_testcase(_Case, Config) ->
-    restart(Config, #{}).
-
-restart(Config, Env) ->
-    ok = py_suite:stop(),
-    ok = py_suite:start(maps:merge((?config(env, Config))#{context_mode => py_suite:mode(Config)}, Env)).
+    py_suite:restart(Config, #{}).
 
 contexts_start_at_first_use(_Config) ->
     ?assertEqual([], py_context_router:contexts()),
@@ -76,7 +69,7 @@ contexts_start_at_first_use(_Config) ->
     ?assertMatch([_, _], py_context_router:contexts()).
 
 contexts_start_with_the_application_on_request(Config) ->
-    ok = restart(Config, #{start_contexts => eager, num_contexts => 3}),
+    ok = py_suite:restart(Config, #{start_contexts => eager, num_contexts => 3}),
     ?assertEqual(ok, py_leaks:eventually(fun() -> length(py_context_router:contexts()) =:= 3 end)),
     ?assertEqual({ok, 1}, py:eval(<<"1">>)).
 
@@ -279,7 +272,7 @@ context_options_are_checked(Config) ->
 
 conversion_is_that_of_the_pool_or_the_context(Config) ->
     Mode = py_suite:mode(Config),
-    ok = restart(Config, #{num_contexts => 1, conversion => #{atoms => atom}}),
+    ok = py_suite:restart(Config, #{num_contexts => 1, conversion => #{atoms => atom}}),
     Code = <<"[type(a).__name__, type(b).__name__]">>,
     Locals = #{a => some_atom, b => <<"text">>},
     ?assertEqual({ok, [<<"Atom">>, <<"str">>]}, py:eval(Code, Locals)),
@@ -331,7 +324,7 @@ settings_are_checked_at_the_start(Config) ->
             {max_concurrent, 2.0}
         ]
     ],
-    ok = restart(Config, #{
+    ok = py_suite:restart(Config, #{
         max_concurrent => 100, max_queue => 100, binding => scheduler, conversion => #{atoms => text}
     }),
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
@@ -339,7 +332,7 @@ settings_are_checked_at_the_start(Config) ->
 setting_that_nobody_knows_is_named_in_a_warning(Config) ->
     Handler = py_suite:capture_log(),
     %% Those of the C library that have no effect are known.
-    ok = restart(Config, #{max_concurent => 3, paths => [], imports => [], max_state_entries => 5}),
+    ok = py_suite:restart(Config, #{max_concurent => 3, paths => [], imports => [], max_state_entries => 5}),
     ok = py_suite:release_log(Handler),
     Warnings = [
         lists:flatten(io_lib:format(Format, Args))
@@ -409,11 +402,11 @@ process_is_bound_to_the_place_of_its_scheduler(Config) ->
     ].
 
 binding_to_schedulers_is_a_setting(Config) ->
-    ok = restart(Config, #{binding => scheduler}),
+    ok = py_suite:restart(Config, #{binding => scheduler}),
     bound_by_schedulers(default, 4).
 
 bound_process_finds_the_replacement_of_its_place(Config) ->
-    ok = restart(Config, #{binding => scheduler}),
+    ok = py_suite:restart(Config, #{binding => scheduler}),
     Before = py:context(),
     ok = py:exec(<<"mark = 1">>),
     ?assertEqual({ok, 1}, py:eval(<<"mark">>)),
@@ -441,7 +434,7 @@ parallel_uses_all_contexts(_Config) ->
     ?assertEqual(Expected, length(py_context_router:contexts())).
 
 one_context_serves_many_processes(Config) ->
-    ok = restart(Config, #{num_contexts => 1}),
+    ok = py_suite:restart(Config, #{num_contexts => 1}),
     Results = py_suite:concurrently(300, fun(I) ->
         ok = py:exec(<<"total = 0\ndef add(x):\n    global total\n    total += x\n    return total">>),
         [py:call('__main__', add, [I]) || _ <- lists:seq(1, 10)]
@@ -484,14 +477,14 @@ pool_starts_again_after_its_server_was_killed(_Config) ->
 
 start_errors_reach_their_callers(Config) ->
     %% A start that fails cannot be had at will; one that takes longer than allowed can.
-    ok = restart(Config, #{context_start_timeout => 1, num_contexts => 1}),
+    ok = py_suite:restart(Config, #{context_start_timeout => 1, num_contexts => 1}),
     py_suite:silently(fun() ->
         Results = py_suite:concurrently(5, fun(_) -> py:call(math, sqrt, [16]) end),
         [?assertMatch({error, {context_start, _}}, Result) || Result <- Results, Result =/= {ok, 4.0}]
     end).
 
 start_that_takes_too_long_is_an_error(Config) ->
-    ok = restart(Config, #{context_start_timeout => 1}),
+    ok = py_suite:restart(Config, #{context_start_timeout => 1}),
     py_suite:silently(fun() ->
         Results = [py_context:new(#{mode => owngil}) || _ <- lists:seq(1, 5)],
         [

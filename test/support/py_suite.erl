@@ -3,10 +3,11 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([groups/1, groups/2, init_group/2, init_group/3, end_group/1, end_group/2, start/1, stop/0]).
--export([new_context/1, mode/1, version/0, venv/1]).
+-export([groups/1, groups/2, init_group/2, init_group/3, init_group_with_context/2, end_group/1, end_group/2]).
+-export([start/1, restart/2, stop/0, both_answer/1]).
+-export([new_context/1, mode/1, version/0, venv/1, checkout/0, with_numpy/2, python_path/1, import_objects/1]).
 -export([install/0, install/1, open/0, close/1, port/1, await_signal/2, release/2]).
--export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1, in_peer/3]).
+-export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1, in_peer/3, with_connected_node/1]).
 -export([error_text/2, contains/2, flush/0, silently/1, log/2, capture_log/0, release_log/1]).
 
 -define(DEADLINE, 30_000).
@@ -40,6 +41,19 @@ init_group(Mode, Config, Env) ->
             [{mode, Mode}, {env, Env}, {leaks, Before} | Config]
     end.
 
+%% With a context in that mode for all cases of the group, as `ctx'.
+init_group_with_context(Mode, Config) ->
+    case init_group(Mode, Config) of
+        {skip, _} = Skip -> Skip;
+        Started -> [{ctx, new_context(Started)} | Started]
+    end.
+
+%% After every case the context that it used answers, and so does the pool.
+both_answer(Config) ->
+    {ok, 4.0} = py:call(proplists:get_value(ctx, Config), math, sqrt, [16]),
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    ok.
+
 end_group(Config) ->
     end_group(Config, #{spares => 16}).
 
@@ -55,6 +69,11 @@ start(Env) ->
         {ok, _} -> ok;
         {error, _} = Error -> Error
     end.
+
+%% The application anew, with the group's settings and these.
+restart(Config, Env) ->
+    ok = stop(),
+    start(maps:merge((proplists:get_value(env, Config))#{context_mode => mode(Config)}, Env)).
 
 %% No suite inherits the settings of another.
 forget_env() ->
@@ -90,6 +109,32 @@ version() ->
             Error
     end.
 
+%% The folder of the sources.
+checkout() ->
+    above(code:lib_dir(erlang_python), "native/Cargo.toml").
+
+above(Folder, Path) ->
+    case {filelib:is_regular(filename:join(Folder, Path)), filename:dirname(Folder)} of
+        {true, _} -> Folder;
+        {false, Folder} -> ct:fail({not_above, code:lib_dir(erlang_python), Path});
+        {false, Above} -> above(Above, Path)
+    end.
+
+%% Makes the modules of test/support/python importable in the context.
+python_path(Context) ->
+    Folder = unicode:characters_to_binary(filename:join(checkout(), "test/support/python")),
+    py:exec(Context, <<
+        "import sys\n"
+        "sys.dont_write_bytecode = True\n"
+        "sys.path.append(r'''", Folder/binary, "''')\n"
+    >>).
+
+%% The module ct_objects, with a name that the code of every process knows.
+import_objects(Context) ->
+    ok = python_path(Context),
+    ok = install(Context),
+    py:exec(Context, <<"import builtins, ct_objects\nbuiltins.ct_objects = ct_objects">>).
+
 %% The packages of the virtual environment that scripts/test-venv.sh makes for the Python in use.
 venv(Folder) ->
     {ok, [Major, Minor, _]} = version(),
@@ -99,6 +144,21 @@ venv(Folder) ->
         {true, _} -> {ok, unicode:characters_to_binary(Packages)};
         {false, Folder} -> none;
         {false, Above} -> venv(Above)
+    end.
+
+%% Runs the fun with a new context, stopped afterwards, that finds NumPy; a reason to skip where there is none.
+with_numpy(Options, Fun) ->
+    case venv(code:lib_dir(erlang_python)) of
+        {ok, Packages} ->
+            {ok, Context} = py_context:new(Options),
+            try
+                {ok, _} = py:eval(Context, <<"__import__('sys').path.append(p)">>, #{p => Packages}),
+                Fun(Context)
+            after
+                ok = py_context:stop(Context)
+            end;
+        none ->
+            {skip, "no NumPy: scripts/test-venv.sh installs it where there is a wheel for this Python"}
     end.
 
 %% ------------------------------------------------------------------------------------------------
@@ -212,6 +272,26 @@ await_down({Pid, Monitor}, Timeout) ->
         {'DOWN', Monitor, process, Pid, Reason} -> {died, Reason}
     after Timeout ->
         ct:fail({hangs, Pid, erlang:process_info(Pid, current_stacktrace)})
+    end.
+
+%% Runs the fun with another node that this one is connected to, and that has its code.
+with_connected_node(Fun) ->
+    Cookie = atom_to_list(?MODULE),
+    %% It starts epmd as well, which this node needs in order to get a name.
+    {ok, Peer, Node} = peer:start_link(#{
+        name => peer:random_name(),
+        connection => standard_io,
+        args => ["-setcookie", Cookie, "-pa" | code:get_path()]
+    }),
+    WasAlive = is_alive(),
+    try
+        _ = [{ok, _} = net_kernel:start([list_to_atom(peer:random_name()), shortnames]) || not WasAlive],
+        true = erlang:set_cookie(Node, list_to_atom(Cookie)),
+        pong = net_adm:ping(Node),
+        Fun(Node)
+    after
+        _ = [net_kernel:stop() || not WasAlive],
+        peer:stop(Peer)
     end.
 
 %% Kills a process that somebody monitors or not, and waits for its end.
