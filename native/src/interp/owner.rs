@@ -4,9 +4,7 @@ use super::code::CodeCache;
 use super::failure::Attributes;
 use super::scope::Namespaces;
 use super::sources::Sources;
-use super::{
-    COUNTERS, Closing, Context, Counters, Envelope, Mode, execute, registry, retire, spares,
-};
+use super::{COUNTERS, Closing, Context, Counters, Envelope, Mode, execute, retire, spares};
 use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
@@ -216,7 +214,9 @@ impl Owner {
                 .open(attached.python(), self.types.interrupted());
             self.watch_dropped(context);
             let py = attached.python();
-            self.unasked(py, context, |owner| owner.held.release_dropped(py));
+            self.unasked(py, context, |owner| {
+                owner.held.release_dropped(py, context.serial)
+            });
         }
         let id = self.interpreter_id;
         context.tell(|env| env.tuple(&[atoms().ready, env.int(id)]));
@@ -248,18 +248,15 @@ impl Owner {
 
     /// Lets destructors of Erlang's references wake this thread.
     fn watch_dropped(&self, context: &Arc<Context>) {
-        self.held.wake_by(match self.mode {
-            Mode::OwnGil => {
-                let context = Arc::downgrade(context);
-                Arc::new(move || {
-                    // What a closed context leaves is seen to when it ends, or by the next one.
-                    let _seen_to = context
-                        .upgrade()
-                        .is_some_and(|context| context.objects_dropped());
-                })
-            }
-            Mode::Worker => Arc::new(|| registry().main_objects_dropped()),
-        });
+        let serial = context.serial;
+        let context = Arc::downgrade(context);
+        let wake = move || {
+            // What a closed context leaves is seen to when it ends.
+            let _seen_to = context
+                .upgrade()
+                .is_some_and(|context| context.objects_dropped());
+        };
+        self.held.serve(serial, Arc::new(wake));
     }
 
     /// Serves what follows while the GIL is held anyway; it is kept while looking for more, which takes less
@@ -329,7 +326,9 @@ impl Owner {
                 self.unasked(py, context, |owner| owner.namespaces.remove(py, id));
             }
             Envelope::Dropped => {
-                self.unasked(py, context, |owner| owner.held.release_dropped(py));
+                self.unasked(py, context, |owner| {
+                    owner.held.release_dropped(py, context.serial)
+                });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The contexts of this node, by pid and by serial number.
 
-use super::{Context, Mode};
+use super::Context;
 use crate::beam::Word;
 use parking_lot::RwLock;
 use std::collections::HashMap;
@@ -46,13 +46,6 @@ impl Registry {
 
     pub(crate) fn by_serial(&self, serial: u64) -> Option<Arc<Context>> {
         self.by_serial.read().get(&serial).cloned()
-    }
-
-    /// Erlang has dropped references to objects of the main interpreter: any context there will do.
-    pub(crate) fn main_objects_dropped(&self) {
-        let workers = self.all().into_iter();
-        let mut workers = workers.filter(|context| context.mode == Mode::Worker);
-        let _seen_to = workers.any(|context| context.objects_dropped());
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Context>> {

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Replacements of one object by another (see [`Simplifier`]) before a chain of them counts as endless.
 const LONGEST_CHAIN: usize = 1000;
 
+/// The emulator has 24 bits for the size of a tuple, and does not check.
+const LARGEST_TUPLE: usize = (1 << 24) - 1;
+
 /// So many containers around one are looked through for itself; beyond them a table is kept.
 const NEAR: usize = 16;
 
@@ -137,6 +140,12 @@ impl<'a, 'py> FromPython<'a, 'py> {
         let elements = &self.words[open.base..];
         let word = match open.kind {
             Kind::List => self.env.list_of(elements),
+            Kind::Tuple if elements.len() > LARGEST_TUPLE => {
+                return Err(Raised::overflow_error(
+                    self.py,
+                    "the tuple has more elements than an Erlang tuple can have (16777215); use a list",
+                ));
+            }
             Kind::Tuple => self.env.tuple(elements),
             Kind::Map => {
                 let (keys, values) = elements.split_at(elements.len() / 2);
@@ -528,7 +537,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
         // SAFETY: attached; alive.
         unsafe {
             let owned = Object::borrowed(self.py, object);
-            let lent = self.held.lend(self.env, &owned);
+            let lent = self.held.lend(self.env, self.context, &owned);
             lent.unwrap_or_else(|| self.copied_bytes(object))
         }
     }

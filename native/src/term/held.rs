@@ -27,10 +27,18 @@ pub(crate) struct Held(Mutex<Inner>);
 struct Inner {
     objects: HashMap<u64, HeldObject>,
     last: u64,
-    dropped: Vec<Dropped>,
-    /// Tells the interpreter's thread to look at what was dropped.
-    wake: Option<Wake>,
+    /// What Erlang has dropped, with the serial of the context whose thread gives it back.
+    dropped: Vec<(u64, Dropped)>,
+    /// The contexts that run in the interpreter: several in the main one.
+    serving: HashMap<u64, Serving>,
     ended: bool,
+}
+
+/// A context that can be told of what was dropped.
+struct Serving {
+    wake: Wake,
+    /// It was told, and has not come yet.
+    told: bool,
 }
 
 struct HeldObject {
@@ -59,21 +67,31 @@ impl Held {
         MAIN.get_or_init(Arc::default).clone()
     }
 
-    /// How to tell the interpreter's thread from now on that something was dropped.
-    pub(crate) fn wake_by(&self, wake: Wake) {
-        let before = self.0.lock().wake.replace(wake);
+    /// How to tell a context from now on that something was dropped.
+    pub(crate) fn serve(&self, context: u64, wake: Wake) {
+        let serving = Serving { wake, told: false };
+        let before = self.0.lock().serving.insert(context, serving);
         drop(before);
     }
 
-    /// Gives back what Erlang has dropped. User code (`__del__`) may run here.
-    pub(crate) fn release_dropped(&self, py: Python<'_>) {
+    /// Gives back what Erlang has dropped of a context, on its thread, and what contexts that have ended left. Code of
+    /// users (`__del__`) may run here.
+    pub(crate) fn release_dropped(&self, py: Python<'_>, context: u64) {
         let released: Vec<Kept> = {
             let mut inner = self.0.lock();
-            let dropped = std::mem::take(&mut inner.dropped);
-            let kept = dropped.into_iter().filter_map(|dropped| match dropped {
-                Dropped::Object(id) => inner.objects.remove(&id).map(|held| held.object),
-                Dropped::Bytes(bytes) => Some(bytes),
-            });
+            let inner = &mut *inner;
+            if let Some(serving) = inner.serving.get_mut(&context) {
+                serving.told = false;
+            }
+            let serving = &inner.serving;
+            let mine = |of: &u64| *of == context || !serving.contains_key(of);
+            let dropped: Vec<_> = inner.dropped.extract_if(.., |(of, _)| mine(of)).collect();
+            let kept = dropped
+                .into_iter()
+                .filter_map(|(_, dropped)| match dropped {
+                    Dropped::Object(id) => inner.objects.remove(&id).map(|held| held.object),
+                    Dropped::Bytes(bytes) => Some(bytes),
+                });
             kept.collect()
         };
         for object in released {
@@ -83,38 +101,37 @@ impl Held {
 
     /// A context has ended, and with it the objects that it gave out.
     pub(crate) fn release_of(&self, py: Python<'_>, context: u64) {
-        let released: Vec<HeldObject> = {
+        let (released, served): (Vec<HeldObject>, _) = {
             let mut inner = self.0.lock();
             let gone = inner
                 .objects
                 .extract_if(|_, held| held.context == context)
                 .map(|(_, held)| held);
-            gone.collect()
+            (gone.collect(), inner.serving.remove(&context))
         };
+        drop(served);
         for held in released {
             held.object.release(py);
         }
-        self.release_dropped(py);
+        self.release_dropped(py, context);
     }
 
     /// The interpreter is about to end. Bytes that Erlang still has outlive it, since their memory is from
     /// `malloc`; whoever drops them frees them.
     pub(crate) fn end(&self, py: Python<'_>) {
         loop {
-            self.release_dropped(py);
+            // No context is served here any more, so this is everything.
+            self.release_dropped(py, 0);
             let mut inner = self.0.lock();
             if inner.dropped.is_empty() {
                 inner.ended = true;
-                let wake = inner.wake.take();
-                drop(inner);
-                drop(wake);
                 return;
             }
         }
     }
 
     /// May be called on any thread.
-    fn drop_later(&self, dropped: Dropped) {
+    fn drop_later(&self, context: u64, dropped: Dropped) {
         let mut inner = self.0.lock();
         if inner.ended {
             drop(inner);
@@ -125,9 +142,18 @@ impl Held {
             }
             return;
         }
-        let first = inner.dropped.is_empty();
-        inner.dropped.push(dropped);
-        let wake = if first { inner.wake.clone() } else { None };
+        inner.dropped.push((context, dropped));
+        // What a context left that has ended is for any other.
+        let of = if inner.serving.contains_key(&context) {
+            Some(context)
+        } else {
+            inner.serving.keys().next().copied()
+        };
+        let serving = of.and_then(|of| inner.serving.get_mut(&of));
+        let wake = serving.and_then(|serving| {
+            let told = std::mem::replace(&mut serving.told, true);
+            (!told).then(|| serving.wake.clone())
+        });
         drop(inner);
         if let Some(wake) = wake {
             wake();
@@ -157,7 +183,12 @@ impl Held {
     }
 
     /// A binary of a bytes object's own memory; `None` when copying it is better.
-    pub(crate) fn lend(self: &Arc<Self>, env: &TermEnv, bytes: &Object<'_>) -> Option<Word> {
+    pub(crate) fn lend(
+        self: &Arc<Self>,
+        env: &TermEnv,
+        context: u64,
+        bytes: &Object<'_>,
+    ) -> Option<Word> {
         // Without a GIL memory is not from `malloc`.
         if FREE_THREADED {
             return None;
@@ -175,6 +206,7 @@ impl Held {
         let kept = unsafe { Object::borrowed(bytes.py(), bytes.as_ptr()) }.keep();
         let owner = Shared::new(LentBytes {
             held: self.clone(),
+            context,
             bytes: Some(kept),
         });
         // SAFETY: the bytes live as long as the reference that `owner` holds.
@@ -211,20 +243,21 @@ impl ObjectRef {
 
 impl Drop for ObjectRef {
     fn drop(&mut self) {
-        self.held.drop_later(Dropped::Object(self.id));
+        self.held.drop_later(self.context, Dropped::Object(self.id));
     }
 }
 
 /// What a lent binary keeps alive.
 pub(crate) struct LentBytes {
     held: Arc<Held>,
+    context: u64,
     bytes: Option<Kept>,
 }
 
 impl Drop for LentBytes {
     fn drop(&mut self) {
         if let Some(bytes) = self.bytes.take() {
-            self.held.drop_later(Dropped::Bytes(bytes));
+            self.held.drop_later(self.context, Dropped::Bytes(bytes));
         }
     }
 }

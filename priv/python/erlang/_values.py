@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 
+from _erlang import Atom
+
 # Not from typing, whose import takes longer than all of this.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,37 +18,49 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _instance(value: object, name: str, *classes: str) -> bool:
+# Past metaclasses, which may answer anything.
+_mro = type.__dict__["__mro__"].__get__
+_dict = type.__dict__["__dict__"].__get__
+
+
+def _find(cls: type[Any], name: str) -> Any:
+    """Return what `cls` or one of its bases defines under a name, None where there is nothing."""
+    for base in _mro(cls):
+        if name in (defined := _dict(base)):
+            return defined[name]
+    return None
+
+
+def _derives(cls: type[Any], name: str, *classes: str) -> bool:
+    """Tell whether `cls` derives from one of the classes of a module."""
     module = sys.modules.get(name)
     if module is None:
         return False
     # Attributes may be missing while the module is being imported.
-    return isinstance(value, tuple(getattr(module, cls, ()) for cls in classes))
+    known = [getattr(module, each, None) for each in classes]
+    return any(base is each for each in known if each is not None for base in _mro(cls))
 
 
 def simplify(value: Any, binary_arrays: bool) -> Any:
     """Return what to convert in place of `value`, NotImplemented when that is `value` itself."""
+    # The real class: that of a proxy may say that it is another.
     cls = type(value)
-    hook = getattr(cls, "__erlang_term__", None)
+    hook = _find(cls, "__erlang_term__")
     if hook is not None:
-        return hook(value)
-    if _instance(value, "enum", "Enum"):
+        return hook.__get__(value, cls)()
+    if _derives(cls, "enum", "Enum"):
         return value.value
-    if hasattr(cls, "__dataclass_fields__"):
+    if _find(cls, "__dataclass_fields__") is not None:
         return {field.name: getattr(value, field.name) for field in _fields(cls)}
-    if _instance(value, "datetime", "date", "time"):
+    if _derives(cls, "datetime", "date", "time"):
         return value.isoformat()
     if (
-        _instance(value, "decimal", "Decimal")
-        or _instance(value, "uuid", "UUID")
-        or _instance(value, "pathlib", "PurePath")
+        _derives(cls, "decimal", "Decimal")
+        or _derives(cls, "uuid", "UUID")
+        or _derives(cls, "pathlib", "PurePath")
     ):
         return str(value)
-    if (
-        hasattr(cls, "tolist")
-        and hasattr(cls, "ndim")
-        and not isinstance(value, memoryview)
-    ):
+    if cls is not memoryview and _find(cls, "tolist") and _find(cls, "ndim"):
         return _array(value, binary_arrays)
     return NotImplemented
 
@@ -61,9 +75,9 @@ def _fields(cls: type[Any]) -> tuple[Field[Any], ...]:
 def _array(value: Any, binary_arrays: bool) -> Any:
     if binary_arrays and value.ndim > 0 and hasattr(value, "tobytes"):
         return {
-            "dtype": value.dtype.str,
-            "shape": tuple(value.shape),
-            "data": value.tobytes(),
+            Atom("dtype"): value.dtype.str,
+            Atom("shape"): tuple(value.shape),
+            Atom("data"): value.tobytes(),
         }
     return value.tolist()
 
