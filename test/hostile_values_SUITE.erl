@@ -15,7 +15,8 @@ all() ->
 groups() ->
     py_suite:groups([
         pids_and_references_can_be_pickled,
-        other_terms_are_not_unpickled
+        other_terms_are_not_unpickled,
+        tuple_larger_than_erlang_s_is_an_error
     ]).
 
 init_per_group(Mode, Config) ->
@@ -42,3 +43,10 @@ other_terms_are_not_unpickled(_Config) ->
     Large = maps:from_list([{I, I} || I <- lists:seq(1, 2000)]),
     lists:foreach(Refused, [<<>>, <<131>>, <<131, 88>>, <<"pid">>, term_to_binary([])]),
     lists:foreach(Refused, [term_to_binary(Large), term_to_binary(Large, [compressed]), term_to_binary(ok)]).
+
+%% The emulator's C API would make one, which matches tuples of another size.
+tuple_larger_than_erlang_s_is_an_error(_Config) ->
+    Text = py_suite:error_text('ValueError', py:eval(<<"(None,) * (1 << 24)">>)),
+    py_suite:contains(Text, "use a list"),
+    Nested = py_suite:error_text('ValueError', py:eval(<<"[[(None,) * (1 << 24)]]">>)),
+    py_suite:contains(Nested, "use a list").
