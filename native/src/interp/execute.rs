@@ -124,9 +124,6 @@ impl Owner {
         request: Shared<Request>,
         reply: &mut TermEnv,
     ) {
-        if request.client.is_dead() && request.kind != Kind::Cast {
-            let _unstarted = request.state.cancel();
-        }
         let of = match &request.scope {
             Scope::Of(client) => client,
             Scope::Own | Scope::In(_) => &request.client,
@@ -143,6 +140,10 @@ impl Owner {
         };
         context.set_running(Some(request.clone()));
         context.interrupts.enter(request.id);
+        // After that, so that an end of the caller is either seen here, or sees the request running.
+        if request.client.is_dead() && request.kind != Kind::Cast {
+            let _unstarted = request.state.cancel();
+        }
         // The context may have closed since the request was taken; the reaper has then either seen it as the
         // running one, or is seen here.
         if let Some(Closing::Answer(reason) | Closing::Keep(reason)) = context.closing() {
