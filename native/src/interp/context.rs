@@ -172,13 +172,18 @@ impl Context {
     /// A namespace goes once the requests before this have run. May be called on any thread.
     pub(crate) fn drop_namespace(&self, id: u64) {
         // A closed mailbox needs no notice: all namespaces go with the context.
-        let _accepted = self.mailbox.push(Envelope::NamespaceDown(id));
+        let _accepted = self.notify(Envelope::NamespaceDown(id));
     }
 
     /// Erlang has dropped references to objects: the owner thread gives them back. May be called on any thread;
     /// `false` when nobody will see to it.
     pub(crate) fn objects_dropped(&self) -> bool {
-        self.mailbox.push(Envelope::Dropped)
+        self.notify(Envelope::Dropped)
+    }
+
+    /// `false`: the mailbox is closed. Nobody empties that of a stuck context, so it takes no notices.
+    fn notify(&self, notice: Envelope) -> bool {
+        !self.mailbox.is_closed() && self.mailbox.push(notice)
     }
 
     /// The owner thread says which request it runs.
