@@ -14,7 +14,8 @@ all() ->
 
 groups() ->
     py_suite:groups([
-        objects_go_although_another_context_is_busy
+        objects_go_although_another_context_is_busy,
+        cancelled_request_lets_go_of_its_arguments
     ]).
 
 init_per_group(Mode, Config) ->
@@ -46,6 +47,21 @@ check_objects_go(Config, Idle, Busy) ->
         _ = thing(Config, Idle),
         ok
     end),
+    _ = py_suite:await_signal(Socket, <<"gone">>),
+    py_suite:release(Socket, Gate),
+    ?assertMatch({result, {ok, _}}, py_suite:await_down(Caller, 30_000)).
+
+%% What it was asked with may be large, and the context busy for long.
+cancelled_request_lets_go_of_its_arguments(Config) ->
+    Socket = proplists:get_value(socket, Config),
+    Idle = py_suite:new_context(Config),
+    Busy = py_suite:new_context(Config),
+    {Caller, Gate} = occupied(Config, Busy),
+    Result = py_suite:fresh(fun() ->
+        Thing = thing(Config, Idle),
+        py_context:call(Busy, builtins, id, [Thing], #{}, 0)
+    end),
+    ?assertEqual({error, timeout}, Result),
     _ = py_suite:await_signal(Socket, <<"gone">>),
     py_suite:release(Socket, Gate),
     ?assertMatch({result, {ok, _}}, py_suite:await_down(Caller, 30_000)).

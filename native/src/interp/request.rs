@@ -218,6 +218,9 @@ impl Request {
         if met == Cancel::Unstarted {
             self.leave_queue();
             self.permit.give_back();
+            // It may lie in the mailbox for long, and what was asked may be large. Nobody reads it any more.
+            let body = self.body.lock().take();
+            drop(body);
         }
         if met == Cancel::Running
             && let Some(context) = registry().by_serial(self.context.load(Ordering::SeqCst))
