@@ -14,6 +14,10 @@ all() ->
 
 groups() ->
     py_suite:groups([
+        bytes_outlive_their_context,
+        bytes_lent_twice_outlive_their_context,
+        bytes_may_go_while_their_interpreter_ends,
+        bytes_come_and_go_while_contexts_end,
         objects_go_although_another_context_is_busy,
         cancelled_request_lets_go_of_its_arguments
     ]).
@@ -30,6 +34,92 @@ init_per_testcase(_Case, Config) ->
 
 end_per_testcase(_Case, Config) ->
     py_suite:close(proplists:get_value(socket, Config)).
+
+-define(SIZE, 1 bsl 20).
+
+%% ------------------------------------------------------------------------------------------------
+%% Bytes that Erlang reads in Python's memory
+
+bytes_outlive_their_context(Config) ->
+    Context = py_suite:new_context(Config),
+    {ok, Bytes} = py:eval(Context, <<"b'a' * size">>, #{size => ?SIZE}),
+    ok = py_context:stop(Context),
+    disturb(Config),
+    ?assertEqual(binary:copy(<<"a">>, ?SIZE), Bytes).
+
+bytes_lent_twice_outlive_their_context(Config) ->
+    Context = py_suite:new_context(Config),
+    ok = py:exec(Context, <<"data = b'a' * (1 << 20)">>),
+    {ok, First} = py:eval(Context, <<"data">>),
+    {ok, Second} = py:eval(Context, <<"data">>),
+    _ = put(second, Second),
+    ok = py_context:stop(Context),
+    let_go(second),
+    disturb(Config),
+    ?assertEqual(binary:copy(<<"a">>, ?SIZE), First).
+
+%% A finaliser that runs while the interpreter ends still has the bytes when Erlang drops them.
+bytes_may_go_while_their_interpreter_ends(Config) ->
+    case {py_suite:mode(Config), py_suite:version() >= {ok, [3, 14, 1]}} of
+        {owngil, true} -> check_bytes_go_while_their_interpreter_ends(Config);
+        {worker, _} -> {skip, "the main interpreter never ends"};
+        {owngil, false} -> {skip, "interpreters of this version are used again"}
+    end.
+
+check_bytes_go_while_their_interpreter_ends(Config) ->
+    Socket = proplists:get_value(socket, Config),
+    Context = py_suite:new_context(Config),
+    ok = py:exec(Context, <<
+        "import socket, sys, types\n"
+        "def make(port, data):\n"
+        "    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "    s.bind(('127.0.0.1', 0))\n"
+        "    class Last:\n"
+        "        def __del__(self):\n"
+        "            s.sendto(b'ending', ('127.0.0.1', port))\n"
+        "            s.recv(16)\n"
+        "            self.size = len(data)\n"
+        "    return Last()\n"
+        "data = b'a' * (1 << 20)\n"
+    >>),
+    {ok, Bytes} = py:eval(Context, <<"data">>),
+    _ = put(bytes, Bytes),
+    {ok, _} = py:eval(Context, <<
+        "sys.modules.setdefault('held', types.ModuleType('held')).__dict__.update(last=make(port, data))"
+    >>, #{port => proplists:get_value(port, Config)}),
+    Stopper = py_suite:spawn_caller(fun() -> py_context:stop(Context) end),
+    Gate = py_suite:await_signal(Socket, <<"ending">>),
+    let_go(bytes),
+    disturb(Config),
+    py_suite:release(Socket, Gate),
+    ?assertEqual({result, ok}, py_suite:await_down(Stopper, 30_000)),
+    disturb(Config).
+
+bytes_come_and_go_while_contexts_end(Config) ->
+    Expected = binary:copy(<<"a">>, ?SIZE),
+    Results = py_suite:concurrently(4, fun(_) -> [come_and_go(Config, Expected) || _ <- lists:seq(1, 8)] end),
+    ?assertEqual([lists:duplicate(8, ok) || _ <- lists:seq(1, 4)], Results).
+
+come_and_go(Config, Expected) ->
+    Context = py_suite:new_context(Config),
+    ok = py:exec(Context, <<"import types\ntypes.data = b'a' * (1 << 20)">>),
+    Self = self(),
+    Keepers = [spawn_monitor(fun() -> keep(Self, Context, Expected) end) || _ <- lists:seq(1, 4)],
+    [receive {Keeper, has} -> ok end || {Keeper, _} <- Keepers],
+    %% Half of them go while the context ends, the others later.
+    [exit(Keeper, kill) || {Keeper, _} <- lists:sublist(Keepers, 2)],
+    ok = py_context:stop(Context),
+    [Keeper ! check || {Keeper, _} <- Keepers],
+    Reasons = [receive {'DOWN', Monitor, process, _, Reason} -> Reason end || {_, Monitor} <- Keepers],
+    ?assertEqual([killed, killed, normal, normal], Reasons),
+    ok.
+
+keep(Parent, Context, Expected) ->
+    {ok, Bytes} = py:eval(Context, <<"__import__('types').data">>),
+    Parent ! {self(), has},
+    receive
+        check -> Expected = Bytes
+    end.
 
 %% ------------------------------------------------------------------------------------------------
 %% Objects that Erlang refers to
@@ -89,3 +179,15 @@ occupied(Config, Context) ->
     Arguments = [proplists:get_value(port, Config), <<"busy">>],
     Caller = py_suite:spawn_caller(fun() -> py:call(Context, ct_signals, gate, Arguments) end),
     {Caller, py_suite:await_signal(proplists:get_value(socket, Config), <<"busy">>)}.
+
+%% The calling process no longer has what it has kept under that key.
+let_go(Key) ->
+    _ = erase(Key),
+    true = erlang:garbage_collect(),
+    ok.
+
+%% Memory that is free is written to.
+disturb(Config) ->
+    Context = py_suite:new_context(Config),
+    {ok, 64} = py:eval(Context, <<"len([bytearray(b'z' * (1 << 20)) for _ in range(64)])">>),
+    ok = py_context:stop(Context).

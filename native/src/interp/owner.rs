@@ -124,7 +124,7 @@ fn birth(context: &Context) -> std::result::Result<(ThreadState, Owner), StartEr
     match prepared {
         Ok(owner) => Ok((state, owner)),
         Err(error) => {
-            retire::discard(state, context);
+            let _ended = retire::discard(state, context);
             Err(error)
         }
     }

@@ -45,25 +45,31 @@ pub(super) fn retire(
         let following = spares::wait_as_spare();
         return Some((state, owner, following));
     }
+    let held = owner.held.clone();
     {
         let attached = state.attach();
         owner.release(attached.python());
     }
-    discard(state, context);
+    if discard(state, context) {
+        held.ended();
+    }
     context.end();
     None
 }
 
-/// Ends a thread state, and the interpreter with it where it has one of its own and that is safe.
-pub(super) fn discard(mut state: ThreadState, context: &Context) {
+/// Ends a thread state, and the interpreter with it where it has one of its own and that is safe. Says whether the
+/// interpreter has ended.
+pub(super) fn discard(mut state: ThreadState, context: &Context) -> bool {
     match context.mode {
         Mode::Worker => state.delete(),
         // After a failed birth, `.pth` files may have left threads behind.
         Mode::OwnGil if facts().interpreters_end() && wait_until_alone(&mut state) => {
             state.end_interpreter();
+            return true;
         }
         Mode::OwnGil => context.set_aside(),
     }
+    false
 }
 
 /// Drops what clients left behind and runs exit handlers, interrupted if that takes too long. Says whether the

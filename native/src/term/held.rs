@@ -29,9 +29,21 @@ struct Inner {
     last: u64,
     /// What Erlang has dropped, with the serial of the context whose thread gives it back.
     dropped: Vec<(u64, Dropped)>,
+    /// How many binaries lend the bytes at an address.
+    lent: HashMap<usize, usize>,
     /// The contexts that run in the interpreter: several in the main one.
     serving: HashMap<u64, Serving>,
-    ended: bool,
+    life: Life,
+}
+
+/// Of the interpreter.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Alive,
+    /// Nothing can be given back to it any more, but it still has references of its own to what it lent.
+    Ending,
+    Ended,
 }
 
 /// A context that can be told of what was dropped.
@@ -50,6 +62,33 @@ struct HeldObject {
 enum Dropped {
     Object(u64),
     Bytes(Kept),
+}
+
+impl Inner {
+    /// One binary less lends these bytes. `true`: it was the last.
+    fn no_longer_lent(&mut self, bytes: &Kept) -> bool {
+        let address = bytes.as_ptr().addr();
+        let Some(binaries) = self.lent.get_mut(&address) else {
+            return false;
+        };
+        *binaries -= 1;
+        let last = *binaries == 0;
+        if last {
+            self.lent.remove(&address);
+        }
+        last
+    }
+
+    /// After the interpreter has ended: frees what outlived it.
+    fn free(&mut self, dropped: &Dropped) {
+        if let Dropped::Bytes(bytes) = dropped
+            && self.no_longer_lent(bytes)
+        {
+            // SAFETY: exact bytes of more than 512 bytes, allocated by `malloc` (see `Held::lend`), which no
+            // interpreter and no other binary knows any more.
+            unsafe { libc::free(bytes.as_ptr().cast()) };
+        }
+    }
 }
 
 /// Why a reference gives no object.
@@ -90,7 +129,10 @@ impl Held {
                 .into_iter()
                 .filter_map(|(_, dropped)| match dropped {
                     Dropped::Object(id) => inner.objects.remove(&id).map(|held| held.object),
-                    Dropped::Bytes(bytes) => Some(bytes),
+                    Dropped::Bytes(bytes) => {
+                        let _last = inner.no_longer_lent(&bytes);
+                        Some(bytes)
+                    }
                 });
             kept.collect()
         };
@@ -116,30 +158,34 @@ impl Held {
         self.release_dropped(py, context);
     }
 
-    /// The interpreter is about to end. Bytes that Erlang still has outlive it, since their memory is from
-    /// `malloc`; whoever drops them frees them.
+    /// The interpreter is about to end.
     pub(crate) fn end(&self, py: Python<'_>) {
         loop {
             // No context is served here any more, so this is everything.
             self.release_dropped(py, 0);
             let mut inner = self.0.lock();
             if inner.dropped.is_empty() {
-                inner.ended = true;
+                inner.life = Life::Ending;
                 return;
             }
+        }
+    }
+
+    /// The interpreter has ended. Bytes that Erlang still has outlive it, since their memory is from `malloc`;
+    /// whoever drops them frees them from now on.
+    pub(crate) fn ended(&self) {
+        let mut inner = self.0.lock();
+        inner.life = Life::Ended;
+        for (_, dropped) in std::mem::take(&mut inner.dropped) {
+            inner.free(&dropped);
         }
     }
 
     /// May be called on any thread.
     fn drop_later(&self, context: u64, dropped: Dropped) {
         let mut inner = self.0.lock();
-        if inner.ended {
-            drop(inner);
-            if let Dropped::Bytes(bytes) = dropped {
-                // SAFETY: exact bytes of more than 512 bytes, allocated by `malloc` (see `lend`), which no
-                // interpreter knows any more.
-                unsafe { libc::free(bytes.as_ptr().cast()) };
-            }
+        if inner.life == Life::Ended {
+            inner.free(&dropped);
             return;
         }
         inner.dropped.push((context, dropped));
@@ -204,6 +250,8 @@ impl Held {
         }
         // SAFETY: attached; a second reference, which the binary owns.
         let kept = unsafe { Object::borrowed(bytes.py(), bytes.as_ptr()) }.keep();
+        let address = kept.as_ptr().addr();
+        *self.0.lock().lent.entry(address).or_default() += 1;
         let owner = Shared::new(LentBytes {
             held: self.clone(),
             context,
