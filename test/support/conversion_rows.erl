@@ -399,7 +399,9 @@ rows({<<"Python to Erlang">>, 2}) ->
             refused_out(<<"[x := array(1, 1), setattr(x, 'value', [x])][0]">>, 'RecursionError'),
             out(<<"[x := [1], [x, x, (x, {1: x})]][1]">>, [[1], [1], {[1], #{1 => [1]}}]),
             fun deepest_object/1
-        ]}
+        ]},
+        {<<"`tuple` of more than 16 777 215 elements">>, [fun too_long_tuple/1]},
+        {<<"object whose `__erlang_term__` gives another such object, 1000 times">>, [fun endless_terms/1]}
     ];
 rows({<<"Options">>, 1}) ->
     [
@@ -568,6 +570,26 @@ deepest_object(Mode) ->
     with_context(Mode, #{}, fun(Context) ->
         ok = py:exec(Context, <<"def deep(n):\n    x = ()\n    for _ in range(n): x = (x,)\n    return x">>),
         ?assertMatch({error, {'RecursionError', _}}, py:call(Context, '__main__', deep, [?DEEPEST + 1])),
+        ok
+    end).
+
+%% What comes if it is not refused is no valid term, and must not be printed.
+too_long_tuple(Mode) ->
+    with_context(Mode, #{}, fun(Context) ->
+        {error, {Class, _}} = py:eval(Context, <<"(0,) * 16_777_216">>),
+        ?assertEqual('OverflowError', Class),
+        ok
+    end).
+
+endless_terms(Mode) ->
+    with_context(Mode, #{}, fun(Context) ->
+        ok = py:exec(Context, <<
+            "class Endless:\n"
+            "    def __init__(self, left): self.left = left\n"
+            "    def __erlang_term__(self): return Endless(self.left - 1) if self.left else 'end'\n"
+        >>),
+        ?assertEqual({ok, <<"end">>}, py:eval(Context, <<"Endless(900)">>)),
+        ?assertMatch({error, {'RecursionError', _}}, py:eval(Context, <<"Endless(1100)">>)),
         ok
     end).
 
