@@ -20,6 +20,8 @@ groups() ->
         bytes_come_and_go_while_contexts_end,
         objects_go_although_another_context_is_busy,
         cancelled_request_lets_go_of_its_arguments
+    ], [
+        bytes_of_an_ended_context_are_freed
     ]).
 
 init_per_group(Mode, Config) ->
@@ -94,6 +96,30 @@ check_bytes_go_while_their_interpreter_ends(Config) ->
     py_suite:release(Socket, Gate),
     ?assertEqual({result, ok}, py_suite:await_down(Stopper, 30_000)),
     disturb(Config).
+
+%% An interpreter that waits for another context keeps nothing of the last one.
+bytes_of_an_ended_context_are_freed(Config) ->
+    Size = 256 bsl 20,
+    Context = py_suite:new_context(Config),
+    {ok, Bytes} = py:eval(Context, <<"b'a' * size">>, #{size => Size}),
+    _ = put(bytes, Bytes),
+    ok = py_context:stop(Context),
+    Before = resident(),
+    let_go(bytes),
+    await_resident(Before - Size div 2, 1000).
+
+%% Nothing tells that memory was freed.
+await_resident(Most, Looks) ->
+    case resident() of
+        Bytes when Bytes =< Most -> ok;
+        Bytes when Looks =:= 0 -> ct:fail({resident, Bytes, most, Most});
+        _ -> receive after 10 -> await_resident(Most, Looks - 1) end
+    end.
+
+resident() ->
+    {ok, Text} = file:read_file("/proc/self/statm"),
+    [_, Pages | _] = binary:split(Text, <<" ">>, [global]),
+    binary_to_integer(Pages) * 4096.
 
 bytes_come_and_go_while_contexts_end(Config) ->
     Expected = binary:copy(<<"a">>, ?SIZE),

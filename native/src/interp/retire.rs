@@ -14,6 +14,8 @@ use super::{Context, Mode, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::py::{Object, Python, Result, ThreadState, ffi};
+use crate::term::Held;
+use crate::tracing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,7 +44,7 @@ pub(super) fn retire(
     }
     if recycle {
         context.end();
-        let following = spares::wait_as_spare();
+        let following = wait_as_spare(&mut state, &owner.held);
         return Some((state, owner, following));
     }
     let held = owner.held.clone();
@@ -55,6 +57,21 @@ pub(super) fn retire(
     }
     context.end();
     None
+}
+
+/// Waits for another context. Bytes that Erlang has of the one before go meanwhile, which runs no code of users;
+/// while memory is traced they wait for that context, too.
+fn wait_as_spare(state: &mut ThreadState, held: &Held) -> Arc<Context> {
+    held.wake_by(Arc::new(spares::look_again));
+    spares::wait_as_spare(
+        || held.has_dropped() && tracing::enter(),
+        || {
+            let attached = state.attach();
+            held.release_dropped(attached.python());
+            drop(attached);
+            tracing::leave();
+        },
+    )
 }
 
 /// Ends a thread state, and the interpreter with it where it has one of its own and that is safe. Says whether the
