@@ -19,6 +19,9 @@ use crate::tracing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Stands for the serial of a context where there is none.
+const NO_CONTEXT: u64 = 0;
+
 /// How long threads may take to end after a context.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -62,16 +65,18 @@ pub(super) fn retire(
 /// Waits for another context. Bytes that Erlang has of the one before go meanwhile, which runs no code of users;
 /// while memory is traced they wait for that context, too.
 fn wait_as_spare(state: &mut ThreadState, held: &Held) -> Arc<Context> {
-    held.wake_by(Arc::new(spares::look_again));
-    spares::wait_as_spare(
+    held.serve(NO_CONTEXT, Arc::new(spares::look_again));
+    let following = spares::wait_as_spare(
         || held.has_dropped() && tracing::enter(),
         || {
             let attached = state.attach();
-            held.release_dropped(attached.python());
+            held.release_dropped(attached.python(), NO_CONTEXT);
             drop(attached);
             tracing::leave();
         },
-    )
+    );
+    held.serve_no_more(NO_CONTEXT);
+    following
 }
 
 /// Ends a thread state, and the interpreter with it where it has one of its own and that is safe. Says whether the

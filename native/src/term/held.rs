@@ -113,6 +113,17 @@ impl Held {
         drop(before);
     }
 
+    /// The context cannot be told any more.
+    pub(crate) fn serve_no_more(&self, context: u64) {
+        let before = self.0.lock().serving.remove(&context);
+        drop(before);
+    }
+
+    /// Whether there is something to give back.
+    pub(crate) fn has_dropped(&self) -> bool {
+        !self.0.lock().dropped.is_empty()
+    }
+
     /// Gives back what Erlang has dropped of a context, on its thread, and what contexts that have ended left. Code of
     /// users (`__del__`) may run here.
     pub(crate) fn release_dropped(&self, py: Python<'_>, context: u64) {
@@ -143,15 +154,15 @@ impl Held {
 
     /// A context has ended, and with it the objects that it gave out.
     pub(crate) fn release_of(&self, py: Python<'_>, context: u64) {
-        let (released, served): (Vec<HeldObject>, _) = {
+        self.serve_no_more(context);
+        let released: Vec<HeldObject> = {
             let mut inner = self.0.lock();
             let gone = inner
                 .objects
                 .extract_if(|_, held| held.context == context)
                 .map(|(_, held)| held);
-            (gone.collect(), inner.serving.remove(&context))
+            gone.collect()
         };
-        drop(served);
         for held in released {
             held.object.release(py);
         }
