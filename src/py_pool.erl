@@ -32,7 +32,7 @@
     %% What each of its contexts is started with.
     context :: py_pool_options:context(),
     %% The places take them in turn.
-    nodes :: [node(), ...],
+    nodes :: [py_pool_options:place_node(), ...],
     places :: #{pos_integer() => #place{}}
 }).
 
@@ -82,7 +82,7 @@ init({Name, Size, #{start := When, nodes := Nodes} = Options}) ->
     end.
 
 binding(#{shared := true}) -> shared;
-binding(#{nodes := Nodes}) when Nodes =/= [node()] -> turn;
+binding(#{nodes := Nodes}) when Nodes =/= [here] -> turn;
 binding(#{binding := Binding}) -> Binding.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
@@ -99,7 +99,7 @@ handle_call({replacement, Index, Dead}, From, State) ->
             {reply, {ok, Index, public(Place), Handle}, State};
         {ok, #place{status = full}} ->
             wake_full(Index, From, State);
-        {ok, #place{status = waiting}} when State#state.nodes =/= [node()] ->
+        {ok, #place{status = waiting}} when State#state.nodes =/= [here] ->
             %% Its node may be away for long; there are others.
             {reply, {error, {context_died, noproc}}, State};
         {ok, #place{status = idle}} ->
@@ -214,7 +214,7 @@ start_context(Index, State) ->
             retry(refuse(Place, Reason), State)
     end.
 
-start_context_on(Node, Options) when Node =:= node() ->
+start_context_on(here, Options) ->
     py_context_sup:start_context(Options);
 start_context_on(Node, Options) ->
     {ok, py_pool_delegate:start_link(Node, Options)}.

@@ -6,13 +6,16 @@
 %% missing. An option of both is checked by the same clause.
 
 -export([pool/1, default_pool/0, context/1, mode/2, is_valid/2, allowed/1]).
--export_type([pool/0, context/0]).
+-export_type([pool/0, context/0, place_node/0]).
+
+-type place_node() :: here | node().
+%% Where a place is. A node may get its name when its pools have long been there.
 
 -type pool() :: #{
     mode := py_context:mode(),
     binding := least_loaded | scheduler,
     start := lazy | eager,
-    nodes := [node(), ...],
+    nodes := [place_node(), ...],
     shared := boolean(),
     max_queue := pos_integer() | infinity,
     conversion := py_conversion:checked()
@@ -41,14 +44,16 @@ pool(Options) ->
     placed(checked(Options, Defaults)).
 
 %% Loads are known of this node's contexts only, schedulers likewise, and nodes share what is their own.
-placed({ok, #{nodes := Nodes, binding := Binding, shared := Shared} = Options} = Checked) ->
-    case Nodes =:= [node()] of
+placed({ok, #{nodes := Named, binding := Binding, shared := Shared} = Options}) ->
+    Nodes = [case Node =:= node() of true -> here; false -> Node end || Node <- Named],
+    Placed = Options#{nodes := Nodes},
+    case Nodes =:= [here] of
         true when Shared, Binding =:= scheduler -> {error, {bad_option, binding, scheduler}};
         false when Shared -> {error, {bad_option, shared, true}};
         false when Binding =:= scheduler -> {error, {bad_option, binding, scheduler}};
         %% Others cannot use what has not started.
-        true when Shared -> {ok, Options#{start := eager}};
-        _ -> Checked
+        true when Shared -> {ok, Placed#{start := eager}};
+        _ -> {ok, Placed}
     end;
 placed({error, _} = Error) ->
     Error.

@@ -25,6 +25,7 @@ all() ->
         node_that_comes_back_is_used_again,
         node_without_the_application_is_waited_for,
         hanging_node_keeps_nobody_else_waiting,
+        pools_outlast_the_naming_of_their_node,
         stopping_the_pool_ends_its_contexts,
         death_of_the_pool_ends_its_contexts
     ].
@@ -273,6 +274,20 @@ server(Pool) ->
 starts(Pool) ->
     {links, Links} = process_info(server(Pool), links),
     length([L || L <- Links, is_pid(L), {initial_call, {py_pool_delegate, _, _}} <- [process_info(L, initial_call)]]).
+
+pools_outlast_the_naming_of_their_node(_Config) ->
+    Peer = py_peers:start_nameless(),
+    Start = fun(Pool, Options) -> ok = py_peers:call(Peer, py_context_router, start_pool, [Pool, 1, Options]) end,
+    Start(plain, #{}),
+    Start(listed, #{nodes => [nonode@nohost]}),
+    Start(shared, #{shared => true}),
+    Call = fun(Pool) -> py_peers:call(Peer, py, call, [Pool, math, sqrt, [16]]) end,
+    Pools = [default, plain, listed, shared],
+    distributed = py_peers:call(Peer, py_peers, distribute, []),
+    ?assertEqual([{ok, 4.0} || _ <- Pools], [Call(Pool) || Pool <- Pools]),
+    ok = py_peers:call(Peer, py_peers, undistribute, [distributed]),
+    ?assertEqual([{ok, 4.0} || _ <- Pools], [Call(Pool) || Pool <- Pools]),
+    py_peers:stop(Peer).
 
 stopping_the_pool_ends_its_contexts(Config) ->
     start_pool(4, Config),

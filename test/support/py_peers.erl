@@ -2,7 +2,7 @@
 %% break the distribution between them and this node.
 -module(py_peers).
 
--export([distribute/0, undistribute/1, start/0, start/1, start/2, start_bare/0, start_bare/1, stop/1, node/1, call/4]).
+-export([distribute/0, undistribute/1, start/0, start/1, start/2, start_bare/0, start_bare/1, start_nameless/0, stop/1, node/1, call/4]).
 -export([context/1, context/2, suspend/1, resume/1, sessions/1, proxies/1]).
 
 -define(COOKIE, py_peers).
@@ -45,18 +45,24 @@ start_bare() ->
     start_bare(peer:random_name()).
 
 start_bare(Name) ->
+    {ok, Peer, _Node} = peer:start((options())#{name => Name, host => ?HOST, longnames => true}),
+    Peer.
+
+%% A node that is none yet, with the application. (Releases of OTP differ in what else they tell.)
+start_nameless() ->
+    Peer = element(2, peer:start(options())),
+    ok = call(Peer, py_suite, start, [#{num_contexts => 1}]),
+    Peer.
+
+options() ->
     Paths = [Path || Path <- code:get_path(), filename:pathtype(Path) =:= absolute, lists:prefix(code:root_dir(), Path) =:= false],
-    {ok, Peer, _Node} = peer:start(#{
-        name => Name,
-        host => ?HOST,
-        longnames => true,
+    #{
         connection => standard_io,
         wait_boot => 30_000,
         args =>
             ["-setcookie", atom_to_list(erlang:get_cookie()), "-kernel", "logger_level", "emergency"] ++
             lists:append([["-pa", Path] || Path <- Paths])
-    }),
-    Peer.
+    }.
 
 %% A node that has gone before is fine, too.
 stop(Peer) ->
