@@ -90,7 +90,14 @@ fn read_scope<'a>(
         return Ok(Scope::In(environment));
     }
     match scope.decode::<rustler::LocalPid>() {
-        Ok(pid) => Ok(Scope::Of(context.client(Some(env), Pid::new(pid)))),
+        Ok(pid) => {
+            let client = context.client(Some(env), Pid::new(pid));
+            // Nobody would remove the namespace of a process that has ended.
+            if client.is_dead() {
+                return Err(super::error(env, word(env, atoms().stale_reference)));
+            }
+            Ok(Scope::Of(client))
+        }
         // The reference has come back from another node, after nobody here referred to it any more.
         Err(_) => Err(super::error(env, word(env, atoms().stale_reference))),
     }

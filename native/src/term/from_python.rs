@@ -139,6 +139,12 @@ impl<'a, 'py> FromPython<'a, 'py> {
         }
         let elements = &self.words[open.base..];
         let word = match open.kind {
+            Kind::List if u32::try_from(elements.len()).is_err() => {
+                return Err(Raised::overflow_error(
+                    self.py,
+                    "the list has more elements than can be converted at once (4294967295)",
+                ));
+            }
             Kind::List => self.env.list_of(elements),
             Kind::Tuple if elements.len() > LARGEST_TUPLE => {
                 return Err(Raised::overflow_error(
