@@ -47,6 +47,7 @@ groups() ->
     ).
 
 init_per_group(Mode, Config) ->
+    ok = py_suite:load_numpy(),
     py_suite:init_group(Mode, Config).
 
 %% Threads that users' code leaves behind keep interpreters from being used again; the cases below leave few.

@@ -5,7 +5,7 @@
 
 -export([groups/1, groups/2, init_group/2, init_group/3, init_group_with_context/2, end_group/1, end_group/2]).
 -export([start/1, restart/2, stop/0, both_answer/1]).
--export([new_context/1, mode/1, version/0, venv/1, checkout/0, with_numpy/2, python_path/1, import_objects/1]).
+-export([new_context/1, mode/1, version/0, venv/1, checkout/0, with_numpy/2, load_numpy/0, python_path/1, import_objects/1]).
 -export([install/0, install/1, open/0, close/1, port/1, await_signal/2, release/2]).
 -export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1, in_peer/3, with_connected_node/1]).
 -export([error_text/2, contains/2, flush/0, silently/1, log/2, capture_log/0, release_log/1]).
@@ -160,6 +160,13 @@ with_numpy(Options, Fun) ->
         none ->
             {skip, "no NumPy: scripts/test-venv.sh installs it where there is a wheel for this Python"}
     end.
+
+%% Loads NumPy, where there is one, before anything is measured: the threads and descriptors of the libraries
+%% below it stay for good.
+load_numpy() ->
+    ok = start(#{}),
+    _ = with_numpy(#{mode => worker}, fun(Context) -> ok = py:exec(Context, <<"import numpy">>) end),
+    stop().
 
 %% ------------------------------------------------------------------------------------------------
 %% Signals: Python code says by a datagram that it runs, and a gate waits for one to go on
