@@ -302,6 +302,7 @@ sleep_is_interrupted(Config) ->
 
 standard_input_is_empty(_Config) ->
     ?assertEqual({ok, <<>>}, py:eval(<<"__import__('sys').stdin.read()">>)),
+    ?assertMatch({error, {'RuntimeError', "breakpoint() waits for a terminal" ++ _}}, py:eval(<<"breakpoint()">>)),
     ?assertMatch({error, {'EOFError', _}}, py:eval(<<"input()">>)).
 
 print_does_no_harm(_Config) ->

@@ -44,11 +44,19 @@ def prepare() -> None:
     sys.stdin = io.TextIOWrapper(
         io.BytesIO(), encoding="utf-8"
     )  # the node's own input is not ours to read
+    sys.breakpointhook = _refuse_breakpoint
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
     site.main()
     _sources.show_lines()
     _birth.remember()
+
+
+def _refuse_breakpoint(*_args: object, **_kwargs: object) -> None:
+    raise RuntimeError(
+        "breakpoint() waits for a terminal, and a context has none; raise an exception and ask "
+        "py:last_error/0, or set sys.breakpointhook to a debugger of your own, such as a remote one"
+    )
 
 
 def _is_main_interpreter() -> bool:
