@@ -68,8 +68,12 @@ start_default([], All) ->
         {error, _} = Error ->
             Error;
         _ ->
-            Size = maps:get(contexts, All, py_config:get(num_contexts)),
-            start_pool(default, Size, maps:get(mode, All, py_config:get(context_mode)))
+            case py_pool_options:default_pool(maps:with([mode], All)) of
+                {ok, Options} ->
+                    py_pool_sup:start_pool(default, maps:get(contexts, All, py_config:get(num_contexts)), Options);
+                {error, _} = Error ->
+                    Error
+            end
     end.
 
 started({ok, _} = Started) ->

@@ -5,7 +5,7 @@
 %% The one place that knows the options of contexts and pools: what each may be, and what holds where it is
 %% missing. An option of both is checked by the same clause.
 
--export([pool/1, default_pool/0, context/1, mode/2, is_valid/2, allowed/1]).
+-export([pool/1, default_pool/1, context/1, mode/2, is_valid/2, allowed/1]).
 -export_type([pool/0, context/0, place_node/0]).
 
 -type place_node() :: here | node().
@@ -59,16 +59,17 @@ placed({error, _} = Error) ->
     Error.
 
 ?DOC(false).
-%% Of the pool `default'; its settings were checked when the application started.
--spec default_pool() -> {ok, pool()} | {error, reason()}.
-default_pool() ->
-    pool(#{
+%% Of the pool `default': the application's settings where an option is missing.
+-spec default_pool(map()) -> {ok, pool()} | {error, reason()}.
+default_pool(Options) ->
+    Settings = #{
         mode => py_config:get(context_mode),
         binding => py_config:get(binding),
         start => py_config:get(start_contexts),
         max_queue => py_config:get(max_queue),
         conversion => py_config:get(conversion)
-    }).
+    },
+    pool(maps:merge(Settings, Options)).
 
 ?DOC(false).
 %% Of a context in no pool.

@@ -30,7 +30,7 @@ stop_pool(Name) ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    {ok, Options} = py_pool_options:default_pool(),
+    {ok, Options} = py_pool_options:default_pool(#{}),
     Default = pool(default, py_config:get(num_contexts), Options),
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Default]}}.
 

@@ -45,6 +45,7 @@ groups() ->
             pool_name_gives_the_process_s_context,
             starting_starts_every_context,
             stopped_contexts_are_started_as_asked,
+            default_pool_that_is_started_again_has_the_settings,
             wrong_start_options_are_named,
             pools_are_there_or_not,
             start_that_fails_leaves_no_pool,
@@ -441,6 +442,40 @@ stopped_contexts_are_started_as_asked(_Config) ->
     {ok, [_, _, _]} = py:start_contexts(#{contexts => 3}),
     ok = py:stop_contexts(),
     {ok, [_, _]} = py:start_contexts().
+
+default_pool_that_is_started_again_has_the_settings(Config) ->
+    Settings = #{num_contexts => 2, max_queue => 3, binding => scheduler, conversion => #{binaries => bytes}},
+    ok = py_suite:restart(Config, Settings),
+    Kind = fun() -> py:eval(<<"type(x).__name__">>, #{x => <<"text">>}) end,
+    ?assertEqual({ok, <<"bytes">>}, Kind()),
+    [
+        begin
+            ok = py:stop_contexts(),
+            {ok, _} = Start(),
+            ?assertEqual({ok, <<"bytes">>}, Kind()),
+            ?assertMatch({ok, _, 2, scheduler}, py_pool_table:pool(default)),
+            full_queue_refuses(3)
+        end
+     || Start <- [
+            fun() -> py:start_contexts() end,
+            fun() -> py:start_contexts(#{mode => py_suite:mode(Config)}) end,
+            fun() -> py_context_router:start(#{contexts => 2}) end
+        ]
+    ].
+
+%% So many may wait in the process's context, and no more.
+full_queue_refuses(Max) ->
+    Socket = py_suite:open(),
+    Context = py:context(),
+    ok = py_suite:install(Context),
+    Running = py:spawn_call(Context, ct_signals, gate, [py_suite:port(Socket), gate]),
+    Gate = py_suite:await_signal(Socket, <<"gate">>),
+    Waiting = [py:spawn_call(Context, math, sqrt, [16]) || _ <- lists:seq(1, Max)],
+    ?assertEqual({error, {overloaded, Max, Max}}, py:call(Context, math, sqrt, [16])),
+    py_suite:release(Socket, Gate),
+    {ok, _} = py:await(Running),
+    ?assertEqual([{ok, 4.0} || _ <- Waiting], [py:await(Ref) || Ref <- Waiting]),
+    ok = py_suite:close(Socket).
 
 wrong_start_options_are_named(_Config) ->
     [
