@@ -12,9 +12,16 @@ start_link() ->
 -spec start_pool(atom(), pos_integer(), py_pool_options:pool()) -> ok | {error, term()}.
 start_pool(Name, Size, Options) ->
     try supervisor:start_child(?MODULE, pool(Name, Size, Options)) of
-        {ok, _} -> ok;
-        {error, {already_started, _}} -> {error, already_started};
-        {error, Reason} -> {error, Reason}
+        {ok, _} ->
+            ok;
+        {error, {already_started, _}} ->
+            {error, already_started};
+        {error, already_present} ->
+            %% It was stopped, and whoever did so has not taken the name back yet, or died before it could.
+            _ = supervisor:delete_child(?MODULE, Name),
+            start_pool(Name, Size, Options);
+        {error, Reason} ->
+            {error, Reason}
     catch
         exit:_ -> {error, not_running}
     end.
@@ -22,8 +29,12 @@ start_pool(Name, Size, Options) ->
 -spec stop_pool(atom()) -> ok | {error, not_found | not_running}.
 stop_pool(Name) ->
     try supervisor:terminate_child(?MODULE, Name) of
-        ok -> supervisor:delete_child(?MODULE, Name);
-        {error, not_found} -> {error, not_found}
+        ok ->
+            %% Others may have done that meanwhile, and started another one.
+            _ = supervisor:delete_child(?MODULE, Name),
+            ok;
+        {error, not_found} ->
+            {error, not_found}
     catch
         exit:_ -> {error, not_running}
     end.

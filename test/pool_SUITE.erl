@@ -25,6 +25,8 @@ groups() ->
         named_pool_has_its_own_contexts,
         named_pool_stops_with_its_contexts,
         name_of_a_pool_is_taken_once,
+        name_is_free_again_when_the_stopper_dies,
+        pools_stop_and_start_at_the_same_time,
         pool_arguments_are_checked,
         pool_options_are_checked,
         context_options_are_checked,
@@ -210,6 +212,37 @@ name_of_a_pool_is_taken_once(Config) ->
     ok = py_context_router:start_pool(extra, 1, py_suite:mode(Config)),
     ?assertEqual({error, already_started}, py_context_router:start_pool(extra, 1)),
     ?assertEqual({error, already_started}, py_context_router:start_pool(default, 1)).
+
+name_is_free_again_when_the_stopper_dies(Config) ->
+    ok = py_context_router:start_pool(extra, 1, py_suite:mode(Config)),
+    %% Its request is there before it dies, and is served afterwards.
+    ok = sys:suspend(py_pool_sup),
+    {Stopper, Monitor} = py_suite:spawn_caller(fun() -> py_context_router:stop_pool(extra) end),
+    ok = py_leaks:eventually(fun() ->
+        process_info(whereis(py_pool_sup), message_queue_len) =/= {message_queue_len, 0}
+    end),
+    ok = py_suite:killed(Stopper),
+    {died, killed} = py_suite:await_down({Stopper, Monitor}, 30_000),
+    ok = sys:resume(py_pool_sup),
+    ?assertEqual(ok, py_context_router:start_pool(extra, 1, py_suite:mode(Config))),
+    ?assertEqual({ok, 4.0}, py:call(extra, math, sqrt, [16])),
+    ok = py_context_router:stop_pool(extra).
+
+pools_stop_and_start_at_the_same_time(Config) ->
+    Mode = py_suite:mode(Config),
+    Answers = py_suite:concurrently(8, fun(N) ->
+        [
+            case N rem 2 of
+                0 -> py_context_router:start_pool(extra, 1, Mode);
+                1 -> py_context_router:stop_pool(extra)
+            end
+         || _ <- lists:seq(1, 100)
+        ]
+    end),
+    ?assertEqual([], lists:usort(lists:append(Answers)) -- [ok, {error, already_started}, {error, not_found}]),
+    _ = py_context_router:stop_pool(extra),
+    ?assertEqual(ok, py_context_router:start_pool(extra, 1, Mode)),
+    ?assertEqual({ok, 4.0}, py:call(extra, math, sqrt, [16])).
 
 pool_arguments_are_checked(_Config) ->
     [
