@@ -13,6 +13,7 @@
 -type role() ::
     args
     | attribute
+    | bound
     | calls
     | code
     | context
@@ -54,7 +55,7 @@ position(Role, [Role | _], N) -> N;
 position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
 
 is_ours({Module, _, _, _}) ->
-    lists:member(Module, [?MODULE, py_arguments, py, py_memory, py_context, py_context_router]).
+    lists:member(Module, [?MODULE, py_arguments, py, py_memory, py_context, py_context_router, py_semaphore]).
 
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() => unicode:chardata()}.
 format_error(_Reason, [{_Module, _Function, _Args, Info} | _]) ->
@@ -77,6 +78,7 @@ text(options, {wrong_option, Key, Value}) ->
 
 expected(args) -> "a list of arguments";
 expected(attribute) -> "an attribute's name: an atom, a binary or a string";
+expected(bound) -> "a bound: an integer from 1 to 4294967294, or infinity";
 expected(calls) -> "a list of {Module, Function, Args}";
 expected(code) -> "Python code: a binary or a string";
 expected(context) -> "a context: its pid";

@@ -12,6 +12,7 @@ Permits go back when the process ends. Processes that wait get theirs in the ord
 any request that was submitted meanwhile.
 """).
 -behaviour(gen_server).
+-include("py_arguments.hrl").
 
 -export([acquire/1, release/0, max_concurrent/0, current/0, set_max_concurrent/1]).
 -export([start_link/0, configure/0, is_valid/1]).
@@ -37,10 +38,8 @@ Takes a permit for the calling process, which waits for one until the time is ov
 process may take several. They go back by `release/0`, or when the process ends.
 """).
 -spec acquire(timeout()) -> ok | {error, max_concurrent | not_running}.
-acquire(Timeout) when Timeout =:= infinity; is_integer(Timeout), Timeout >= 0, Timeout =< 16#FFFFFFFF ->
-    call({acquire, Timeout});
 acquire(Timeout) ->
-    erlang:error(badarg, [Timeout]).
+    call({acquire, py_arguments:timeout(?FORM([timeout], [Timeout]), Timeout)}).
 
 ?DOC("Gives one permit of the calling process back; without effect when it has none.").
 -spec release() -> ok | {error, not_running}.
@@ -74,7 +73,7 @@ permits come back.
 set_max_concurrent(Max) ->
     case is_valid(Max) of
         true -> call({set_max_concurrent, Max});
-        false -> erlang:error(badarg, [Max])
+        false -> py_badarg:refuse(?FORM([bound], [Max]), bound, wrong)
     end.
 
 ?DOC(false).

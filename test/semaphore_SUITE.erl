@@ -305,7 +305,24 @@ bad_arguments_are_refused(_Config) ->
         ?assertError(badarg, py_semaphore:set_max_concurrent(Max))
      || Max <- [0, -1, 1.0, many, 16#FFFFFFFF]
     ],
-    ?assertEqual(2, py_semaphore:max_concurrent()).
+    ?assertEqual(2, py_semaphore:max_concurrent()),
+    %% The shell says why.
+    [
+        ?assertMatch({_, [_ | _]}, {Text, string:find(explanation(Refused), Text)})
+     || {Text, Refused} <- [
+            {"argument 1: not a time limit", fun() -> py_semaphore:acquire(forever) end},
+            {"argument 1: not a bound", fun() -> py_semaphore:set_max_concurrent(0) end}
+        ]
+    ].
+
+explanation(Refused) ->
+    try Refused() of
+        Result -> ct:fail({gives, Result})
+    catch
+        error:badarg:Stack ->
+            ?assertMatch([{py_semaphore, _, [_], _}, {?MODULE, _, _, _} | _], Stack),
+            lists:flatten(erl_error:format_exception(error, badarg, Stack, #{column => 1}))
+    end.
 
 everything_is_not_running_without_the_application(Config) ->
     ok = py_semaphore:acquire(infinity),
