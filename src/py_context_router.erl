@@ -427,15 +427,17 @@ places(Pool, Timeout) ->
     case py_pool_table:size(Pool) of
         {ok, Server, Size} ->
             Ready = maps:from_list([{I, {ok, I, Pid, H}} || {I, Pid, H} <- py_pool_table:ready(Pool)]),
-            {ok, [place(Index, Ready, Server, Timeout) || Index <- lists:seq(1, Size)]};
+            %% One time limit for all of them.
+            Deadline = py_call:deadline(Timeout),
+            {ok, [place(Index, Ready, Server, Deadline) || Index <- lists:seq(1, Size)]};
         {error, _} = Error ->
             Error
     end.
 
-place(Index, Ready, Server, Timeout) ->
+place(Index, Ready, Server, Deadline) ->
     case Ready of
         #{Index := Place} -> Place;
-        _ -> py_pool:replacement(Server, Index, self(), Timeout)
+        _ -> py_pool:replacement(Server, Index, self(), py_call:remaining(Deadline))
     end.
 
 ?DOC(false).

@@ -41,6 +41,7 @@ groups() ->
         results_of_parallel_are_in_order,
         parallel_gives_each_call_its_error,
         parallel_uses_all_contexts,
+        time_limit_of_parallel_is_one_for_all_places,
         one_context_serves_many_processes,
         deaths_do_not_stop_the_application,
         pool_starts_again_after_its_server_was_killed
@@ -465,6 +466,28 @@ parallel_uses_all_contexts(_Config) ->
     {ok, Results} = py:parallel([{threading, get_ident, []} || _ <- lists:seq(1, 4 * Expected)]),
     ?assertEqual(Expected, length(lists:usort(Results))),
     ?assertEqual(Expected, length(py_context_router:contexts())).
+
+%% The pool does not answer: the time is over with the first place, and nothing is left for the others.
+time_limit_of_parallel_is_one_for_all_places(_Config) ->
+    {ok, Server, 4} = py_pool_table:size(default),
+    ok = sys:suspend(Server),
+    {Caller, _} = Calling = py_suite:spawn_caller(fun() ->
+        receive
+            go -> py_call:parallel([{default, {call, math, sqrt, [16], #{}}}], 20)
+        end
+    end),
+    1 = erlang:trace_pattern({py_pool, replacement, 4}, true, []),
+    1 = erlang:trace(Caller, true, [call]),
+    Caller ! go,
+    ?assertEqual({result, {error, timeout}}, py_suite:await_down(Calling, 30_000)),
+    Delivered = erlang:trace_delivered(Caller),
+    receive
+        {trace_delivered, Caller, Delivered} -> ok
+    end,
+    1 = erlang:trace_pattern({py_pool, replacement, 4}, false, []),
+    ok = sys:resume(Server),
+    Limits = [Limit || {trace, _, call, {py_pool, replacement, [_, _, _, Limit]}} <- py_suite:flush()],
+    ?assertMatch([_, 0, 0, 0], Limits).
 
 one_context_serves_many_processes(Config) ->
     ok = py_suite:restart(Config, #{num_contexts => 1}),
