@@ -12,7 +12,7 @@ the context's mailbox themselves, and its thread answers them.
 -export([call/4, call/5, call/6, call/7, eval/2, eval/3, eval/4, eval/5, exec/2, exec/3, interrupt/1]).
 -export([call_method/4, to_term/1]).
 -export([get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
--export([start_process/1, handle/1, own_env/1]).
+-export([start_default/2, start_process/1, handle/1, own_env/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([mode/0, options/0]).
 
@@ -78,7 +78,7 @@ start_link(Id, Mode) ->
     conversion => py_conversion:options()
 }) -> {ok, pid()} | {error, term()}.
 start_link(Id, Mode, Options) when is_map(Options) ->
-    start(Options#{mode => Mode}, fun(Checked) -> start_process(Checked#{id => Id}) end);
+    start_default(Id, Options#{mode => Mode});
 start_link(Id, Mode, Options) ->
     py_badarg:refuse(?FORM([id, mode, options], [Id, Mode, Options]), options, wrong).
 
@@ -92,14 +92,20 @@ A child specification for a supervisor of your own. All options are optional: `i
     max_queue => pos_integer() | infinity,
     conversion => py_conversion:options()
 }) -> supervisor:child_spec().
-child_spec(Options) ->
+child_spec(Options) when is_map(Options) ->
     Id = maps:get(id, Options, ?MODULE),
-    Mode = maps:get(mode, Options, py_config:get(context_mode)),
-    #{
-        id => Id,
-        start => {?MODULE, start_link, [Id, Mode, maps:without([id, mode], Options)]},
-        shutdown => 10_000
-    }.
+    #{id => Id, start => start_of(Id, maps:remove(id, Options)), shutdown => 10_000};
+child_spec(Options) ->
+    py_badarg:refuse(?FORM([options], [Options]), options, wrong).
+
+%% The default mode is that of the moment of the start: before the application runs nobody knows it.
+start_of(Id, #{mode := Mode} = Options) -> {?MODULE, start_link, [Id, Mode, maps:remove(mode, Options)]};
+start_of(Id, Options) -> {?MODULE, start_default, [Id, Options]}.
+
+?DOC(false).
+-spec start_default(Id :: term(), map()) -> {ok, pid()} | {error, term()}.
+start_default(Id, Options) ->
+    start(Options, fun(Checked) -> start_process(Checked#{id => Id}) end).
 
 ?DOC("Ends a context and waits for it. What is queued or runs there is answered `{error, {context_died, _}}`.").
 -spec stop(pid()) -> ok | {error, {context_died, noconnection}}.

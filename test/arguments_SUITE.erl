@@ -318,7 +318,7 @@ private(Module) ->
                 {own_env, 1},
                 %% Any identifier, and options that are answered.
                 {start_link, 2},
-                {child_spec, 1}
+                {start_default, 2}
             ],
             py_context_router => [
                 {known, 1},
@@ -443,6 +443,8 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, subinterp_supported, 0} -> {[], false};
         {py_context, new, 1} -> {[#{}], No};
         {py_context, start_link, 3} -> {[id, worker, #{}], No};
+        %% A child that the application will have time to start.
+        {py_context, child_spec, 1} -> {[#{}], py_context:child_spec(#{})};
         %% It has ended.
         {py_context, stop, 1} -> {[Ctx], ok};
         {py_context, destroy, 1} -> {[Ctx], ok};

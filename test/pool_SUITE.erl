@@ -30,6 +30,7 @@ groups() ->
         pool_arguments_are_checked,
         pool_options_are_checked,
         context_options_are_checked,
+        child_spec_may_be_made_before_the_application_runs,
         conversion_is_that_of_the_pool_or_the_context,
         settings_are_checked_at_the_start,
         setting_that_nobody_knows_is_named_in_a_warning,
@@ -303,6 +304,15 @@ context_options_are_checked(Config) ->
     {ok, Child} = apply(Module, Function, Args),
     ?assertEqual({ok, 4.0}, py:call(Child, math, sqrt, [16])),
     ok = py_context:stop(Child).
+
+child_spec_may_be_made_before_the_application_runs(Config) ->
+    ok = py_suite:stop(),
+    #{start := {Module, Function, Args}} = py_context:child_spec(#{id => early}),
+    ?assertEqual({error, not_running}, apply(Module, Function, Args)),
+    ok = py_suite:restart(Config, #{}),
+    {ok, Context} = apply(Module, Function, Args),
+    ?assertEqual(py_suite:mode(Config) =:= owngil, py_context:is_subinterp(Context)),
+    ok = py_context:stop(Context).
 
 conversion_is_that_of_the_pool_or_the_context(Config) ->
     Mode = py_suite:mode(Config),
