@@ -124,7 +124,7 @@ deliver(request, Ref, Answer) ->
     Ref ! Answer,
     ok;
 deliver(spawn, Ref, Answer) ->
-    true = ets:delete(py_remote_server, Ref),
+    ok = py_remote_server:answered(Ref),
     Ref ! {py_response, Ref, result(element(2, Answer))},
     ok.
 

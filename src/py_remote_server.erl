@@ -7,10 +7,11 @@
 %%
 %%   {Ref, Caller, Proxy}    one row a request without an answer
 %%
-%% A proxy answers its requests itself; for one that is killed this process does.
+%% A proxy answers its requests itself; for one that is killed this process does, and at its own end for those that
+%% proxies left behind.
 
--export([start_link/0, version/0, watch/1, start_context/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/0, version/0, watch/1, answered/1, start_context/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% What nodes say to one another. To be raised with every change of a message between nodes.
 -define(VERSION, 1).
@@ -27,6 +28,15 @@ version() ->
 -spec watch(pid()) -> ok.
 watch(Proxy) ->
     gen_server:cast(?MODULE, {watch, Proxy}).
+
+%% Takes a request out of the table, which may have gone with this process: then its proxy is about to end.
+-spec answered(reference()) -> ok.
+answered(Ref) ->
+    try ets:delete(?MODULE, Ref) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end.
 
 %% Called by other nodes: a context for a pool there. What is stuck here counts here.
 -spec start_context(pos_integer(), py_context:options()) -> {ok, pid()} | {error, term()}.
@@ -45,6 +55,7 @@ start_context(Version, _Options) ->
 
 -spec init([]) -> {ok, []}.
 init([]) ->
+    process_flag(trap_exit, true),
     ?MODULE = ets:new(?MODULE, [named_table, public, {write_concurrency, true}]),
     {ok, []}.
 
@@ -70,11 +81,21 @@ handle_info({py_remote, connect, _Version, Ref, Proxy, _Details}, State) ->
     refuse(Proxy, Ref, {version, ?VERSION}),
     {noreply, State};
 handle_info({'DOWN', _Monitor, process, Proxy, Reason}, State) ->
-    Rows = ets:select(?MODULE, [{{'$1', '_', Proxy}, [], ['$1']}]),
-    _ = [Ref ! {py_response, Ref, {error, {context_died, Reason}}} || Ref <- Rows, ets:take(?MODULE, Ref) =/= []],
+    ok = answer(Proxy, {context_died, Reason}),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% The proxies have ended by now. What one was sent at its very end it has not seen.
+-spec terminate(term(), []) -> ok.
+terminate(_Reason, []) ->
+    answer('_', not_running).
+
+%% All requests of a proxy.
+answer(Proxy, Reason) ->
+    Rows = ets:select(?MODULE, [{{'$1', '_', Proxy}, [], ['$1']}]),
+    _ = [Ref ! {py_response, Ref, {error, Reason}} || Ref <- Rows, ets:take(?MODULE, Ref) =/= []],
+    ok.
 
 %% Sending to another node may have to wait.
 refuse(Proxy, Ref, Reason) ->

@@ -55,6 +55,8 @@ groups() ->
             lost_connection_interrupts_and_drops_the_namespace,
             session_that_is_killed_answers_everybody,
             proxy_that_is_killed_answers_everybody,
+            server_that_is_killed_answers_everybody,
+            request_at_the_very_end_is_answered,
             other_version_of_the_protocol_is_refused,
             stopped_application_here_is_an_error,
             nothing_is_left_behind
@@ -549,6 +551,30 @@ session_that_is_killed_answers_everybody(Config) ->
 
 proxy_that_is_killed_answers_everybody(Config) ->
     all_lost(Config, fun(Proxy) -> exit(Proxy, kill) end, {error, {context_died, killed}}).
+
+%% The proxies end with the server, whose table then is gone.
+server_that_is_killed_answers_everybody(Config) ->
+    Context = ?config(ctx, Config),
+    Running = running(Config, Context, spin, <<"spin">>),
+    Queued = py:spawn_call(Context, math, sqrt, [16]),
+    py_suite:silently(fun() -> py_suite:killed(whereis(py_remote_server)) end),
+    ?assertEqual({error, not_running}, py:await(Running)),
+    ?assertEqual({error, not_running}, py:await(Queued)),
+    ok = py_leaks:eventually(fun() -> py:call(Context, math, sqrt, [16]) =:= {ok, 4.0} end),
+    ?assertEqual([], py_suite:flush()).
+
+%% Its proxy has not seen it when everything ends, and the server has not heard of the proxy's end.
+request_at_the_very_end_is_answered(Config) ->
+    Context = ?config(ctx, Config),
+    {ok, 4.0} = py:call(Context, math, sqrt, [16]),
+    ok = sys:suspend(get({py_remote, ?config(node, Config)})),
+    Ref = py:spawn_call(Context, math, sqrt, [16]),
+    ok = sys:suspend(py_remote_server),
+    ok = py_suite:stop(),
+    ok = py_suite:start(#{num_contexts => 1}),
+    ?assertEqual({error, not_running}, py:await(Ref)),
+    ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])),
+    ?assertEqual([], py_suite:flush()).
 
 other_version_of_the_protocol_is_refused(Config) ->
     Ref = make_ref(),
