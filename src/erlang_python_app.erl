@@ -29,10 +29,10 @@ start_processes() ->
         ok ->
             case erlang_python_sup:start_link() of
                 {ok, Pid} -> {ok, Pid};
-                Other -> stopped({error, Other})
+                {error, _} = Error -> stopped(Error)
             end;
-        {error, _} = Error ->
-            stopped(Error)
+        {error, _} = Refused ->
+            stopped(Refused)
     end.
 
 stopped(Error) ->
