@@ -190,8 +190,10 @@ cancel(Ref) ->
 %% Ordinary references are those of requests to other nodes, and those of refused submissions, whose messages are
 %% in the mailbox already.
 is_mine(Ref) ->
-    try
-        py_nif:is_mine(Ref)
+    try py_nif:is_mine(Ref) of
+        %% Without the native library all submissions are refused.
+        {error, not_running} -> true;
+        Mine -> Mine
     catch
         error:badarg -> py_remote:is_mine(Ref)
     end.
@@ -202,7 +204,8 @@ taken_back(Ref) ->
         %% It has come, and may have been received long ago.
         sent -> flush(Ref);
         %% It is being sent this very moment, or was just now and has been received already.
-        sending -> flushed_or_sent(Ref, flush(Ref))
+        sending -> flushed_or_sent(Ref, flush(Ref));
+        {error, not_running} -> flush(Ref)
     catch
         error:badarg ->
             ok = py_remote:cancel(Ref),

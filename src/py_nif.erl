@@ -179,10 +179,10 @@ environment(_Target) -> not_loaded().
 -spec own_environment(target()) -> {ok, environment()} | refused().
 own_environment(_Target) -> not_loaded().
 
--spec cancel(request()) -> cancelled | sending | sent | not_owner.
+-spec cancel(request()) -> cancelled | sending | sent | not_owner | {error, not_running}.
 cancel(_Request) -> not_loaded().
 
--spec is_mine(request()) -> boolean().
+-spec is_mine(request()) -> boolean() | {error, not_running}.
 is_mine(_Request) -> not_loaded().
 
 -spec is_object(term()) -> boolean() | {error, not_running}.

@@ -184,6 +184,8 @@ start_and_call(Args) ->
     Expression =
         "Started = application:start(erlang_python),"
         "Called = py:call(math, sqrt, [16]),"
+        "Called = py:await(py:spawn_call(math, sqrt, [16])),"
+        "ok = py:cancel(py:spawn_call(math, sqrt, [16])),"
         "Answer = base64:encode(term_to_binary({Started, Called})),"
         "io:format(\"~nanswer: ~s~n\", [Answer]),"
         "halt().",
