@@ -110,14 +110,17 @@ start_default(Id, Options) ->
 ?DOC("Ends a context and waits for it. What is queued or runs there is answered `{error, {context_died, _}}`.").
 -spec stop(pid()) -> ok | {error, {context_died, noconnection}}.
 stop(Context) ->
-    ended(py_arguments:context(?FORM([context], [Context]), Context)).
+    ended(?FORM([context], [Context]), Context).
 
 ?DOC("The same as `stop/1`.").
 -spec destroy(pid()) -> ok | {error, {context_died, noconnection}}.
 destroy(Context) ->
-    ended(py_arguments:context(?FORM([context], [Context]), Context)).
+    ended(?FORM([context], [Context]), Context).
 
-ended(Context) ->
+ended(Form, Context) ->
+    _ = py_arguments:context(Form, Context),
+    %% Any OTP process would obey.
+    _ = is_something_else(Context) andalso py_badarg:refuse(Form, context, wrong),
     try
         gen_server:stop(Context)
     catch
@@ -127,6 +130,12 @@ ended(Context) ->
         %% It ended before or meanwhile, for whatever reason.
         exit:_ -> ok
     end.
+
+is_something_else(Pid) ->
+    node(Pid) =:= node() andalso
+        proc_lib:translate_initial_call(Pid) =/= {?MODULE, init, 1} andalso
+        %% Of a process that has ended the call is not known any more.
+        is_process_alive(Pid).
 
 %% ------------------------------------------------------------------------------------------------
 %% Requests

@@ -28,6 +28,7 @@ groups() ->
             killed_context_answers_its_queue,
             killed_context_leaves_nothing_behind,
             bad_options_of_a_context_are_errors,
+            only_contexts_are_stopped,
             foreign_messages_do_not_disturb_a_context,
             spinning_thread_does_not_outlive_the_application_harmfully,
             sleeping_daemon_does_no_harm,
@@ -390,6 +391,17 @@ bad_options_of_a_context_are_errors(_Config) ->
     ?assertEqual({error, {bad_option, mode, fast}}, py_context:new(#{mode => fast})),
     ?assertEqual({error, {bad_option, size, 5}}, py_context:new(#{size => 5})),
     ?assertMatch({error, _}, py_context:new(#{mode => isolated})).
+
+only_contexts_are_stopped(Config) ->
+    ?assertError(badarg, py_context:stop(self())),
+    {ok, Other} = gen_event:start(),
+    ?assertError(badarg, py_context:stop(Other)),
+    ?assertError(badarg, py_context:destroy(Other)),
+    ?assert(is_process_alive(Other)),
+    ok = gen_event:stop(Other),
+    Context = py_suite:new_context(Config),
+    ok = py_context:stop(Context),
+    ok = py_context:stop(Context).
 
 foreign_messages_do_not_disturb_a_context(Config) ->
     Context = py_suite:new_context(Config),
