@@ -10,12 +10,13 @@
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
 use super::owner::Owner;
-use super::{Context, Mode, spares};
+use super::{COUNTERS, Context, Counters, Mode, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::py::{Object, Python, Result, ThreadState, ffi};
 use crate::term::Held;
 use crate::tracing;
+use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,15 @@ pub(super) fn retire(
         let following = wait_as_spare(&mut state, &owner.held);
         return Some((state, owner, following));
     }
+    let lending = owner.mode == Mode::OwnGil && owner.held.is_lending();
+    if lending {
+        // The context has ended for everybody else.
+        context.end();
+        if !wait_until_returned(&mut state, &owner.held) {
+            Counters::up(&COUNTERS.set_aside);
+            return None;
+        }
+    }
     let held = owner.held.clone();
     {
         let attached = state.attach();
@@ -58,8 +68,47 @@ pub(super) fn retire(
     if discard(state, context) {
         held.ended();
     }
-    context.end();
+    if lending {
+        tracing::leave();
+    } else {
+        context.end();
+    }
     None
+}
+
+/// Waits until Erlang has dropped what the interpreter has lent: CPython frees the memory of an interpreter only
+/// when nothing of it is in use. `true`: memory cannot be traced from now on. `false`: it is traced, so that the
+/// interpreter must not be touched.
+fn wait_until_returned(state: &mut ThreadState, held: &Held) -> bool {
+    let bell = Arc::new((Mutex::new(false), Condvar::new()));
+    let rope = bell.clone();
+    held.serve(
+        NO_CONTEXT,
+        Arc::new(move || {
+            *rope.0.lock() = true;
+            rope.1.notify_one();
+        }),
+    );
+    loop {
+        if held.has_dropped() || !held.is_lending() {
+            if !tracing::enter() {
+                return false;
+            }
+            let attached = state.attach();
+            held.release_dropped(attached.python(), NO_CONTEXT);
+            drop(attached);
+            if !held.is_lending() {
+                held.serve_no_more(NO_CONTEXT);
+                return true;
+            }
+            tracing::leave();
+        }
+        let mut rung = bell.0.lock();
+        while !*rung {
+            bell.1.wait(&mut rung);
+        }
+        *rung = false;
+    }
 }
 
 /// Waits for another context. Bytes that Erlang has of the one before go meanwhile, which runs no code of users;

@@ -119,6 +119,11 @@ impl Held {
         drop(before);
     }
 
+    /// Whether Erlang has bytes of the interpreter.
+    pub(crate) fn is_lending(&self) -> bool {
+        !self.0.lock().lent.is_empty()
+    }
+
     /// Whether there is something to give back.
     pub(crate) fn has_dropped(&self) -> bool {
         !self.0.lock().dropped.is_empty()
