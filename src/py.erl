@@ -23,6 +23,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([is_ref/1, getattr/2, call_method/3, to_term/1]).
 -export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0]).
 -export([register_pool/2, unregister_pool/1, get_local_env/1]).
+-export([register_function/2, register_function/3, unregister_function/1]).
 -export([memory_stats/0, gc/0, gc/1, tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export_type([name/0, result/0, kwargs/0, code/0]).
@@ -341,6 +342,38 @@ get_local_env(Context) ->
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.
 interrupt(Context) ->
     py_target:interrupt(py_arguments:context(?FORM([context], [Context]), Context)).
+
+%% ------------------------------------------------------------------------------------------------
+%% Functions offered to Python
+
+?DOC("""
+Offers a function to Python code, which calls it as `erlang.call(Name, ...)` or `erlang.Name(...)`. It gets the list of
+the arguments; its value is the value of the call, and what it raises is an `erlang.ErlangError` there.
+
+It runs in the process that waits for the Python code; where none waits (`spawn_call`, `cast`, `parallel`, Python's
+own threads, callers on other nodes), in a process of its own. Nothing limits its time, and nothing ends it: when the
+caller's time is over its value is dropped. A name that is taken is given to the new function; a registration lasts until
+`unregister_function/1` or the end of the application. See `py_callback` for names and for what is registered.
+""").
+-spec register_function(name(), fun(([term()]) -> term())) -> ok | {error, not_running}.
+register_function(Name, Fun) ->
+    Form = ?FORM([name, handler], [Name, Fun]),
+    Key = py_arguments:registration(Form, Name),
+    py_callback:register(Key, py_arguments:callable(Form, handler, Fun)).
+
+?DOC("As `register_function/2`; the function is called as `Module:Function(Args)`, with one list.").
+-spec register_function(name(), module(), atom()) -> ok | {error, not_running}.
+register_function(Name, Module, Function) ->
+    Form = ?FORM([name, erlang_module, erlang_function], [Name, Module, Function]),
+    Key = py_arguments:registration(Form, Name),
+    _ = py_arguments:erlang_name(Form, erlang_module, Module),
+    _ = py_arguments:erlang_name(Form, erlang_function, Function),
+    py_callback:register(Key, {Module, Function}).
+
+?DOC("Takes a function back, without disturbing calls that run; without effect where there is none.").
+-spec unregister_function(name()) -> ok | {error, not_running}.
+unregister_function(Name) ->
+    py_callback:unregister(py_arguments:registration(?FORM([name], [Name]), Name)).
 
 %% ------------------------------------------------------------------------------------------------
 %% Memory

@@ -7,7 +7,11 @@
 
 -export([call/5, method/4, arguments/2, calls/2, evaluation/3, statements/2, options/2]).
 -export([name/3, context/2, environment/2, kwargs/2, object/2, pool/2, reference/2, timeout/2, registered/2]).
+-export([registration/2, callable/3, erlang_name/3]).
 -include("py_arguments.hrl").
+
+%% Characters of the name of a registered function.
+-define(NAME_LIMIT, 255).
 
 -type form() :: py_badarg:form().
 -type name() :: atom() | binary().
@@ -120,6 +124,36 @@ registered(Form, Module) ->
         true -> {text(Module), '_'};
         false -> py_badarg:refuse(Form, registered, wrong)
     end.
+
+%% What Python knows an Erlang function by; longer names would be no atoms there.
+-spec registration(form(), term()) -> binary().
+registration(Form, Name) ->
+    case is_text(Name) andalso registered_name(text(Name)) of
+        Key when is_binary(Key) -> Key;
+        _ -> py_badarg:refuse(Form, name, wrong)
+    end.
+
+registered_name(Name) when is_atom(Name) -> registered_name(atom_to_binary(Name));
+registered_name(Name) when byte_size(Name) > 0, byte_size(Name) =< 4 * ?NAME_LIMIT ->
+    case unicode:characters_to_list(Name) of
+        Characters when length(Characters) =< ?NAME_LIMIT -> Name;
+        _ -> false
+    end;
+registered_name(_Name) ->
+    false.
+
+%% A function that gets the list of its arguments.
+-spec callable(form(), callable | handler, term()) -> py_callback:callable().
+callable(_Form, _Role, Function) when is_function(Function, 1) ->
+    Function;
+callable(_Form, callable, {Module, Function} = Named) when is_atom(Module), is_atom(Function) ->
+    Named;
+callable(Form, Role, _Function) ->
+    py_badarg:refuse(Form, Role, wrong).
+
+-spec erlang_name(form(), erlang_module | erlang_function, term()) -> atom().
+erlang_name(_Form, _Role, Name) when is_atom(Name) -> Name;
+erlang_name(Form, Role, _Name) -> py_badarg:refuse(Form, Role, wrong).
 
 -spec context(form(), term()) -> pid().
 context(_Form, Context) when is_pid(Context) -> Context;

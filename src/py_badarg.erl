@@ -14,20 +14,25 @@
     args
     | attribute
     | bound
+    | callable
     | calls
     | code
     | context
     | environment
+    | erlang_function
+    | erlang_module
     | function
     | generation
     | index
     | frames
+    | handler
     | id
     | kwargs
     | locals
     | mode
     | method
     | module
+    | name
     | object
     | options
     | place
@@ -55,7 +60,9 @@ position(Role, [Role | _], N) -> N;
 position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
 
 is_ours({Module, _, _, _}) ->
-    lists:member(Module, [?MODULE, py_arguments, py, py_memory, py_context, py_context_router, py_semaphore]).
+    lists:member(Module, [
+        ?MODULE, py_arguments, py, py_memory, py_context, py_context_router, py_semaphore, py_callback
+    ]).
 
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() => unicode:chardata()}.
 format_error(_Reason, [{_Module, _Function, _Args, Info} | _]) ->
@@ -79,13 +86,17 @@ text(options, {wrong_option, Key, Value}) ->
 expected(args) -> "a list of arguments";
 expected(attribute) -> "an attribute's name: an atom, a binary or a string";
 expected(bound) -> "a bound: an integer from 1 to 4294967294, or infinity";
+expected(callable) -> "a fun of one argument, the list of arguments, or {Module, Function}";
 expected(calls) -> "a list of {Module, Function, Args}";
 expected(code) -> "Python code: a binary or a string";
 expected(context) -> "a context: its pid";
 expected(environment) -> "an environment: the reference that create_local_env or get_local_env gave";
+expected(erlang_function) -> "the name of an Erlang function: an atom";
+expected(erlang_module) -> "the name of an Erlang module: an atom";
 expected(frames) -> "a number of frames: a positive integer";
 expected(function) -> "a function's name: an atom, a binary or a string";
 expected(generation) -> "a generation: 0, 1 or 2";
+expected(handler) -> "a fun of one argument, the list of arguments";
 expected(id) -> "an identifier";
 expected(index) -> "the index of a context, from 1, or a pool's name (an atom)";
 expected(kwargs) -> "a map of keyword arguments";
@@ -93,6 +104,7 @@ expected(locals) -> "a map of names to values";
 expected(method) -> "a method's name: an atom, a binary or a string";
 expected(mode) -> "owngil or worker";
 expected(module) -> "a module's name: an atom, a binary or a string";
+expected(name) -> "a name of 1 to 255 characters: an atom, a binary or a string";
 expected(object) -> "a reference to a Python object";
 expected(options) -> "a map of options";
 expected(place) -> "the index of a context, from 1";
