@@ -36,7 +36,9 @@ the context's mailbox themselves, and its thread answers them.
     pool :: pid() | undefined,
     %% Why the start is not over yet: its time limit, and who waits for it.
     starting :: reference() | ready,
-    waiting = [] :: [gen_server:from()]
+    waiting = [] :: [gen_server:from()],
+    %% What sends to other nodes, once there was something to send, and how much of that it has not reported yet.
+    relay = none :: {pid(), Unsent :: non_neg_integer()} | none
 }).
 
 %% How long a thread may take to end before its process goes without it.
@@ -418,6 +420,11 @@ handle_info({py_context, Serial, What}, #state{serial = Serial} = State) ->
     native(What, State);
 handle_info({timeout, Timer, start}, #state{starting = Timer} = State) ->
     {stop, {shutdown, {context_start, main_interpreter_busy}}, State};
+handle_info({py_relay, Relay, Sent}, #state{relay = {Relay, _}} = State) ->
+    {noreply, relayed(Sent, State)};
+handle_info({'DOWN', _Monitor, process, Relay, _Reason}, #state{relay = {Relay, Unsent}} = State) ->
+    %% Nobody waits for what went with it.
+    {noreply, (relayed(Unsent, State))#state{relay = none}};
 handle_info({'DOWN', _Monitor, process, Pool, _Reason}, #state{pool = Pool} = State) ->
     {stop, {shutdown, pool_died}, State};
 handle_info({'EXIT', _From, normal}, State) ->
@@ -451,8 +458,31 @@ native({cast_failed, Story}, State) ->
         #{report_cb => fun py_error:report/1}
     ),
     {noreply, State};
+native({relay, To, Term}, State) ->
+    {noreply, relay(To, Term, State)};
 native(ended, State) ->
     {stop, {shutdown, ended}, State}.
+
+relay(To, Term, #state{relay = none} = State) ->
+    case py_callback_sup:start_relay(self()) of
+        {ok, Relay} ->
+            _ = erlang:monitor(process, Relay),
+            relay(To, Term, State#state{relay = {Relay, 0}});
+        {error, _} ->
+            ?LOG_ERROR("Python context ~p: a message to ~p is lost", [State#state.id, To]),
+            _ = py_nif:relayed(State#state.handle, 1),
+            State
+    end;
+relay(To, Term, #state{relay = {Relay, Unsent}} = State) ->
+    ok = py_relay:send(Relay, To, Term),
+    State#state{relay = {Relay, Unsent + 1}}.
+
+%% The thread lets its code send so many more.
+relayed(0, State) ->
+    State;
+relayed(Sent, #state{relay = {Relay, Unsent}} = State) ->
+    _ = py_nif:relayed(State#state.handle, Sent),
+    State#state{relay = {Relay, Unsent - Sent}}.
 
 -spec terminate(term(), #state{}) -> ok.
 terminate({shutdown, stuck}, #state{pool = Pool}) when is_pid(Pool), node(Pool) =:= node() ->
@@ -465,12 +495,21 @@ terminate({shutdown, {context_start, _} = Reason}, State) ->
     py_nif:context_close(State#state.handle, element(1, Reason));
 terminate({shutdown, ended}, _State) ->
     ok;
-terminate(Reason, #state{serial = Serial} = State) ->
+terminate(Reason, State) ->
     _ = py_nif:context_close(State#state.handle, reason_atom(Reason)),
+    await_end(erlang:start_timer(?END_TIMEOUT, self(), ended), State).
+
+%% Its code may have had messages to send until then.
+await_end(Timer, #state{serial = Serial, relay = Known} = State) ->
     receive
-        {py_context, Serial, ended} -> ok
-    after ?END_TIMEOUT ->
-        ?LOG_ERROR("Python context ~p: its thread does not end", [State#state.id])
+        {py_context, Serial, ended} ->
+            ok;
+        {py_context, Serial, {relay, To, Term}} ->
+            await_end(Timer, relay(To, Term, State));
+        {py_relay, Relay, Sent} when is_tuple(Known), element(1, Known) =:= Relay ->
+            await_end(Timer, relayed(Sent, State));
+        {timeout, Timer, ended} ->
+            ?LOG_ERROR("Python context ~p: its thread does not end", [State#state.id])
     end.
 
 reason_atom(Reason) when is_atom(Reason) -> Reason;
