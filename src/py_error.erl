@@ -4,7 +4,7 @@
 
 %% The story of a Python exception: kept for the process that was answered with it, and told on request.
 
--export([keep/1, last/0, from_story/1, with_lines/1, report/1]).
+-export([keep/1, take/0, restore/1, last/0, from_story/1, with_lines/1, report/1]).
 -export_type([story/0, class/0, error/0, syntax/0]).
 
 %% What the native side tells, see native/src/interp/failure/story.rs.
@@ -60,6 +60,21 @@
 keep(Story) ->
     _ = put(?MODULE, Story),
     ok.
+
+%% What is kept from now on is told apart from what was before, until that comes back.
+-spec take() -> story() | none.
+take() ->
+    case erase(?MODULE) of
+        undefined -> none;
+        Story -> Story
+    end.
+
+-spec restore(story() | none) -> ok.
+restore(none) ->
+    _ = erase(?MODULE),
+    ok;
+restore(Story) ->
+    keep(Story).
 
 -spec last() -> error() | undefined.
 last() ->

@@ -1,0 +1,141 @@
+-module(py_callback_runner).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+
+%% Runs a function for Python code, in whatever process it is called, and makes of every end that it can have what
+%% the native side hands on.
+
+-export([serve/4, tail/2, tail/3]).
+-export_type([callback/0, called/0, answer/0, kind/0, frame/0]).
+
+-type callback() :: reference().
+-type called() :: binary() | function().
+%% A name that was registered, or a fun that Python code held.
+-type kind() :: error | exit | throw.
+-type answer() ::
+    {ok, term()}
+    | {raised, kind(), Reason :: term(), Text :: binary(), [frame()], py_error:story() | none}.
+-type frame() ::
+    {module(), Function :: atom(), arity(), #{file => binary(), line => pos_integer()}}.
+%% As the native side makes Python values of it.
+
+%% In the process dictionary while a function runs: `{Callback, Deadline}'. What the process asks of contexts
+%% meanwhile names it as its parent, and ends at that deadline.
+-define(CURRENT, {py_callback, current}).
+%% Characters of a text, which is for people: the reason itself goes along.
+-define(TEXT_LIMIT, 1_000).
+%% The other limit alone takes time where lists are nested deep.
+-define(DEPTH_LIMIT, 30).
+
+%% A story that is kept meanwhile is that of a Python call which the function made; the caller's own comes back.
+-spec serve(callback(), called(), [term()], integer() | infinity) -> answer().
+serve(Callback, Function, Args, Deadline) ->
+    case found(Function) of
+        {error, Reason} ->
+            {raised, error, Reason, text(error, Reason, []), [], none};
+        Found ->
+            Outer = put(?CURRENT, {Callback, Deadline}),
+            Before = py_error:take(),
+            Answer = answer(Found, Args),
+            ok = py_error:restore(Before),
+            ok = restore(Outer),
+            Answer
+    end.
+
+answer(Found, Args) ->
+    try
+        {ok, run(Found, Args)}
+    catch
+        Kind:Reason:Stack ->
+            {raised, Kind, Reason, text(Kind, Reason, Stack), frames(Stack), py_error:take()}
+    end.
+
+%% What comes instead of the value of a call, so it ends as the call would.
+-spec tail(called(), [term()]) -> {ok, term()} | {error, {kind(), term()}}.
+tail(Function, Args) ->
+    case found(Function) of
+        {error, Reason} ->
+            {error, {error, Reason}};
+        Found ->
+            try
+                {ok, run(Found, Args)}
+            catch
+                Kind:Reason -> {error, {Kind, Reason}}
+            end
+    end.
+
+%% The same in a process of its own, which has to be told whose chain it continues.
+-spec tail(callback(), called(), [term()]) -> {ok, term()} | {error, {kind(), term()}}.
+tail(Callback, Function, Args) ->
+    Outer = put(?CURRENT, {Callback, infinity}),
+    Result = tail(Function, Args),
+    ok = restore(Outer),
+    Result.
+
+restore(undefined) ->
+    _ = erase(?CURRENT),
+    ok;
+restore(Outer) ->
+    _ = put(?CURRENT, Outer),
+    ok.
+
+%% These calls are the last ones, so that the stack has no frames but this module's below the function's.
+run({registered, Function}, Args) -> py_callback:apply_function(Function, Args);
+run({held, Function}, Args) -> apply(Function, Args).
+
+found(Name) when is_binary(Name) ->
+    case py_callback:find(Name) of
+        {ok, Function} -> {registered, Function};
+        {error, not_found} -> {error, {not_registered, Name}};
+        {error, not_running} = Error -> Error
+    end;
+found(Function) ->
+    {held, Function}.
+
+%% ------------------------------------------------------------------------------------------------
+%% Words
+
+text(error, {not_registered, Name}, []) ->
+    <<"error: no Erlang function is registered as ", Name/binary>>;
+text(Kind, Reason, Stack) ->
+    Text = [atom_to_list(Kind), ": ", limited(Reason) | place(Kind, Reason, Stack)],
+    <<_/binary>> = unicode:characters_to_binary(Text).
+
+limited(Term) ->
+    io_lib:format("~0tP", [Term, ?DEPTH_LIMIT], [{chars_limit, ?TEXT_LIMIT}]).
+
+%% These reasons say nothing without the function.
+place(error, Reason, [{Module, Function, Args, _} | _]) when Reason =:= undef; Reason =:= function_clause ->
+    io_lib:format(": ~tp:~tp/~b", [Module, Function, arity(Args)]);
+place(_Kind, _Reason, _Stack) ->
+    [].
+
+%% ------------------------------------------------------------------------------------------------
+%% Stack traces
+
+%% From where the exception was raised to the function that was called; what called that is nobody's business.
+frames(Stack) ->
+    Above = lists:takewhile(fun(Frame) -> element(1, Frame) =/= ?MODULE end, Stack),
+    [
+        {Module, Function, arity(Args), location(Location)}
+     || {Module, Function, Args, Location} <- Above
+    ].
+
+%% Code that raises with a stack of its own may say nearly anything there.
+arity(Arity) when is_integer(Arity) -> Arity;
+arity(Args) when length(Args) >= 0 -> length(Args);
+arity(_Improper) -> 0.
+
+location([{line, Line} | More]) when is_integer(Line), Line > 0 ->
+    (location(More))#{line => Line};
+location([{file, File} | More]) when is_list(File) ->
+    try unicode:characters_to_binary(File) of
+        Name when is_binary(Name) -> (location(More))#{file => Name};
+        _ -> location(More)
+    catch
+        error:badarg -> location(More)
+    end;
+location([_ | More]) ->
+    location(More);
+location(_) ->
+    #{}.
