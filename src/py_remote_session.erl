@@ -51,7 +51,8 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({Ref, {call, Context, Payload, Scope}}, State) ->
-    case py_nif:call(Context, Ref, Payload, Scope) of
+    %% This process waits for nothing, so it runs no functions for the code either.
+    case py_nif:forward(Context, Ref, Payload, Scope) of
         {error, Reason} ->
             {noreply, answer({Ref, {refused, Reason}}, State)};
         Request ->
