@@ -1,12 +1,27 @@
 """Types of the native half of the package erlang, made by the NIF in every interpreter."""
 
-from typing import final
+from typing import Any, Self, final
 
 class Interrupted(BaseException):
     """The call was interrupted from Erlang: it timed out, was cancelled, or its caller died."""
 
 class StaleReference(ReferenceError):
     """The object that this reference of Erlang's stood for is gone."""
+
+class ErlangError(RuntimeError):
+    """An exception of an Erlang function, or a call of one that does not exist."""
+
+    kind: str
+    reason: Any
+    stacktrace: list[Any]
+
+class ProcessError(RuntimeError):
+    """The process that a message was for is not there."""
+
+class PythonError(RuntimeError):
+    """What failed in Python inside the Erlang function: the cause of its ErlangError."""
+
+    traceback: str
 
 @final
 class Atom(str):
@@ -26,11 +41,37 @@ class Port:
 
 @final
 class Fun:
-    """An Erlang function."""
+    """An Erlang function. Calling it runs it in Erlang."""
 
+    def __call__(self, /, *args: Any) -> Any: ...
+
+@final
+class Term:
+    """An Erlang term that no Python value stands for; it goes back as it was."""
+
+class Continuation(tuple[str | None, str, tuple[Any, ...], dict[str, Any]]):
+    """How the call goes on: module (None for Erlang), function, args, kwargs."""
+
+    def __new__(
+        cls, parts: tuple[str | None, str, tuple[Any, ...], dict[str, Any]], /
+    ) -> Self: ...
+
+def answers_close(handle: int, /) -> None: ...
+def answers_forget(handle: int, id: int, /) -> None: ...
+def answers_open() -> tuple[int, int]: ...
+def answers_submit(
+    handle: int, id: int, function: str | Fun, args: tuple[Any, ...], /
+) -> None: ...
+def answers_take(handle: int, /) -> list[tuple[int, bool, Any]]: ...
+def call(name: str, /, *args: Any) -> Any: ...
+def call_fun(fun: Fun, /, *args: Any) -> Any: ...
+def consume_time_slice(percent: int, /) -> bool: ...
 def from_external(data: bytes, /) -> Pid | Ref | Port: ...
 def interpreter_id() -> int: ...
+def is_registered(name: str, /) -> bool: ...
 def putenv(name: str | bytes, value: str | bytes, /) -> None: ...
+def send(to: Pid | tuple[str, str], term: Any, /) -> None: ...
 def sleep(seconds: float, /) -> None: ...
 def trace_memory(on: bool, /) -> bool: ...
 def unsetenv(name: str | bytes, /) -> None: ...
+def whereis(name: str, /) -> Pid | None: ...

@@ -1,8 +1,70 @@
-"""Erlang's side of things, for Python code that runs inside an Erlang node."""
+"""Erlang's side of things, for Python code that runs inside an Erlang node.
 
-from _erlang import Atom, Fun, Interrupted, Pid, Port, Ref, StaleReference
+Erlang functions that were registered with ``py:register_function`` are called by ``call("name", ...)``, or by their
+names as attributes of this module: ``erlang.name(...)``.
+"""
 
-__all__ = ["Atom", "Fun", "Interrupted", "Pid", "Port", "Ref", "StaleReference", "atom"]
+from _erlang import (
+    Atom,
+    ErlangError,
+    Fun,
+    Interrupted,
+    Pid,
+    Port,
+    ProcessError,
+    PythonError,
+    Ref,
+    StaleReference,
+    Term,
+    call,
+    send,
+    whereis,
+)
+
+# Not from typing: see _boot.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._async import async_call
+    from ._schedule import (
+        consume_time_slice,
+        schedule,
+        schedule_inline,
+        schedule_py,
+    )
+
+__all__ = [
+    "Atom",
+    "ErlangError",
+    "Fun",
+    "Interrupted",
+    "Pid",
+    "Port",
+    "ProcessError",
+    "PythonError",
+    "Ref",
+    "StaleReference",
+    "Term",
+    "async_call",
+    "atom",
+    "call",
+    "consume_time_slice",
+    "schedule",
+    "schedule_inline",
+    "schedule_py",
+    "send",
+    "whereis",
+]
+
+#: What is loaded when somebody asks for it, so that contexts start without it.
+_LATER = {
+    "async_call": "_async",
+    "consume_time_slice": "_schedule",
+    "schedule": "_schedule",
+    "schedule_inline": "_schedule",
+    "schedule_py": "_schedule",
+}
 
 
 def atom(name: str, /) -> Atom:
@@ -12,3 +74,14 @@ def atom(name: str, /) -> Atom:
     if len(name) > 255:
         raise ValueError("the name of an atom has at most 255 characters")
     return Atom(name)
+
+
+def __getattr__(name: str) -> "Any":
+    home = _LATER.get(name)
+    if home is None:
+        from ._functions import find
+
+        return find(name)
+    module = __import__(f"{__name__}.{home}", fromlist=(name,))
+    value = globals()[name] = getattr(module, name)
+    return value
