@@ -75,7 +75,7 @@ echo() ->
 -spec echo(py_nif:handle(), term()) -> {ok, term()}.
 echo(Handle, Term) ->
     Ref = make_ref(),
-    case py_nif:call(Handle, Ref, {echo, Term}, own) of
+    case py_nif:call(Handle, Ref, {echo, Term}, own, none, 30_000) of
         {error, Reason} ->
             error(Reason);
         _Request ->

@@ -4,7 +4,8 @@
 
 functions() ->
     [
-        {"src/py_call.erl", {request, 4}},
+        {"src/py_call.erl", {request, 5}},
+        {"src/py_call.erl", {answered, 5}},
         {"src/py_remote.erl", {exchange, 3}}
     ].
 

@@ -14,6 +14,9 @@
 -type overloaded() :: {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}.
 -export_type([result/0, overloaded/0]).
 
+%% The callback that this process runs, see py_callback_runner.
+-define(CURRENT, {py_callback, current}).
+
 %% Contexts that die one after another between a binding and a submission: so many times is it tried anew.
 -define(ATTEMPTS, 5).
 
@@ -71,12 +74,19 @@ lasting(_Handle, Result) -> Result.
 rebound(Pool, none, Timeout) -> py_context_router:bind(Pool, Timeout);
 rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
 
-%% Submits and waits. `refused': nothing was submitted.
-request(Target, Payload, Timeout, Scope) when node(Target) =/= node() ->
-    py_remote:call(Target, Payload, Timeout, Scope);
+%% Submits and waits. `refused': nothing was submitted. In a function that Python has called, the time limit of the
+%% call around it counts as well.
 request(Target, Payload, Timeout, Scope) ->
+    case get(?CURRENT) of
+        undefined -> request(Target, Payload, Timeout, Scope, none);
+        {Callback, Deadline} -> request(Target, Payload, min(Timeout, remaining(Deadline)), Scope, Callback)
+    end.
+
+request(Target, Payload, Timeout, Scope, _Parent) when node(Target) =/= node() ->
+    py_remote:call(Target, Payload, Timeout, Scope);
+request(Target, Payload, Timeout, Scope, Parent) ->
     Ref = make_ref(),
-    case py_nif:call(Target, Ref, Payload, Scope) of
+    case py_nif:call(Target, Ref, Payload, Scope, Parent, Timeout) of
         {error, Reason} ->
             {refused, Reason};
         Request ->
@@ -85,25 +95,95 @@ request(Target, Payload, Timeout, Scope) ->
                     Result;
                 {Ref, Result, Story} ->
                     py_error:keep(Story),
-                    Result
+                    Result;
+                {Ref, Callback, Function, Args, Left} ->
+                    called_back(Request, Ref, Callback, Function, Args, deadline(Left))
             after Timeout ->
                 take_back(Request, Ref)
             end
     end.
 
-%% The time is over. Either no message comes any more, or one is certain to.
-take_back(Request, Ref) ->
-    case py_nif:cancel(Request) of
-        cancelled ->
-            {error, timeout};
-        _SendingOrSent ->
+%% Python calls a function, and this process runs it.
+called_back(Request, Ref, Callback, Function, Args, Deadline) ->
+    Answer = py_callback_runner:serve(Callback, Function, Args, Deadline),
+    reraised(answered(Request, Ref, Callback, Answer, Deadline)).
+
+%% What comes next has another reference, made here for the sake of the receive (see scripts/check-receive).
+answered(Request, OldRef, Callback, Answer, Deadline) ->
+    Ref = make_ref(),
+    case py_nif:callback_answer(Callback, Ref, Answer) of
+        ok ->
             receive
                 {Ref, Result} ->
                     Result;
                 {Ref, Result, Story} ->
                     py_error:keep(Story),
-                    Result
+                    Result;
+                {Ref, Next, Function, Args, _Left} ->
+                    NextAnswer = py_callback_runner:serve(Next, Function, Args, Deadline),
+                    answered(Request, Ref, Next, NextAnswer, Deadline)
+            after remaining(Deadline) ->
+                take_back(Request, Ref)
+            end;
+        expired ->
+            expired(Request, OldRef, Deadline)
+    end.
+
+%% Nobody waits for the answer: the time is over, the code was interrupted, or its context has ended.
+expired(Request, Ref, Deadline) ->
+    case remaining(Deadline) of
+        0 ->
+            _ = take_back(Request, Ref),
+            {error, timeout};
+        Timeout ->
+            receive
+                {Ref, Result} ->
+                    Result;
+                {Ref, Result, Story} ->
+                    py_error:keep(Story),
+                    Result;
+                {Ref, Callback, Function, Args, _Left} ->
+                    Answer = py_callback_runner:serve(Callback, Function, Args, Deadline),
+                    answered(Request, Ref, Callback, Answer, Deadline)
+            after Timeout ->
+                take_back(Request, Ref)
             end
+    end.
+
+%% Mnesia ends and restarts transactions by exits, which must not stop at Python code.
+reraised({error, {exit, {aborted, _} = Reason}} = Result) ->
+    case get(mnesia_activity_state) of
+        undefined -> Result;
+        _InTransaction -> exit(Reason)
+    end;
+reraised(Result) ->
+    Result.
+
+%% The time is over. Either no message comes any more, or one is certain to.
+take_back(Request, Ref) ->
+    taken_back(py_nif:cancel(Request), Request, Ref).
+
+taken_back(cancelled, _Request, _Ref) ->
+    {error, timeout};
+taken_back(flush, Request, Ref) ->
+    receive
+        {Ref, _Callback, _Function, _Args, _Left} -> taken_back(flush, Request, Ref)
+    after 0 -> {error, timeout}
+    end;
+taken_back(calling, Request, Ref) ->
+    receive
+        {Ref, Callback, _Function, _Args, _Left} ->
+            taken_back(py_nif:callback_cancel(Callback), Request, Ref)
+    end;
+taken_back(_SendingOrSent, Request, Ref) ->
+    receive
+        {Ref, Result} ->
+            Result;
+        {Ref, Result, Story} ->
+            py_error:keep(Story),
+            Result;
+        {Ref, _Callback, _Function, _Args, _Left} ->
+            taken_back(sent, Request, Ref)
     end.
 
 ?DOC(false).

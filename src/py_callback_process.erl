@@ -13,13 +13,13 @@
 -type kind() :: callback | tail.
 %% Python code waits for the value; the value is the answer of a request.
 
--spec start_link(kind(), py_callback_runner:callback(), py_callback_runner:called(), [term()]) ->
+-spec start_link(kind(), py_nif:callback(), py_callback_runner:called(), [term()]) ->
     {ok, pid()}.
 start_link(Kind, Callback, Function, Args) ->
     {ok, proc_lib:spawn_link(?MODULE, run, [Kind, Callback, Function, Args])}.
 
 %% Who waited may have gone before this process came to run.
--spec run(kind(), py_callback_runner:callback(), py_callback_runner:called(), [term()]) -> ok.
+-spec run(kind(), py_nif:callback(), py_callback_runner:called(), [term()]) -> ok.
 run(Kind, Callback, Function, Args) ->
     case py_nif:callback_begin(Callback) of
         ok -> begun(Kind, Callback, Function, Args);

@@ -5,16 +5,12 @@
 %% Runs a function for Python code, in whatever process it is called, and makes of every end that it can have what
 %% the native side hands on.
 
--export([serve/4, tail/2, tail/3]).
--export_type([callback/0, called/0, answer/0, kind/0, frame/0]).
+-export([serve/4, tail/2, tail/3, current/0]).
+-export_type([called/0, kind/0, frame/0]).
 
--type callback() :: reference().
 -type called() :: binary() | function().
 %% A name that was registered, or a fun that Python code held.
 -type kind() :: error | exit | throw.
--type answer() ::
-    {ok, term()}
-    | {raised, kind(), Reason :: term(), Text :: binary(), [frame()], py_error:story() | none}.
 -type frame() ::
     {module(), Function :: atom(), arity(), #{file => binary(), line => pos_integer()}}.
 %% As the native side makes Python values of it.
@@ -28,7 +24,7 @@
 -define(DEPTH_LIMIT, 30).
 
 %% A story that is kept meanwhile is that of a Python call which the function made; the caller's own comes back.
--spec serve(callback(), called(), [term()], integer() | infinity) -> answer().
+-spec serve(py_nif:callback(), called(), [term()], integer() | infinity) -> py_nif:answer().
 serve(Callback, Function, Args, Deadline) ->
     case found(Function) of
         {error, Reason} ->
@@ -47,8 +43,22 @@ answer(Found, Args) ->
         {ok, run(Found, Args)}
     catch
         Kind:Reason:Stack ->
-            {raised, Kind, Reason, text(Kind, Reason, Stack), frames(Stack), py_error:take()}
+            {raised, Kind, Reason, text(Kind, Reason, Stack), frames(Stack), cause(py_error:take())}
     end.
+
+%% The callback whose function this process runs.
+-spec current() -> py_nif:callback() | none.
+current() ->
+    case get(?CURRENT) of
+        {Callback, _Deadline} -> Callback;
+        undefined -> none
+    end.
+
+%% The Python exception that a call of the function's own ended with, as Python shall tell it.
+cause(none) ->
+    none;
+cause({Class, Module, Message, _Frames, _Details} = Story) ->
+    {Class, Module, Message, py_traceback:text(py_error:with_lines(Story))}.
 
 %% What comes instead of the value of a call, so it ends as the call would.
 -spec tail(called(), [term()]) -> {ok, term()} | {error, {kind(), term()}}.
@@ -65,7 +75,7 @@ tail(Function, Args) ->
     end.
 
 %% The same in a process of its own, which has to be told whose chain it continues.
--spec tail(callback(), called(), [term()]) -> {ok, term()} | {error, {kind(), term()}}.
+-spec tail(py_nif:callback(), called(), [term()]) -> {ok, term()} | {error, {kind(), term()}}.
 tail(Callback, Function, Args) ->
     Outer = put(?CURRENT, {Callback, infinity}),
     Result = tail(Function, Args),

@@ -19,7 +19,7 @@ start_link(Module) ->
     supervisor:start_link({local, name(Module)}, ?MODULE, Module).
 
 -spec start_process(
-    py_callback_process:kind(), py_callback_runner:callback(), py_callback_runner:called(), [term()]
+    py_callback_process:kind(), py_nif:callback(), py_callback_runner:called(), [term()]
 ) -> ok | {error, noproc}.
 start_process(Kind, Callback, Function, Args) ->
     case start_child(py_callback_process, [Kind, Callback, Function, Args]) of

@@ -17,12 +17,20 @@ function answers `{error, not_running}`.
     context_close/2,
     context_adopt/2,
     context_info/1,
-    call/4,
-    spawn/3,
+    call/6,
+    forward/4,
+    spawn/4,
     cast/3,
     environment/1,
     own_environment/1,
     cancel/1,
+    callbacks_open/0,
+    callback_begin/1,
+    callback_answer/3,
+    callback_cancel/1,
+    callback_finish/2,
+    function_known/2,
+    relayed/2,
     is_mine/1,
     is_object/1,
     interrupt/1,
@@ -34,7 +42,7 @@ function answers `{error, not_running}`.
     permits_stop_waiting/0,
     permits_release/0
 ]).
--export_type([handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
+-export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 
 -nifs([
     runtime_start/3,
@@ -45,12 +53,20 @@ function answers `{error, not_running}`.
     context_close/2,
     context_adopt/2,
     context_info/1,
-    call/4,
-    spawn/3,
+    call/6,
+    forward/4,
+    spawn/4,
     cast/3,
     environment/1,
     own_environment/1,
     cancel/1,
+    callbacks_open/0,
+    callback_begin/1,
+    callback_answer/3,
+    callback_cancel/1,
+    callback_finish/2,
+    function_known/2,
+    relayed/2,
     is_mine/1,
     is_object/1,
     interrupt/1,
@@ -66,6 +82,19 @@ function answers `{error, not_running}`.
 
 -type handle() :: reference().
 -type request() :: reference().
+-type callback() :: reference().
+%% Python waits for its answer.
+-type answer() ::
+    {ok, term()}
+    | {
+        raised,
+        error | exit | throw,
+        Reason :: term(),
+        Text :: binary(),
+        Stack :: [term()],
+        %% The Python exception that a call of the function's own ended with: class, module, message, traceback.
+        none | {atom() | binary(), binary(), binary(), binary()}
+    }.
 -type object() :: reference().
 %% Stands for a Python object.
 -type target() :: handle() | pid() | object().
@@ -80,6 +109,7 @@ function answers `{error, not_running}`.
 -type module_name() :: name().
 -type name() :: atom() | binary().
 -type environment() :: reference().
+-type cancelled() :: cancelled | flush | calling | sending | sent.
 -type scope() :: own | pid() | environment().
 %% Whose namespace a request uses: the caller's, that of another process of this node, a named one.
 -type settings() :: #{
@@ -95,6 +125,8 @@ function answers `{error, not_running}`.
         | stale_reference
         | {context_died, atom()}
         | {not_supported, atom()}
+        | timeout
+        | {deadlock, [pid()]}
         | {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}}.
 
 load() ->
@@ -164,11 +196,14 @@ context_adopt(_New, _Old) -> not_loaded().
     | refused().
 context_info(_Target) -> not_loaded().
 
--spec call(target(), reference(), payload(), scope()) -> request() | refused().
-call(_Target, _Ref, _Payload, _Scope) -> not_loaded().
+-spec call(target(), reference(), payload(), scope(), none | callback(), timeout()) -> request() | refused().
+call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().
 
--spec spawn(target(), payload(), scope()) -> request() | refused().
-spawn(_Target, _Payload, _Scope) -> not_loaded().
+-spec forward(target(), reference(), payload(), scope()) -> request() | refused().
+forward(_Target, _Ref, _Payload, _Scope) -> not_loaded().
+
+-spec spawn(target(), payload(), scope(), none | callback()) -> request() | refused().
+spawn(_Target, _Payload, _Scope, _Parent) -> not_loaded().
 
 -spec cast(target(), payload(), scope()) -> request() | refused().
 cast(_Target, _Payload, _Scope) -> not_loaded().
@@ -179,8 +214,29 @@ environment(_Target) -> not_loaded().
 -spec own_environment(target()) -> {ok, environment()} | refused().
 own_environment(_Target) -> not_loaded().
 
--spec cancel(request()) -> cancelled | sending | sent | not_owner | {error, not_running}.
+-spec cancel(request()) -> cancelled() | not_owner | {error, not_running}.
 cancel(_Request) -> not_loaded().
+
+-spec callbacks_open() -> ok | {error, not_running}.
+callbacks_open() -> not_loaded().
+
+-spec callback_begin(callback()) -> ok | expired.
+callback_begin(_Callback) -> not_loaded().
+
+-spec callback_answer(callback(), none | reference(), answer()) -> ok | expired.
+callback_answer(_Callback, _Tag, _Answer) -> not_loaded().
+
+-spec callback_finish(callback(), {ok, term()} | {error, term()}) -> ok | expired | cast.
+callback_finish(_Callback, _Result) -> not_loaded().
+
+-spec callback_cancel(callback()) -> cancelled().
+callback_cancel(_Callback) -> not_loaded().
+
+-spec function_known(binary(), boolean()) -> ok | {error, not_running}.
+function_known(_Name, _Known) -> not_loaded().
+
+-spec relayed(handle(), non_neg_integer()) -> ok.
+relayed(_Handle, _Count) -> not_loaded().
 
 -spec is_mine(request()) -> boolean() | {error, not_running}.
 is_mine(_Request) -> not_loaded().

@@ -9,7 +9,7 @@
 
 -spec spawn(py_nif:target(), py_nif:payload()) -> reference() | {error, term()}.
 spawn(Target, Payload) when node(Target) =/= node() -> py_remote:spawn(Target, Payload, own);
-spawn(Target, Payload) -> py_nif:spawn(Target, Payload, own).
+spawn(Target, Payload) -> py_nif:spawn(Target, Payload, own, py_callback_runner:current()).
 
 -spec cast(py_nif:target(), py_nif:payload()) -> ok | py_nif:request() | {error, term()}.
 cast(Target, Payload) when node(Target) =/= node() -> py_remote:cast(Target, Payload, own);

@@ -1,15 +1,16 @@
 //! Interrupting what an interpreter runs, from any thread, without its GIL.
 //!
 //! The interrupter names a request. A pending call, which CPython runs at the next safe point of that
-//! interpreter, raises `erlang.Interrupted` if that request is still the one that runs; a request that
-//! has ended meanwhile leaves nothing behind for the next one. `time.sleep` waits on the same gate.
+//! interpreter, raises `erlang.Interrupted` if that request still runs, or waits below others that run on top of
+//! it: those are interrupted first. A request that has ended meanwhile leaves nothing behind for the next one.
+//! `time.sleep` waits on the same gate.
 
 use crate::py::{Object, Python, Raised, Result, api, ffi};
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Where an interrupt goes: an interpreter that is alive, and the thread in it.
@@ -26,7 +27,11 @@ unsafe impl Send for Gate {}
 /// The interruptible side of one context. Requests are named by numbers; 0 names none.
 #[derive(Default)]
 pub(crate) struct Interrupts {
+    /// The innermost one.
     running: AtomicU64,
+    /// Those that it runs on top of, outermost first; and how many, for the owner thread alone.
+    below: Mutex<Vec<u64>>,
+    depth: AtomicUsize,
     wanted: AtomicU64,
     posted: AtomicBool,
     /// An asynchronous exception was set, which has to be taken back when the request ends.
@@ -64,12 +69,25 @@ impl Interrupts {
     /// The owner thread is about to run a request. Comes before the request's state becomes `running`, so
     /// that whoever cancels a running request finds it here.
     pub(crate) fn enter(&self, request: u64) {
+        let before = self.running.load(Ordering::Relaxed);
+        if before != 0 {
+            self.below.lock().push(before);
+            self.depth.fetch_add(1, Ordering::SeqCst);
+        }
         self.running.store(request, Ordering::SeqCst);
     }
 
-    /// The request has ended; an interrupt that came late is taken back.
+    /// The innermost request has ended; an interrupt that came late is taken back.
     pub(crate) fn leave(&self, _py: Python<'_>) {
-        self.running.store(0, Ordering::SeqCst);
+        if self.depth.load(Ordering::Relaxed) == 0 {
+            self.running.store(0, Ordering::SeqCst);
+        } else {
+            // Under the lock, so that whoever looks for a request finds it in one of the two places.
+            let mut below = self.below.lock();
+            self.depth.fetch_sub(1, Ordering::SeqCst);
+            self.running
+                .store(below.pop().unwrap_or_default(), Ordering::SeqCst);
+        }
         if self.scheduled.swap(false, Ordering::SeqCst) {
             // SAFETY: attached; null takes a scheduled exception back.
             unsafe {
@@ -81,9 +99,21 @@ impl Interrupts {
         }
     }
 
-    /// The request that runs, or 0.
+    /// The request that runs, the innermost one, or 0.
     pub(crate) fn running(&self) -> u64 {
         self.running.load(Ordering::SeqCst)
+    }
+
+    /// Whether a request runs, or others run on top of it.
+    fn runs(&self, request: u64) -> bool {
+        if request == 0 || self.running() == request {
+            return request != 0;
+        }
+        if self.depth.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        let below = self.below.lock();
+        self.running() == request || below.contains(&request)
     }
 
     /// Interrupts `request` if it runs here; `false` when it does not (any more).
@@ -92,7 +122,7 @@ impl Interrupts {
         let Some(target) = gate.as_ref() else {
             return false;
         };
-        if request == 0 || self.running() != request {
+        if !self.runs(request) {
             return false;
         }
         self.wanted.store(request, Ordering::SeqCst);
@@ -113,19 +143,33 @@ impl Interrupts {
         true
     }
 
-    /// Whether an interrupt of the running request waits; asking takes it.
+    /// Whether an interrupt waits for what runs; asking takes it.
     fn take(&self) -> bool {
-        let running = self.running();
-        running != 0
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        self.runs(wanted)
             && self
                 .wanted
-                .compare_exchange(running, 0, Ordering::SeqCst, Ordering::SeqCst)
+                .compare_exchange(wanted, 0, Ordering::SeqCst, Ordering::SeqCst)
                 .is_ok()
     }
 
-    fn waits(&self) -> bool {
-        let running = self.running();
-        running != 0 && self.wanted.load(Ordering::SeqCst) == running
+    /// Whether an interrupt waits for what runs.
+    pub(crate) fn waits(&self) -> bool {
+        self.runs(self.wanted.load(Ordering::SeqCst))
+    }
+
+    /// The exception, if an interrupt waits for what runs. For waiting that was cut short on the owner thread.
+    pub(crate) fn take_raised(&self, py: Python<'_>) -> Option<Raised> {
+        let class = self.gate.lock().as_ref().map(|gate| gate.class)?;
+        self.take().then(|| interrupted(py, class))
+    }
+
+    /// The exception of an interrupt.
+    pub(crate) fn raised(&self, py: Python<'_>) -> Raised {
+        match self.gate.lock().as_ref().map(|gate| gate.class) {
+            Some(class) => interrupted(py, class),
+            None => Raised::runtime_error(py, "the context has ended"),
+        }
     }
 
     /// Runs inside the interpreter, in whichever of its threads came first.
@@ -214,12 +258,8 @@ pub(crate) fn let_sleep(interpreter_id: i64) {
 /// interrupted. In other threads of Python's it ends early when their interpreter does.
 pub(crate) fn sleep_until(py: Python<'_>, deadline: Instant) -> Result<()> {
     let served = SERVED.with(|served| served.borrow().clone());
-    // SAFETY: attached.
-    let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
-    // SAFETY: attached; attached again below, before anything of Python's is touched.
-    let state = unsafe { ffi::PyEval_SaveThread() };
-    let mut class = None;
-    match &served {
+    let interpreter = py.interpreter_id();
+    py.detached(|| match &served {
         None => {
             let mut ending = ENDING.lock();
             while !ending.contains(&interpreter)
@@ -231,13 +271,8 @@ pub(crate) fn sleep_until(py: Python<'_>, deadline: Instant) -> Result<()> {
             while !interrupts.waits()
                 && !interrupts.woken.wait_until(&mut gate, deadline).timed_out()
             {}
-            class = gate.as_ref().map(|gate| gate.class);
         }
-    }
-    // SAFETY: the state saved above.
-    unsafe { ffi::PyEval_RestoreThread(state) };
-    match (served, class) {
-        (Some(interrupts), Some(class)) if interrupts.take() => Err(interrupted(py, class)),
-        _ => Ok(()),
-    }
+    });
+    let raised = served.and_then(|interrupts| interrupts.take_raised(py));
+    raised.map_or(Ok(()), Err)
 }

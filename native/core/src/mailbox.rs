@@ -4,8 +4,10 @@
 //! is one system call, made only when the consumer really sleeps.
 
 use crate::spin::{SpinBudget, Spinner};
-use crate::sync::{AtomicBool, AtomicIsize, Ordering, Thread, fence, thread};
-use std::sync::OnceLock;
+use crate::sync::{AtomicBool, AtomicIsize, Ordering, Thread, fence, park_until, thread};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// What a mailbox needs from its queue; generic so that a model can bring its own.
 pub trait Queue<T>: Default {
@@ -44,6 +46,9 @@ pub enum Take<T> {
 #[derive(Debug)]
 pub struct Mailbox<T, Q: Queue<T> = crossbeam_queue::SegQueue<T>> {
     queue: Q,
+    /// What the consumer has put off while it could not see to it; older than what is in the queue.
+    deferred: Mutex<VecDeque<T>>,
+    has_deferred: AtomicBool,
     /// Pushes less pops; a pop may be counted before its push is, so this can be below zero for a moment.
     len: AtomicIsize,
     closed: AtomicBool,
@@ -64,6 +69,8 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
     pub fn new() -> Self {
         Self {
             queue: Q::default(),
+            deferred: Mutex::new(VecDeque::new()),
+            has_deferred: AtomicBool::new(false),
             len: AtomicIsize::new(0),
             closed: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
@@ -92,6 +99,16 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
     /// The look at `closed` comes before the look into the queue: in the other order, an item whose
     /// push was accepted between the two, just before the close, would be lost.
     pub fn take(&self) -> Take<T> {
+        if self.has_deferred.load(Ordering::SeqCst)
+            && let Some(item) = self.take_deferred(|_| true)
+        {
+            return Take::Item(item);
+        }
+        self.take_new()
+    }
+
+    /// Consumer only: as [`Self::take`], but leaves what was put off.
+    pub fn take_new(&self) -> Take<T> {
         let closed = self.is_closed();
         fence(Ordering::SeqCst);
         match self.queue.pop() {
@@ -104,13 +121,39 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
         }
     }
 
+    /// Consumer only: puts an item off, to be taken before everything that has not been seen yet. Returns `false`
+    /// when the mailbox was closed by then, as [`Self::push`] does.
+    #[must_use]
+    pub fn defer(&self, item: T) -> bool {
+        self.deferred().push_back(item);
+        self.has_deferred.store(true, Ordering::SeqCst);
+        self.len.fetch_add(1, Ordering::Relaxed);
+        !self.is_closed()
+    }
+
+    /// Takes the oldest of the items that were put off and are wanted.
+    pub fn take_deferred(&self, wanted: impl FnMut(&T) -> bool) -> Option<T> {
+        let mut deferred = self.deferred();
+        let place = deferred.iter().position(wanted)?;
+        let item = deferred.remove(place);
+        if deferred.is_empty() {
+            self.has_deferred.store(false, Ordering::SeqCst);
+        }
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        item
+    }
+
+    fn deferred(&self) -> MutexGuard<'_, VecDeque<T>> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many items wait.
     #[must_use]
     pub fn len(&self) -> usize {
         usize::try_from(self.len.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// Whether no item waits.
+    /// Whether no item waits but those that were put off.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -145,8 +188,13 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
         !self.is_empty() || self.is_closed()
     }
 
-    /// Consumer only: sleeps until there is an item or the mailbox is closed.
+    /// Consumer only: sleeps until there is a new item or the mailbox is closed.
     pub fn park(&self) {
+        self.park_until(None);
+    }
+
+    /// Consumer only: as [`Self::park`], but not beyond a point in time.
+    pub fn park_until(&self, deadline: Option<Instant>) {
         // A swap, not a store: it must come after the producers' swaps in their order, too.
         self.asleep.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
@@ -155,7 +203,9 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
             return;
         }
         while self.asleep.load(Ordering::Acquire) {
-            thread::park();
+            if !park_until(deadline) {
+                self.asleep.swap(false, Ordering::AcqRel);
+            }
         }
     }
 
@@ -165,9 +215,9 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
         spinner.spin(budget, || self.ready())
     }
 
-    /// Consumer only: sleeps until there is work; `spinner` learns how long that took.
-    pub fn sleep(&self, spinner: &mut Spinner) {
-        spinner.parked(|| self.park());
+    /// Consumer only: sleeps until there is work, or for as long as it may; `spinner` learns how long that took.
+    pub fn sleep(&self, spinner: &mut Spinner, deadline: Option<Instant>) {
+        spinner.parked(|| self.park_until(deadline));
     }
 }
 
@@ -187,6 +237,44 @@ mod tests {
         assert_eq!(mailbox.take(), Take::Item(2));
         assert_eq!(mailbox.take(), Take::Closed);
         assert!(mailbox.is_empty());
+    }
+
+    #[test]
+    fn what_was_put_off_comes_first_and_in_order() {
+        let mailbox: Mailbox<u32> = Mailbox::new();
+        for item in 1..=3 {
+            assert!(mailbox.push(item));
+        }
+        for _ in 1..=3 {
+            let Take::Item(item) = mailbox.take_new() else {
+                unreachable!("three were pushed");
+            };
+            assert!(mailbox.defer(item));
+        }
+        assert!(mailbox.push(4));
+        assert_eq!(mailbox.take_new(), Take::Item(4));
+        assert_eq!(mailbox.take_new(), Take::Empty);
+        assert_eq!(mailbox.len(), 3);
+        assert_eq!(mailbox.take_deferred(|&item| item > 1), Some(2));
+        assert_eq!(mailbox.take_deferred(|&item| item > 3), None);
+        assert!(mailbox.close());
+        assert!(!mailbox.defer(5));
+        let rest: Vec<_> = std::iter::from_fn(|| match mailbox.take() {
+            Take::Item(item) => Some(item),
+            Take::Empty | Take::Closed => None,
+        })
+        .collect();
+        assert_eq!(rest, [1, 3, 5]);
+        assert_eq!(mailbox.take(), Take::Closed);
+    }
+
+    #[test]
+    fn parking_ends_in_time() {
+        let mailbox: Mailbox<u32> = Mailbox::new();
+        mailbox.consume_here();
+        let deadline = Instant::now() + std::time::Duration::from_millis(5);
+        mailbox.park_until(Some(deadline));
+        assert!(Instant::now() >= deadline);
     }
 
     #[test]

@@ -127,6 +127,12 @@ impl RequestState {
         self.swap(CALLING, CANCELLED)
     }
 
+    /// Whether it has its answer, or nobody wants one.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.0.load(Ordering::SeqCst), DONE | CANCELLED)
+    }
+
     /// Whether nobody waits for its answer any more.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

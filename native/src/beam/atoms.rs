@@ -22,6 +22,9 @@ macro_rules! known_atoms {
 
 known_atoms! {
     ok = "ok", error = "error", true_ = "true", false_ = "false",
+    exit = "exit", raised = "raised", relay = "relay", deadlock = "deadlock", timeout = "timeout",
+    calling = "calling", flush = "flush", expired = "expired",
+    py_callback = "py_callback",
     none = "none", nil = "nil", undefined = "undefined",
     nan = "nan", infinity = "infinity", neg_infinity = "neg_infinity",
     call = "call", eval = "eval", exec = "exec", echo = "echo", bytes = "bytes",

@@ -35,13 +35,19 @@ impl TermEnv {
         unsafe { enif_clear_env(self.0) };
     }
 
+    /// As [`Self::send`]; `false` when there is no such process any more.
+    pub(crate) fn try_send(&mut self, to: &Pid, term: Word) -> bool {
+        // SAFETY: `term` lives in this environment; a null caller environment is what threads that
+        // are no schedulers pass.
+        let sent = unsafe { enif_send(std::ptr::null_mut(), to.raw(), self.0, term) };
+        self.clear();
+        sent != 0
+    }
+
     /// Sends `term`, which was made here, from a thread that is no scheduler; the environment is
     /// empty afterwards. A dead receiver is no error, as with `!`.
     pub(crate) fn send(&mut self, to: &Pid, term: Word) {
-        // SAFETY: `term` lives in this environment; a null caller environment is what threads that
-        // are no schedulers pass.
-        unsafe { enif_send(std::ptr::null_mut(), to.raw(), self.0, term) };
-        self.clear();
+        let _received = self.try_send(to, term);
     }
 }
 

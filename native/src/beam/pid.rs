@@ -16,6 +16,28 @@ impl Pid {
         Self(*pid.as_c_arg())
     }
 
+    /// The process of this node that a name, an atom, is registered for.
+    pub(crate) fn registered(name: super::Word) -> Option<Self> {
+        let mut pid = std::mem::MaybeUninit::uninit();
+        // SAFETY: an atom; a null environment is what threads that are no schedulers pass. On success the pid is
+        // written.
+        unsafe {
+            let found =
+                rustler::sys::enif_whereis_pid(std::ptr::null_mut(), name, pid.as_mut_ptr());
+            (found != 0).then(|| Self(pid.assume_init()))
+        }
+    }
+
+    /// The process of a term of this node.
+    pub(crate) fn of_term(env: &super::TermEnv, word: super::Word) -> Option<Self> {
+        let mut pid = std::mem::MaybeUninit::uninit();
+        // SAFETY: module rule; on success the pid is written.
+        unsafe {
+            let local = rustler::sys::enif_get_local_pid(env.raw(), word, pid.as_mut_ptr());
+            (local != 0).then(|| Self(pid.assume_init()))
+        }
+    }
+
     /// As rustler wants it.
     pub(crate) fn local(&self) -> rustler::LocalPid {
         rustler::LocalPid::from_c_arg(self.0)

@@ -159,10 +159,7 @@ unsafe extern "C" fn interpreter_id(
 ) -> *mut ffi::PyObject {
     trampoline::object(|py| {
         // SAFETY: attached; a new reference.
-        unsafe {
-            let id = ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get());
-            Object::owned_or_raised(py, ffi::PyLong_FromLongLong(id))
-        }
+        unsafe { Object::owned_or_raised(py, ffi::PyLong_FromLongLong(py.interpreter_id())) }
     })
 }
 

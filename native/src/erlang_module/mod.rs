@@ -4,9 +4,10 @@
 //! between interpreters that run at the same time.
 
 mod atom;
+mod errors;
 mod functions;
 mod lent;
-mod trampoline;
+pub(crate) mod trampoline;
 mod values;
 
 use crate::beam::{TermEnv, Word};
@@ -23,6 +24,10 @@ pub(crate) struct Types {
     lent: Kept,
     interrupted: Kept,
     stale_reference: Kept,
+    erlang_error: Kept,
+    process_error: Kept,
+    python_error: Kept,
+    term: Kept,
 }
 
 /// What kind of Erlang term one of our objects stands for.
@@ -41,9 +46,13 @@ impl Types {
             port: module.getattr_str("Port")?.keep(),
             fun: module.getattr_str("Fun")?.keep(),
             atom: module.getattr_str("Atom")?.keep(),
-            lent: lent::make_type(module)?.keep(),
+            lent: module.getattr_str("_Binary")?.keep(),
             interrupted: module.getattr_str("Interrupted")?.keep(),
             stale_reference: module.getattr_str("StaleReference")?.keep(),
+            erlang_error: module.getattr_str("ErlangError")?.keep(),
+            process_error: module.getattr_str("ProcessError")?.keep(),
+            python_error: module.getattr_str("PythonError")?.keep(),
+            term: module.getattr_str("Term")?.keep(),
         })
     }
 
@@ -83,6 +92,25 @@ impl Types {
         values::make(py, self.fun.as_ptr(), env, word)
     }
 
+    /// Any term, as it is.
+    pub(crate) fn term<'py>(
+        &self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
+        values::make(py, self.term.as_ptr(), env, word)
+    }
+
+    /// The pid that a `Pid` stands for, `None` for other objects.
+    pub(crate) fn pid_term(&self, env: &TermEnv, object: &Object<'_>) -> Option<Word> {
+        // SAFETY: attached to the interpreter of these types; the exact type has the layout that `values` reads.
+        unsafe {
+            let class: *mut ffi::PyObject = ffi::Py_TYPE(object.as_ptr()).cast();
+            (class == self.pid.as_ptr()).then(|| values::term(object.as_ptr(), env))
+        }
+    }
+
     /// The `Atom` of a name, which is a str.
     pub(crate) fn atom<'py>(&self, name: &Object<'py>) -> Result<Object<'py>> {
         self.atom.get(name.py()).call(&[name])
@@ -113,7 +141,13 @@ impl Types {
             if class == self.atom.as_ptr() {
                 return Some(Native::Atom);
             }
-            let values = [&self.pid, &self.reference, &self.port, &self.fun];
+            let values = [
+                &self.pid,
+                &self.reference,
+                &self.port,
+                &self.fun,
+                &self.term,
+            ];
             values
                 .iter()
                 .any(|known| class == known.as_ptr())
@@ -130,6 +164,21 @@ impl Types {
         &self.stale_reference
     }
 
+    /// The class of the exceptions that come from Erlang.
+    pub(crate) fn erlang_error(&self) -> &Kept {
+        &self.erlang_error
+    }
+
+    /// The class of the exception for a message that cannot be sent.
+    pub(crate) fn process_error(&self) -> &Kept {
+        &self.process_error
+    }
+
+    /// The class of what stands for a Python exception behind an Erlang one.
+    pub(crate) fn python_error(&self) -> &Kept {
+        &self.python_error
+    }
+
     pub(crate) fn release(self, py: Python<'_>) {
         let all = [
             self.pid,
@@ -140,6 +189,10 @@ impl Types {
             self.lent,
             self.interrupted,
             self.stale_reference,
+            self.erlang_error,
+            self.process_error,
+            self.python_error,
+            self.term,
         ];
         for class in all {
             class.release(py);
@@ -154,45 +207,9 @@ unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
         let module = unsafe { Object::borrowed(py, module) };
         values::add_types(&module)?;
         atom::add_type(&module)?;
-        add_interrupted(&module)?;
-        add_stale_reference(&module)
+        add(&module, c"_Binary", lent::make_type(&module)?)?;
+        errors::add_all(&module)
     })
-}
-
-/// `Interrupted` is no `Exception`, so that a broad `except Exception` does not catch it.
-fn add_interrupted(module: &Object<'_>) -> Result<()> {
-    let py = module.py();
-    // SAFETY: attached; the base class is static, the texts end with zeros.
-    let class = unsafe {
-        Object::owned_or_raised(
-            py,
-            ffi::PyErr_NewExceptionWithDoc(
-                c"erlang.Interrupted".as_ptr(),
-                c"The call was interrupted from Erlang: it timed out, was cancelled, or its caller died.".as_ptr(),
-                ffi::PyExc_BaseException,
-                std::ptr::null_mut(),
-            ),
-        )?
-    };
-    add(module, c"Interrupted", class)
-}
-
-/// Raised where a reference stands for an object that is gone; the call is answered `stale_reference`.
-fn add_stale_reference(module: &Object<'_>) -> Result<()> {
-    let py = module.py();
-    // SAFETY: as above.
-    let class = unsafe {
-        Object::owned_or_raised(
-            py,
-            ffi::PyErr_NewExceptionWithDoc(
-                c"erlang.StaleReference".as_ptr(),
-                c"The object that this reference of Erlang's stood for is gone.".as_ptr(),
-                ffi::PyExc_ReferenceError,
-                std::ptr::null_mut(),
-            ),
-        )?
-    };
-    add(module, c"StaleReference", class)
 }
 
 fn add(module: &Object<'_>, name: &std::ffi::CStr, value: Object<'_>) -> Result<()> {

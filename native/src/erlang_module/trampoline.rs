@@ -17,7 +17,7 @@ fn guarded<'py, T>(py: Python<'py>, body: impl FnOnce(Python<'py>) -> Result<T>)
 }
 
 /// For C functions that give an object, null meaning an exception.
-pub(super) fn object(
+pub(crate) fn object(
     body: impl for<'py> FnOnce(Python<'py>) -> Result<Object<'py>>,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython calls C functions attached.

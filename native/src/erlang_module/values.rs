@@ -131,7 +131,34 @@ unsafe extern "C" fn refuse_reduce(
     _object: *mut ffi::PyObject,
     _none: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    trampoline::object(|py| Err(Raised::type_error(py, "an erlang.Fun cannot be pickled")))
+    trampoline::object(|py| {
+        let text = "an Erlang function, or a term without a counterpart, cannot be pickled";
+        Err(Raised::type_error(py, text))
+    })
+}
+
+/// Calling a `Fun` is `_erlang.call_fun`, which waits for Erlang and lies above this module.
+unsafe extern "C" fn call(
+    fun: *mut ffi::PyObject,
+    arguments: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        // SAFETY: CPython passes an object of the class that has this slot, a tuple, and null or a dict.
+        let (fun, arguments, named) = unsafe {
+            let named = !keywords.is_null() && ffi::PyDict_Size(keywords) > 0;
+            let arguments = Object::borrowed(py, arguments);
+            (Object::borrowed(py, fun), arguments, named)
+        };
+        if named {
+            let text = "an erlang.Fun takes no keyword arguments; pass a dict";
+            return Err(Raised::type_error(py, text));
+        }
+        let function = Object::import(py, "_erlang")?.getattr_str("call_fun")?;
+        let arguments = arguments.tuple_items()?;
+        let all: Vec<_> = std::iter::once(&fun).chain(&arguments).collect();
+        function.call(&all)
+    })
 }
 
 /// A method table that CPython only reads.
@@ -177,7 +204,14 @@ pub(super) fn add_types(module: &Object<'_>) -> Result<()> {
         module,
         c"Fun",
         c"erlang.Fun",
-        c"An Erlang function.",
+        c"An Erlang function. Calling it runs it in Erlang.",
+        &NOT_PICKLED,
+    )?;
+    add_type(
+        module,
+        c"Term",
+        c"erlang.Term",
+        c"An Erlang term that has no counterpart in Python. It goes back as what it was.",
         &NOT_PICKLED,
     )
 }
@@ -197,8 +231,13 @@ fn add_type(
         slot(ffi::Py_tp_richcompare, richcompare as *mut c_void),
         slot(ffi::Py_tp_methods, (&raw const methods.0).cast_mut().cast()),
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
+        // The end, but for functions.
+        slot(0, std::ptr::null_mut()),
         slot(0, std::ptr::null_mut()),
     ];
+    if name == c"Fun" {
+        slots[6] = slot(ffi::Py_tp_call, call as *mut c_void);
+    }
     let flags = ffi::Py_TPFLAGS_DEFAULT
         | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
         | ffi::Py_TPFLAGS_IMMUTABLETYPE;

@@ -1,14 +1,14 @@
 //! What Erlang's side and the owner thread share of one context.
 
+use super::callback::Relay;
 use super::queue::Queue;
-use super::{COUNTERS, Client, Counters, Kind, Request, reaper, registry};
+use super::{COUNTERS, Callback, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::interrupt::Interrupts;
 use crate::term::Conversion;
 use crate::tracing;
 use parking_lot::{Mutex, RwLock};
 use py_core::mailbox::{Mailbox, Take};
-use py_core::protocol::Cancel;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -30,6 +30,8 @@ pub(crate) enum Envelope {
     NamespaceDown(u64),
     /// Erlang has dropped references to objects of the interpreter.
     Dropped,
+    /// The owner thread should look at what it waits for: a callback has its answer, or is to be given up.
+    Nudge,
 }
 
 /// Why a context closed, and what becomes of its queue.
@@ -68,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) envs: EnvPool,
     pub(crate) queue: Queue,
     pub(crate) conversion: Conversion,
+    /// Messages to other nodes.
+    pub(crate) relay: Relay,
     /// See [`Settings::stuck_after`].
     pub(crate) stuck_after: Duration,
     /// CPython's number for the interpreter; -1 until it is born.
@@ -78,7 +82,10 @@ pub(crate) struct Context {
     unasked: AtomicU64,
     /// The reaper has an eye on unasked code.
     watched: AtomicBool,
-    running: Mutex<Option<Shared<Request>>>,
+    /// The request that runs, on top of those that wait for callbacks; innermost last.
+    running: Mutex<Vec<Shared<Request>>>,
+    /// The callback that the owner thread waits for.
+    waiting_at: Mutex<Option<Shared<Callback>>>,
     closing: Mutex<Option<Closing>>,
     /// The owner thread is done with it.
     ended: AtomicBool,
@@ -103,6 +110,7 @@ impl Context {
             envs: EnvPool::new(SPARE_ENVS),
             queue: Queue::new(settings.max_queue),
             conversion: settings.conversion,
+            relay: Relay::default(),
             stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),
             clients: RwLock::default(),
@@ -111,6 +119,7 @@ impl Context {
             unasked: AtomicU64::new(UNASKED),
             watched: AtomicBool::new(false),
             running: Mutex::default(),
+            waiting_at: Mutex::default(),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
             set_aside: AtomicBool::new(false),
@@ -159,13 +168,11 @@ impl Context {
         }
         self.drop_namespace(client.id);
         let running = self.running.lock().clone();
-        if let Some(request) = running
+        for request in running {
             // By process: a request that moved here has its client record in the context that it came from.
-            && request.client.pid.word() == client.pid.word()
-            && request.kind != Kind::Cast
-            && request.state.cancel() == Cancel::Running
-        {
-            self.interrupt(request.id);
+            if request.client.pid.word() == client.pid.word() {
+                request.caller_ended();
+            }
         }
     }
 
@@ -186,21 +193,53 @@ impl Context {
         !self.mailbox.is_closed() && self.mailbox.push(notice)
     }
 
-    /// The owner thread says which request it runs.
-    pub(crate) fn set_running(&self, request: Option<Shared<Request>>) {
-        let idle = request.is_none();
-        let before = std::mem::replace(&mut *self.running.lock(), request);
-        if let Some(ended) = before.filter(|_| idle) {
+    /// The owner thread says that it runs a request, on top of those that it runs already.
+    pub(crate) fn push_running(&self, request: Shared<Request>) {
+        self.running.lock().push(request);
+    }
+
+    /// The innermost request has ended.
+    pub(crate) fn pop_running(&self) {
+        let ended = self.running.lock().pop();
+        if let Some(ended) = ended {
             ended.code_ended();
         }
+    }
+
+    /// The request whose code runs now.
+    pub(crate) fn innermost(&self) -> Option<Shared<Request>> {
+        self.running.lock().last().cloned()
+    }
+
+    /// Whether one of the requests that run here satisfies a predicate.
+    pub(super) fn any_running(&self, predicate: impl FnMut(&Shared<Request>) -> bool) -> bool {
+        self.running.lock().iter().any(predicate)
     }
 
     /// The owner thread runs nothing any more, and cannot say what it ran: it has panicked.
     pub(crate) fn code_ended(&self) {
         let running = self.running.lock().clone();
-        if let Some(request) = running {
+        for request in running {
             request.code_ended();
         }
+    }
+
+    /// The owner thread says which callback it waits for; gives the one before.
+    pub(super) fn set_waiting_at(
+        &self,
+        callback: Option<Shared<Callback>>,
+    ) -> Option<Shared<Callback>> {
+        std::mem::replace(&mut *self.waiting_at.lock(), callback)
+    }
+
+    /// The callback that the owner thread waits for, and on top of which nothing runs.
+    pub(super) fn waiting_at(&self) -> Option<Shared<Callback>> {
+        self.waiting_at.lock().clone()
+    }
+
+    /// The owner thread looks at what it waits for, if it does. May be called on any thread.
+    pub(super) fn nudge(&self) {
+        let _seen = self.notify(Envelope::Nudge);
     }
 
     /// The owner thread is about to run code of users that no request asked for. It is interrupted when it
@@ -230,15 +269,25 @@ impl Context {
 
     /// Interrupts a request if it runs here, again and again until it ends.
     pub(crate) fn interrupt(self: &Arc<Self>, request: u64) {
-        if self.interrupts.interrupt(request) {
+        if self.interrupt_once(request) {
             reaper().repeat_interrupt(self, request);
         }
+    }
+
+    /// Interrupts a request if it runs here, also while it waits for a callback; `false` when it does not run.
+    pub(crate) fn interrupt_once(&self, request: u64) -> bool {
+        let interrupted = self.interrupts.interrupt(request);
+        // In this order: the owner thread says that it waits before it looks for interrupts.
+        if interrupted && self.waiting_at.lock().is_some() {
+            self.nudge();
+        }
+        interrupted
     }
 
     /// Interrupts whatever runs here; `false` when nothing does.
     pub(crate) fn interrupt_running(self: &Arc<Self>) -> bool {
         let request = self.interrupts.running();
-        if request == 0 || !self.interrupts.interrupt(request) {
+        if request == 0 || !self.interrupt_once(request) {
             return false;
         }
         reaper().repeat_interrupt(self, request);
@@ -302,10 +351,10 @@ impl Context {
         *self.closing.lock()
     }
 
-    /// Answers the request that runs here in place of the owner thread, and interrupts it. For the reaper.
+    /// Answers the requests that run here in place of the owner thread, and interrupts them. For the reaper.
     pub(crate) fn abandon_running(self: &Arc<Self>, reason: Word) {
         let running = self.running.lock().clone();
-        if let Some(request) = running {
+        for request in running {
             Request::abandon(&request, reason);
             self.interrupt(request.id);
         }

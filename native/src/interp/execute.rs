@@ -2,7 +2,7 @@
 
 use super::code::Grammar;
 use super::owner::Owner;
-use super::{Closing, Context, Kind, Request, Scope, failure};
+use super::{Closing, Context, Kind, Request, Scope, failure, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::term::{Conversion, FromErlang, FromPython};
@@ -138,7 +138,7 @@ impl Owner {
             Scope::In(environment) => environment.namespace(context),
             Scope::Own | Scope::Of(_) => Some(client.id),
         };
-        context.set_running(Some(request.clone()));
+        context.push_running(request.clone());
         context.interrupts.enter(request.id);
         // After that, so that an end of the caller is either seen here, or sees the request running.
         if request.client.is_dead() && request.kind != Kind::Cast {
@@ -154,7 +154,7 @@ impl Owner {
         } else {
             context.interrupts.leave(py);
         }
-        context.set_running(None);
+        context.pop_running();
         if client.is_dead() && client.context != of.context {
             // A request that moved here after its process had ended: nobody else will tell.
             self.unasked(py, context, |owner| {
@@ -190,7 +190,7 @@ impl Owner {
         let answer = match namespace {
             Some(namespace) => self
                 .perform(py, context, env, payload, namespace, reply)
-                .unwrap_or_else(|raised| failure::answer(py, reply, self, request.kind, raised)),
+                .unwrap_or_else(|raised| failure::answer(py, reply, self, request, raised)),
             None => Answer {
                 result: reply.tuple(&[atoms().error, atoms().stale_reference]),
                 story: None,
@@ -220,6 +220,12 @@ impl Owner {
         namespace: u64,
         reply: &TermEnv,
     ) -> Result<Answer> {
+        if stack::is_deep() {
+            return Err(Raised::recursion_error(
+                py,
+                "maximum depth of calls between Erlang and Python exceeded",
+            ));
+        }
         let known = atoms();
         let options = context.conversion;
         let value = match Task::read(env, payload) {
@@ -236,12 +242,12 @@ impl Owner {
                 let code = self.code.get(py, Grammar::Expression, code)?;
                 let globals = self.namespaces.dict(py, namespace)?;
                 let locals = self.converter(py, env, options).variables(locals)?;
-                evaluate(&code, &globals, &locals)?
+                self.lending(|| evaluate(&code, &globals, &locals))?
             }
             Some(Task::Exec { code }) => {
                 let code = self.code.get(py, Grammar::Statements, code)?;
                 let globals = self.namespaces.dict(py, namespace)?;
-                evaluate(&code, &globals, &globals)?;
+                self.lending(|| evaluate(&code, &globals, &globals))?;
                 return Ok(Answer {
                     result: known.ok,
                     story: None,
@@ -249,7 +255,8 @@ impl Owner {
             }
             Some(Task::Getattr { object, name }) => {
                 let object = self.converter(py, env, options).object(object)?;
-                attribute(&object, &self.name(py, env, name)?)?
+                let name = self.name(py, env, name)?;
+                self.lending(|| attribute(&object, &name))?
             }
             Some(Task::CallMethod {
                 object,
@@ -258,7 +265,8 @@ impl Owner {
                 keywords,
             }) => {
                 let object = self.converter(py, env, options).object(object)?;
-                let method = attribute(&object, &self.name(py, env, name)?)?;
+                let name = self.name(py, env, name)?;
+                let method = self.lending(|| attribute(&object, &name))?;
                 self.call(py, env, options, &method, arguments, keywords)?
             }
             Some(Task::ToTerm { object }) => {
@@ -288,6 +296,14 @@ impl Owner {
             result: reply.tuple(&[known.ok, term]),
             story: None,
         })
+    }
+
+    /// Runs Python code that may call Erlang.
+    fn lending<T>(&mut self, body: impl FnOnce() -> T) -> T {
+        match self.stage.clone() {
+            Some(stage) => stage.lend(self, body),
+            None => body(),
+        }
     }
 
     fn converter<'a, 'py>(
@@ -335,9 +351,9 @@ impl Owner {
         let module = if own {
             self.namespaces.module(py, namespace)?
         } else {
-            imported(&module)?
+            self.lending(|| imported(&module))?
         };
-        attribute(&module, &function)
+        self.lending(|| attribute(&module, &function))
     }
 
     fn call<'py>(
@@ -368,7 +384,7 @@ impl Owner {
         };
         // SAFETY: attached; `Object` is laid out as a pointer; the names are a tuple of as many strs as
         // there are values beyond the positional ones.
-        unsafe {
+        self.lending(|| unsafe {
             Object::owned_or_raised(
                 py,
                 ffi::PyObject_Vectorcall(
@@ -378,7 +394,7 @@ impl Owner {
                     names.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr),
                 ),
             )
-        }
+        })
     }
 
     /// The names of keyword arguments as a tuple. An atom and a binary may be the same name, which CPython does

@@ -1,5 +1,6 @@
 //! Contexts: an interpreter, the one OS thread that runs it, and the mailbox between it and Erlang.
 
+pub(crate) mod callback;
 mod client;
 mod code;
 mod context;
@@ -16,7 +17,9 @@ mod retire;
 mod scope;
 mod sources;
 mod spares;
+mod stack;
 
+pub(crate) use callback::{Callback, Stage, Station};
 pub(crate) use client::Client;
 pub(crate) use context::{Closing, Context, Envelope, Mode, Settings};
 pub(crate) use environment::{Environment, Scope};
@@ -26,7 +29,7 @@ pub(crate) use queue::Queue;
 use reaper::reaper;
 pub(crate) use reaper::start_reaper;
 pub(crate) use registry::registry;
-pub(crate) use request::{Body, Kind, Request};
+pub(crate) use request::{Body, Kind, Origin, Request};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

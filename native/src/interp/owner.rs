@@ -4,7 +4,11 @@ use super::code::CodeCache;
 use super::failure::Attributes;
 use super::scope::Namespaces;
 use super::sources::Sources;
-use super::{COUNTERS, Closing, Context, Counters, Envelope, Mode, execute, retire, spares};
+use super::stack;
+use super::{
+    COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute,
+    retire, spares,
+};
 use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
@@ -13,6 +17,7 @@ use crate::term::{AtomNames, Held, KeyNames, Simplifier};
 use parking_lot::Mutex;
 use py_core::mailbox::Take;
 use py_core::spin::Spinner;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -41,6 +46,8 @@ pub(crate) struct Owner {
     pub(crate) boot: crate::py::Kept,
     pub(crate) interpreter_id: i64,
     pub(crate) spinner: Spinner,
+    /// What code finds that calls Erlang, while a context is served.
+    pub(crate) stage: Option<Rc<Stage>>,
 }
 
 /// Finds or starts an owner thread for a context.
@@ -78,6 +85,7 @@ impl Drop for EndOnPanic<'_> {
 
 /// The life of an owner thread.
 fn live(first: Arc<Context>) {
+    stack::begins_here();
     let born = {
         let _guard = EndOnPanic(&first);
         birth(&first)
@@ -145,15 +153,13 @@ pub(crate) fn told(py: Python<'_>, raised: Raised) -> String {
 /// lock is held.
 fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
     let types = match mode {
-        Mode::OwnGil => erlang_module::install(py)?,
+        Mode::OwnGil => install(py)?,
         Mode::Worker => erlang_module::installed(py)?,
     };
     let boot = boot(py)?;
     if mode == Mode::OwnGil {
         boot.getattr_str("prepare")?.call(&[])?;
     }
-    // SAFETY: attached.
-    let interpreter_id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
     Ok(Owner {
         types,
         names: AtomNames::default(),
@@ -168,18 +174,26 @@ fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
         attributes: Attributes::new(py)?,
         mode,
         boot: boot.keep(),
-        interpreter_id,
+        interpreter_id: py.interpreter_id(),
         spinner: Spinner::default(),
+        stage: None,
     })
 }
 
 /// Prepares the main interpreter, in which contexts of mode `worker` run.
 pub(crate) fn prepare_main(py: Python<'_>) -> std::result::Result<(), String> {
-    let prepared = erlang_module::install(py).and_then(|types| {
+    let prepared = install(py).and_then(|types| {
         types.release(py);
         boot(py)?.getattr_str("prepare")?.call(&[])
     });
     prepared.map(drop).map_err(|raised| told(py, raised))
+}
+
+/// Makes the module `_erlang`.
+fn install(py: Python<'_>) -> Result<Types> {
+    let types = erlang_module::install(py)?;
+    callback::add_functions(py)?;
+    Ok(types)
 }
 
 /// Makes the package `erlang` importable and gives its `_boot`.
@@ -204,6 +218,8 @@ impl Owner {
     /// Serves a context until it closes.
     fn serve(&mut self, state: &mut ThreadState, context: &Arc<Context>) {
         context.mailbox.consume_here();
+        self.stage = Some(Stage::open(context));
+        Station::enter(self.interpreter_id, &self.held, context);
         context
             .interpreter_id
             .store(self.interpreter_id, Ordering::Relaxed);
@@ -300,17 +316,32 @@ impl Owner {
                     }
                     looked = false;
                 }
+                // What it was about is over.
+                Take::Item(Envelope::Nudge) => {}
                 Take::Item(envelope) => return Some(envelope),
                 Take::Closed => break,
                 Take::Empty => {
                     let budget = &facts().spin_budget;
                     if looked || !context.mailbox.look(&mut self.spinner, budget) {
-                        context.mailbox.sleep(&mut self.spinner);
+                        context.mailbox.sleep(&mut self.spinner, None);
                     }
                 }
             }
         }
         None
+    }
+
+    /// Sees to something while code waits below it.
+    pub(crate) fn handle_on_top(
+        &mut self,
+        py: Python<'_>,
+        context: &Arc<Context>,
+        envelope: Envelope,
+    ) {
+        // The answer that the code below works on lies in another one.
+        let mut reply = context.envs.take();
+        self.handle(py, context, envelope, &mut reply);
+        context.envs.put(reply);
     }
 
     fn handle(
@@ -330,6 +361,7 @@ impl Owner {
                     owner.held.release_dropped(py, context.serial)
                 });
             }
+            Envelope::Nudge => {}
         }
     }
 }

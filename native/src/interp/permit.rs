@@ -33,6 +33,11 @@ impl Permit {
         PERMITS.enter().map(|taken| Self(AtomicBool::new(taken)))
     }
 
+    /// None, for what is part of something that has one.
+    pub(crate) fn none() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,17 +1,21 @@
 //! One request: what was asked, by whom, and how the answer goes back.
 
 use super::queue::Place;
-use super::{Client, Context, Permit, Scope, registry};
+use super::{Callback, Client, Context, Permit, Scope, registry};
 use crate::beam::{Env, Shared, TermEnv, Word, atoms};
 use parking_lot::Mutex;
 use py_core::protocol::{Cancel, RequestState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// How the answer goes back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `{Ref, Result}` or `{Ref, Error, Story}`, to a process that waits for it.
+    /// `{Ref, Result}` or `{Ref, Error, Story}`, to a process that waits for it and runs what the code calls.
     Call,
+    /// The same, to a process that does something else meanwhile.
+    Forward,
     /// `{py_response, Request, Result}`.
     Spawn,
     /// None.
@@ -22,9 +26,18 @@ pub(crate) enum Kind {
 /// lives, so that two threads may read it.
 pub(crate) struct Body {
     pub(crate) env: TermEnv,
-    /// The caller's reference, for [`Kind::Call`].
+    /// The caller's reference, for [`Kind::Call`] and [`Kind::Forward`].
     pub(crate) tag: Word,
     pub(crate) payload: Word,
+}
+
+/// Where a request comes from.
+#[derive(Default)]
+pub(crate) struct Origin {
+    /// The callback in which it was made.
+    pub(crate) parent: Option<Shared<Callback>>,
+    /// The earliest end of the time limits of the request and those around it.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// See the module.
@@ -34,24 +47,32 @@ pub(crate) struct Request {
     pub(crate) kind: Kind,
     pub(crate) client: Shared<Client>,
     pub(crate) scope: Scope,
+    pub(crate) origin: Origin,
     pub(crate) state: RequestState,
     /// Present while it waits.
     place: Mutex<Option<Place>>,
     /// Held until its code has ended, or can no longer begin.
     permit: Permit,
     /// The serial of the context that has it; changes when a queue moves.
-    pub(crate) context: AtomicU64,
+    pub(crate) context: Arc<AtomicU64>,
     /// Present until whoever ended the request takes it.
     pub(crate) body: Mutex<Option<Body>>,
+    /// The reference that the caller waits with since it has answered a callback. Locked after `body`.
+    renewed: Mutex<Option<(TermEnv, Word)>>,
+    /// A callback was sent to the caller.
+    called_out: AtomicBool,
+    timed_out: AtomicBool,
     sent: AtomicBool,
 }
 
 impl Request {
+    #[expect(clippy::too_many_arguments, reason = "each is a field")]
     pub(crate) fn new(
         context: &Context,
         kind: Kind,
         client: Shared<Client>,
         scope: Scope,
+        origin: Origin,
         mut place: Place,
         permit: Permit,
         body: Body,
@@ -63,12 +84,87 @@ impl Request {
             kind,
             client,
             scope,
+            origin,
             state: RequestState::new(),
             place: Mutex::new(Some(place)),
             permit,
-            context: AtomicU64::new(context.serial),
+            context: Arc::new(AtomicU64::new(context.serial)),
             body: Mutex::new(Some(body)),
+            renewed: Mutex::default(),
+            called_out: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
             sent: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it was made in this callback, or in one that its code led to.
+    pub(crate) fn descends_from(&self, callback: &Callback) -> bool {
+        let parent = self.origin.parent.as_deref();
+        parent.is_some_and(|parent| parent.is_or_descends_from(callback))
+    }
+
+    /// Whether its time, or that of a request around it, is over.
+    pub(crate) fn is_late(&self) -> bool {
+        self.origin
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Its code is being ended because its time is over.
+    pub(crate) fn set_timed_out(&self) {
+        self.timed_out.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::SeqCst)
+    }
+
+    /// Whether the caller may have a callback of this request in its mailbox.
+    pub(crate) fn has_called_out(&self) -> bool {
+        self.called_out.load(Ordering::SeqCst)
+    }
+
+    /// Sends `{Ref, Callback, Function, Arguments, Left}` to the caller, `Left` being the milliseconds until the
+    /// deadline; whoever answers in the place of the owner thread does so before or after, not in between.
+    /// `false`: nobody waits any more.
+    pub(crate) fn call_out(&self, env: &mut TermEnv, rest: &[Word; 4]) -> bool {
+        let body = self.body.lock();
+        let Some(read) = body.as_ref() else {
+            return false;
+        };
+        if !self.state.call_out() {
+            return false;
+        }
+        self.called_out.store(true, Ordering::SeqCst);
+        let [callback, function, arguments, left] = *rest;
+        let message = env.tuple(&[self.tag(env, read), callback, function, arguments, left]);
+        env.send(&self.client.pid, message);
+        true
+    }
+
+    /// The caller has answered a callback, and waits with another reference from now on. `false`: it was answered or
+    /// cancelled meanwhile, with the old one.
+    pub(crate) fn resume(&self, env: TermEnv, tag: Word) -> bool {
+        let _answered_before_or_after = self.body.lock();
+        let resumed = self.state.resume();
+        if resumed {
+            *self.renewed.lock() = Some((env, tag));
+        }
+        resumed
+    }
+
+    /// The reference that the caller waits with.
+    fn tag(&self, env: &TermEnv, body: &Body) -> Word {
+        match self.renewed.lock().as_ref() {
+            Some((_env, tag)) => env.copy(*tag),
+            None => env.copy(body.tag),
+        }
+    }
+
+    /// Nobody waits for it any more.
+    fn over(&self) {
+        if let Some(parent) = &self.origin.parent {
+            parent.awaits_no_more(self.id);
         }
     }
 
@@ -140,6 +236,7 @@ impl Request {
         self.leave_queue();
         let retracted = self.state.retract();
         if retracted {
+            self.over();
             self.permit.give_back();
         }
         retracted
@@ -147,6 +244,7 @@ impl Request {
 
     /// Sends the answer; whoever calls has won the right to.
     pub(crate) fn send(&self, env: &mut TermEnv, message: Word) {
+        self.over();
         env.send(&self.client.pid, message);
         self.sent.store(true, Ordering::SeqCst);
     }
@@ -165,8 +263,10 @@ impl Request {
         story: Option<Word>,
     ) -> Option<Word> {
         match (self_.kind, story) {
-            (Kind::Call, None) => Some(env.tuple(&[env.copy(body.tag), result])),
-            (Kind::Call, Some(story)) => Some(env.tuple(&[env.copy(body.tag), result, story])),
+            (Kind::Call | Kind::Forward, None) => Some(env.tuple(&[self_.tag(env, body), result])),
+            (Kind::Call | Kind::Forward, Some(story)) => {
+                Some(env.tuple(&[self_.tag(env, body), result, story]))
+            }
             (Kind::Spawn, _) => Some(env.tuple(&[atoms().py_response, env.shared(self_), result])),
             (Kind::Cast, _) => None,
         }
@@ -215,6 +315,33 @@ impl Request {
     /// The caller takes the request back; if it runs, its code is interrupted until it ends.
     pub(crate) fn cancel(&self) -> Cancel {
         let met = self.state.cancel();
+        self.cancelled(met)
+    }
+
+    /// The caller has a callback of it, and takes the request back instead of answering. `false`: its answer is on
+    /// the way.
+    pub(crate) fn cancel_callback(&self) -> bool {
+        let cancelled = self.state.cancel_callback();
+        if cancelled {
+            self.cancelled(Cancel::Running);
+        }
+        cancelled
+    }
+
+    /// The process of the caller has ended.
+    pub(crate) fn caller_ended(&self) {
+        if self.kind == Kind::Cast {
+            return;
+        }
+        if self.cancel() == Cancel::Calling {
+            let _cancelled = self.cancel_callback();
+        }
+    }
+
+    fn cancelled(&self, met: Cancel) -> Cancel {
+        if matches!(met, Cancel::Unstarted | Cancel::Running) {
+            self.over();
+        }
         if met == Cancel::Unstarted {
             self.leave_queue();
             self.permit.give_back();

@@ -10,7 +10,7 @@
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
 use super::owner::Owner;
-use super::{COUNTERS, Context, Counters, Mode, spares};
+use super::{COUNTERS, Context, Counters, Mode, Stage, Station, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::py::{Object, Python, Result, ThreadState, ffi};
@@ -146,6 +146,8 @@ pub(super) fn discard(mut state: ThreadState, context: &Context) -> bool {
 /// Drops what clients left behind and runs exit handlers, interrupted if that takes too long. Says whether the
 /// interpreter may be handed out again.
 fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -> bool {
+    // Threads that wait for Erlang are joined below.
+    Station::leave(owner.interpreter_id, context);
     context.enter_unasked();
     owner.namespaces.clear(py);
     owner.held.release_of(py, context.serial);
@@ -166,6 +168,8 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     }
     context.interrupts.leave(py);
     context.interrupts.close();
+    owner.stage = None;
+    Stage::close();
     reusable
 }
 

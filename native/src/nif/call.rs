@@ -1,15 +1,34 @@
 //! Submitting requests, and taking them back.
 
 use super::{context_died, target, word};
-use crate::beam::{Pid, Shared, atoms};
-use crate::interp::{Body, Closing, Context, Envelope, Environment, Kind, Permit, Request, Scope};
+use crate::beam::{Pid, Shared, Word, atoms};
+use crate::interp::callback::{self, Circle};
+use crate::interp::{
+    Body, Callback, Closing, Context, Envelope, Environment, Kind, Origin, Permit, Request, Scope,
+};
 use crate::term::ObjectRef;
+use py_core::protocol::Cancel;
 use rustler::{Encoder, Env, Term};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// `call(Target, Ref, Payload, Scope) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
-/// `{Ref, Error, Story}`. `Scope` says whose namespace: `own`, a process, or an environment.
+/// What is asked of a context.
+struct Asked<'a> {
+    at: Term<'a>,
+    kind: Kind,
+    /// The caller's reference, where the kind has one.
+    tag: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+    /// The callback that the calling process runs, or `none`.
+    parent: Term<'a>,
+    /// Milliseconds, or `infinity`.
+    timeout: Term<'a>,
+}
+
+/// `call(Target, Ref, Payload, Scope, Parent, Timeout) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
+/// `{Ref, Error, Story}`, and before that by any number of callbacks, `{Ref, Callback, Function, Args, Left}`.
+/// `Scope` says whose namespace: `own`, a process, or an environment.
 #[rustler::nif]
 fn call<'a>(
     env: Env<'a>,
@@ -17,45 +36,103 @@ fn call<'a>(
     tag: Term<'a>,
     payload: Term<'a>,
     scope: Term<'a>,
+    parent: Term<'a>,
+    timeout: Term<'a>,
 ) -> Term<'a> {
-    submit(env, at, Kind::Call, tag, payload, scope).unwrap_or_else(|answer| answer)
+    let asked = Asked {
+        at,
+        kind: Kind::Call,
+        tag,
+        payload,
+        scope,
+        parent,
+        timeout,
+    };
+    submit(env, &asked).unwrap_or_else(|answer| answer)
 }
 
-/// `spawn(Target, Payload, Scope) -> Request | {error, Reason}`; answered by
+/// `forward(Target, Ref, Payload, Scope) -> Request | {error, Reason}`: as `call`, for a process that does something
+/// else meanwhile. Callbacks go to processes of their own.
+#[rustler::nif]
+fn forward<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    tag: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+) -> Term<'a> {
+    let asked = Asked {
+        at,
+        kind: Kind::Forward,
+        tag,
+        payload,
+        scope,
+        parent: word(env, atoms().none),
+        timeout: word(env, atoms().infinity),
+    };
+    submit(env, &asked).unwrap_or_else(|answer| answer)
+}
+
+/// `spawn(Target, Payload, Scope, Parent) -> Request | {error, Reason}`; answered by
 /// `{py_response, Request, Result}`.
 #[rustler::nif]
-fn spawn<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
-    submit(env, at, Kind::Spawn, payload, payload, scope).unwrap_or_else(|answer| answer)
+fn spawn<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+    parent: Term<'a>,
+) -> Term<'a> {
+    let asked = Asked {
+        at,
+        kind: Kind::Spawn,
+        tag: payload,
+        payload,
+        scope,
+        parent,
+        timeout: word(env, atoms().infinity),
+    };
+    submit(env, &asked).unwrap_or_else(|answer| answer)
 }
 
 /// `cast(Target, Payload, Scope) -> Request | {error, Reason}`; not answered.
 #[rustler::nif]
 fn cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
-    submit(env, at, Kind::Cast, payload, payload, scope).unwrap_or_else(|answer| answer)
+    let asked = Asked {
+        at,
+        kind: Kind::Cast,
+        tag: payload,
+        payload,
+        scope,
+        parent: word(env, atoms().none),
+        timeout: word(env, atoms().infinity),
+    };
+    submit(env, &asked).unwrap_or_else(|answer| answer)
 }
 
-fn submit<'a>(
-    env: Env<'a>,
-    at: Term<'a>,
-    kind: Kind,
-    tag: Term<'a>,
-    payload: Term<'a>,
-    scope: Term<'a>,
-) -> Result<Term<'a>, Term<'a>> {
+fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
     let started = Instant::now();
-    let context = &target(env, at)?;
-    let scope = read_scope(env, context, scope)?;
-    let permit = Permit::take().map_err(|all| overloaded(env, all.current, all.max))?;
-    let place = context
-        .queue
-        .enter()
-        .map_err(|full| overloaded(env, full.waiting, full.most))?;
-    let space = context.envs.take();
-    let payload = space.copy(payload.as_c_arg());
-    let tag = if kind == Kind::Call {
-        space.copy(tag.as_c_arg())
+    let kind = asked.kind;
+    let context = &target(env, asked.at)?;
+    let scope = read_scope(env, context, asked.scope)?;
+    let origin = origin(asked, started);
+    if origin.deadline.is_some_and(|deadline| deadline < started) {
+        return Err(super::error(env, word(env, atoms().timeout)));
+    }
+    let (permit, place) = if origin.parent.is_some() {
+        // What it is a part of holds a permit, and waits for it.
+        (Permit::none(), context.queue.enter_anyway())
     } else {
-        atoms().undefined
+        let permit = Permit::take().map_err(|all| overloaded(env, all.current, all.max))?;
+        let place = context.queue.enter();
+        let place = place.map_err(|full| overloaded(env, full.waiting, full.most))?;
+        (permit, place)
+    };
+    let space = context.envs.take();
+    let payload = space.copy(asked.payload.as_c_arg());
+    let tag = match kind {
+        Kind::Call | Kind::Forward => space.copy(asked.tag.as_c_arg()),
+        Kind::Spawn | Kind::Cast => atoms().undefined,
     };
     let client = context.client(Some(env), Pid::new(env.pid()));
     let body = Body {
@@ -64,8 +141,15 @@ fn submit<'a>(
         payload,
     };
     let request = Shared::new(Request::new(
-        context, kind, client, scope, place, permit, body,
+        context, kind, client, scope, origin, place, permit, body,
     ));
+    if kind == Kind::Call
+        && let Some(parent) = &request.origin.parent
+        && let Err(circle) = callback::awaits(parent, &request, context)
+    {
+        let _taken_back = request.retract();
+        return Err(deadlock(env, &circle));
+    }
     if !context.mailbox.push(Envelope::Request(request.clone())) && request.retract() {
         let reason = match context.closing() {
             Some(Closing::Answer(reason) | Closing::Keep(reason)) => reason,
@@ -75,6 +159,35 @@ fn submit<'a>(
     }
     consume_reductions(env, started);
     Ok(request.encode(env))
+}
+
+/// Where a request comes from. A callback that nobody waits for any more is no part of anything.
+fn origin(asked: &Asked<'_>, started: Instant) -> Origin {
+    let known = atoms();
+    let own = (asked.timeout.as_c_arg() != known.infinity)
+        .then(|| asked.timeout.decode().ok())
+        .flatten()
+        .and_then(|milliseconds| started.checked_add(Duration::from_millis(milliseconds)));
+    if asked.parent.as_c_arg() == known.none {
+        return Origin {
+            parent: None,
+            deadline: own,
+        };
+    }
+    let parent = asked.parent.decode::<Shared<Callback>>().ok();
+    let around = parent
+        .as_ref()
+        .and_then(|parent| parent.request()?.origin.deadline);
+    Origin {
+        parent: parent.filter(|parent| parent.is_wanted()),
+        deadline: own.into_iter().chain(around).min(),
+    }
+}
+
+/// `{error, {deadlock, [Context]}}`.
+fn deadlock<'a>(env: Env<'a>, circle: &Circle) -> Term<'a> {
+    let contexts: Vec<_> = circle.0.iter().map(|pid| word(env, pid.word())).collect();
+    super::error(env, (word(env, atoms().deadlock), contexts).encode(env))
 }
 
 /// `own`, a process of this node, or an environment.
@@ -145,21 +258,29 @@ fn consume_reductions(env: Env<'_>, started: Instant) {
     }
 }
 
-/// `cancel(Request) -> cancelled | sending | sent | not_owner`. After `cancelled` no message comes; `sending`
-/// says that it is certain to come, `sent` that it has come (and may have been received long ago).
+/// `cancel(Request) -> cancelled | flush | calling | sending | sent | not_owner`. After `cancelled` no message comes;
+/// after `flush` neither, but there may be callbacks in the mailbox. `calling` says that a callback is, or is certain
+/// to come, and `sending` that the answer is; `sent` that it has come (and may have been received long ago).
 #[rustler::nif]
 fn cancel<'a>(env: Env<'a>, request: Shared<Request>) -> Term<'a> {
     if Pid::new(env.pid()).word() != request.client.pid.word() {
         return word(env, atoms().not_owner);
     }
-    use py_core::protocol::Cancel;
+    word(env, cancelled(&request, request.cancel()))
+}
+
+/// What [`cancel`] says.
+pub(super) fn cancelled(request: &Request, met: Cancel) -> Word {
     let known = atoms();
-    let met = match request.cancel() {
-        Cancel::Unstarted | Cancel::Running | Cancel::Already | Cancel::Calling => known.cancelled,
+    match met {
+        Cancel::Unstarted | Cancel::Running | Cancel::Already if request.has_called_out() => {
+            known.flush
+        }
+        Cancel::Unstarted | Cancel::Running | Cancel::Already => known.cancelled,
+        Cancel::Calling => known.calling,
         Cancel::Done if request.is_sent() => known.sent,
         Cancel::Done => known.sending,
-    };
-    word(env, met)
+    }
 }
 
 /// `is_mine(Request) -> boolean()`: whether the calling process made the request.

@@ -2,6 +2,7 @@
 //! for people are made in Erlang.
 
 mod call;
+mod callback;
 mod context;
 mod permit;
 mod resources;

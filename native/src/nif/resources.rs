@@ -1,7 +1,7 @@
 //! What Erlang holds references to.
 
-use crate::beam::Shared;
-use crate::interp::{Client, Context, Environment, Request};
+use crate::beam::{Pid, Shared};
+use crate::interp::{Callback, Client, Context, Environment, Request};
 use crate::term::{LentBytes, ObjectRef};
 use rustler::{Env, LocalPid, Monitor, Resource};
 use std::sync::Arc;
@@ -29,6 +29,15 @@ impl Resource for ObjectRef {}
 
 #[rustler::resource_impl]
 impl Resource for LentBytes {}
+
+#[rustler::resource_impl]
+impl Resource for Callback {
+    const IMPLEMENTS_DOWN: bool = true;
+
+    fn down<'a>(&'a self, _env: Env<'a>, pid: LocalPid, _monitor: Monitor) {
+        Callback::down(self, Pid::new(pid));
+    }
+}
 
 #[rustler::resource_impl]
 impl Resource for Client {

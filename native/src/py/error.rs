@@ -59,6 +59,11 @@ impl Raised {
         Self::set(py, unsafe { ffi::PyExc_RuntimeError }, text)
     }
 
+    pub(crate) fn os_error(py: Python<'_>, error: &std::io::Error) -> Self {
+        // SAFETY: as above.
+        Self::set(py, unsafe { ffi::PyExc_OSError }, &error.to_string())
+    }
+
     /// An exception of a class that Python code made.
     pub(crate) fn of_class(py: Python<'_>, class: &Object<'_>, text: &str) -> Self {
         Self::set(py, class.as_ptr(), text)

@@ -103,6 +103,79 @@ impl<'py> Object<'py> {
         }
     }
 
+    pub(crate) fn none(py: Python<'py>) -> Self {
+        // SAFETY: attached; an immortal object.
+        unsafe { Self::borrowed(py, ffi::Py_None()) }
+    }
+
+    pub(crate) fn int(py: Python<'py>, value: i64) -> Result<Self> {
+        // SAFETY: attached; a new reference.
+        unsafe { Self::owned_or_raised(py, ffi::PyLong_FromLongLong(value)) }
+    }
+
+    /// The value of an int within 64 bits; an exception for others.
+    pub(crate) fn as_int(&self) -> Result<i64> {
+        // SAFETY: attached; the object is alive.
+        let value = unsafe { ffi::PyLong_AsLongLong(self.as_ptr()) };
+        // SAFETY: attached.
+        if value == -1 && !unsafe { ffi::PyErr_Occurred() }.is_null() {
+            return Err(Raised::seen(self.py));
+        }
+        Ok(value)
+    }
+
+    /// The text of a str, `None` for other objects.
+    pub(crate) fn str_of(&self) -> Result<Option<String>> {
+        // SAFETY: attached; reads the type of a live object.
+        if unsafe { ffi::PyUnicode_Check(self.as_ptr()) } == 0 {
+            return Ok(None);
+        }
+        self.str_lossy().map(Some)
+    }
+
+    /// The name of its class, for texts.
+    pub(crate) fn type_name(&self) -> String {
+        // SAFETY: attached; the type of a live object.
+        let name = unsafe {
+            Self::owned_or_raised(self.py, ffi::PyType_GetName(ffi::Py_TYPE(self.as_ptr())))
+        };
+        name.and_then(|name| name.str_lossy())
+            .unwrap_or_else(|raised| {
+                raised.clear(self.py);
+                "?".into()
+            })
+    }
+
+    /// The elements of a tuple; a `TypeError` for other objects.
+    pub(crate) fn tuple_items(&self) -> Result<Vec<Self>> {
+        // SAFETY: attached; a tuple never changes, and its elements are alive as long as it is.
+        unsafe {
+            if ffi::PyTuple_Check(self.as_ptr()) == 0 {
+                let text = format!("a tuple was expected, not {}", self.type_name());
+                return Err(Raised::type_error(self.py, &text));
+            }
+            let size = ffi::PyTuple_Size(self.as_ptr());
+            Ok((0..size)
+                .map(|i| Self::borrowed(self.py, ffi::PyTuple_GetItem(self.as_ptr(), i)))
+                .collect())
+        }
+    }
+
+    /// A new, empty list.
+    pub(crate) fn list(py: Python<'py>) -> Result<Self> {
+        // SAFETY: attached; a new reference.
+        unsafe { Self::owned_or_raised(py, ffi::PyList_New(0)) }
+    }
+
+    /// Appends to a list.
+    pub(crate) fn append(&self, element: &Object<'_>) -> Result<()> {
+        // SAFETY: attached; the list takes a reference of its own.
+        match unsafe { ffi::PyList_Append(self.as_ptr(), element.as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(Raised::seen(self.py)),
+        }
+    }
+
     pub(crate) fn bytes(py: Python<'py>, bytes: &[u8]) -> Result<Self> {
         let size = bytes.len().cast_signed();
         // SAFETY: attached; the bytes are copied.

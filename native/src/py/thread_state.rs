@@ -13,6 +13,27 @@ impl Python<'_> {
     pub(crate) unsafe fn assume_attached() -> Self {
         Self(PhantomData)
     }
+
+    /// CPython's number for the interpreter; 0 is the main one.
+    pub(crate) fn interpreter_id(self) -> i64 {
+        // SAFETY: attached.
+        unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) }
+    }
+
+    /// Gives the GIL up while `body` runs, which must not touch anything of Python's.
+    pub(crate) fn detached<T>(self, body: impl FnOnce() -> T) -> T {
+        /// Attaches again, also when `body` panics.
+        struct Detached(*mut ffi::PyThreadState);
+        impl Drop for Detached {
+            fn drop(&mut self) {
+                // SAFETY: the state that was saved below, on this thread.
+                unsafe { ffi::PyEval_RestoreThread(self.0) };
+            }
+        }
+        // SAFETY: attached, and so again when the guard is dropped.
+        let _detached = Detached(unsafe { ffi::PyEval_SaveThread() });
+        body()
+    }
 }
 
 /// A thread state, used by the one OS thread that made it.

@@ -5,11 +5,11 @@ mod story;
 mod syntax;
 mod text;
 
-use super::Kind;
 use super::execute::Answer;
 use super::owner::Owner;
+use super::{Kind, Request};
 use crate::beam::{Interned, TermEnv, Word, atoms, intern};
-use crate::erlang_module::Types;
+use crate::erlang_module::{Native, Types};
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
 use story::Teller;
 
@@ -21,7 +21,7 @@ pub(crate) fn answer(
     py: Python<'_>,
     env: &TermEnv,
     owner: &Owner,
-    kind: Kind,
+    request: &Request,
     raised: Raised,
 ) -> Answer {
     let known = atoms();
@@ -42,20 +42,32 @@ pub(crate) fn answer(
         message = teller.message(&exception, text::MESSAGE);
     }
     let class = class_word(env, &class_name(&exception));
-    let reason = special_reason(env, &owner.types, &exception)
+    let reason = special_reason(env, &owner.types, request, &exception)
         .unwrap_or_else(|| env.tuple(&[class, env.string(&message)]));
     Answer {
         result: env.tuple(&[known.error, reason]),
         // A message of this kind has no room for a story.
-        story: (kind != Kind::Spawn).then(|| teller.whole(&exception, class, &message)),
+        story: (request.kind != Kind::Spawn).then(|| teller.whole(&exception, class, &message)),
     }
 }
 
 /// The exceptions whose reason is not `{Class, Message}`.
-fn special_reason(env: &TermEnv, types: &Types, exception: &Object<'_>) -> Option<Word> {
+fn special_reason(
+    env: &TermEnv,
+    types: &Types,
+    request: &Request,
+    exception: &Object<'_>,
+) -> Option<Word> {
     let known = atoms();
     if exception.is_a(types.interrupted()) {
-        return Some(known.interrupted);
+        return Some(if request.is_timed_out() {
+            known.timeout
+        } else {
+            known.interrupted
+        });
+    }
+    if exception.is_a(types.erlang_error().as_ptr()) {
+        return erlang_reason(env, types, exception);
     }
     if exception.is_a(types.stale_reference().as_ptr()) {
         return Some(known.stale_reference);
@@ -65,6 +77,24 @@ fn special_reason(env: &TermEnv, types: &Types, exception: &Object<'_>) -> Optio
         return Some(env.tuple(&[known.stop_iteration, known.none]));
     }
     None
+}
+
+/// `{Kind, Reason}` of an exception that came from Erlang; none where code has made it, or changed it.
+fn erlang_reason(env: &TermEnv, types: &Types, exception: &Object<'_>) -> Option<Word> {
+    let py = exception.py();
+    let term = Object::str(py, "_term").and_then(|name| exception.getattr_optional(&name));
+    match term {
+        // SAFETY: attached to the interpreter of the types; the object is alive.
+        Ok(Some(term)) => match unsafe { types.native(env, term.as_ptr()) } {
+            Some(Native::Term(word)) => Some(word),
+            _ => None,
+        },
+        Ok(None) => None,
+        Err(raised) => {
+            raised.clear(py);
+            None
+        }
+    }
 }
 
 /// The name of an exception's class. `PyType_GetName` runs no code of users, whatever the class.

@@ -1,0 +1,134 @@
+//! Answers for an event loop: a descriptor that becomes readable, and a list of what has come.
+
+use super::record::{Callback, Reply};
+use crate::beam::Shared;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The answers for one event loop.
+pub(super) struct Answers {
+    /// Both ends, which an event loop and those who answer have.
+    reading: OwnedFd,
+    writing: OwnedFd,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// What is called and has no answer yet.
+    expected: HashMap<u64, Shared<Callback>>,
+    come: Vec<(u64, Reply)>,
+}
+
+fn all() -> &'static Mutex<HashMap<u64, Arc<Answers>>> {
+    static ALL: OnceLock<Mutex<HashMap<u64, Arc<Answers>>>> = OnceLock::new();
+    ALL.get_or_init(Mutex::default)
+}
+
+impl Answers {
+    /// A handle, and the descriptor that becomes readable when answers have come.
+    pub(super) fn open() -> io::Result<(u64, i32)> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let (reading, writing) = pipe()?;
+        let descriptor = reading.as_raw_fd();
+        let answers = Arc::new(Self {
+            reading,
+            writing,
+            inner: Mutex::default(),
+        });
+        let handle = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        all().lock().insert(handle, answers);
+        Ok((handle, descriptor))
+    }
+
+    pub(super) fn get(handle: u64) -> Option<Arc<Self>> {
+        all().lock().get(&handle).cloned()
+    }
+
+    /// What is still expected is not wanted any more. The descriptors are closed when nobody is about to use them.
+    pub(super) fn close(handle: u64) {
+        let closed = all().lock().remove(&handle);
+        if let Some(answers) = closed {
+            let inner = std::mem::take(&mut *answers.inner.lock());
+            for callback in inner.expected.values() {
+                let _came_too_late = callback.give_up();
+            }
+        }
+    }
+
+    pub(super) fn expect(&self, number: u64, callback: &Shared<Callback>) {
+        self.inner.lock().expected.insert(number, callback.clone());
+    }
+
+    /// The answer to a number is not wanted any more.
+    pub(super) fn forget(&self, number: u64) {
+        let mut inner = self.inner.lock();
+        let callback = inner.expected.remove(&number);
+        inner.come.retain(|(other, _)| *other != number);
+        drop(inner);
+        if let Some(callback) = callback {
+            let _came_too_late = callback.give_up();
+        }
+    }
+
+    /// May be called on any thread, schedulers included: it never waits.
+    pub(super) fn came(&self, number: u64, reply: Reply) {
+        let first = {
+            let mut inner = self.inner.lock();
+            if inner.expected.remove(&number).is_none() {
+                return;
+            }
+            inner.come.push((number, reply));
+            inner.come.len() == 1
+        };
+        if first {
+            let byte = [1u8; 8];
+            // SAFETY: a descriptor that this value owns; eight bytes are what an event counter takes. A full pipe is
+            // readable already.
+            let _written =
+                unsafe { libc::write(self.writing.as_raw_fd(), byte.as_ptr().cast(), byte.len()) };
+        }
+    }
+
+    /// Takes what has come.
+    pub(super) fn take(&self) -> Vec<(u64, Reply)> {
+        let mut inner = self.inner.lock();
+        let mut bytes = [0u8; 64];
+        // SAFETY: a descriptor that this value owns and that does not block.
+        let _read = unsafe {
+            libc::read(
+                self.reading.as_raw_fd(),
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+            )
+        };
+        std::mem::take(&mut inner.come)
+    }
+}
+
+/// A pipe that neither blocks nor is inherited.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: the array has room for two descriptors, which are ours on success.
+    let (reading, writing) = unsafe {
+        if libc::pipe(ends.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+    };
+    for end in [&reading, &writing] {
+        // SAFETY: an open descriptor.
+        let failed = unsafe {
+            libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) != 0
+                || libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) != 0
+        };
+        if failed {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok((reading, writing))
+}

@@ -1,0 +1,224 @@
+//! `erlang.call`: from the arguments to the result.
+
+use super::answers::Answers;
+use super::raised::{outcome, raise};
+use super::record::{Callback, Reply, Waiter};
+use super::stage::Stage;
+use super::station::Station;
+use super::tools::{Tools, with_tools};
+use super::{dispatch, wait};
+use crate::beam::{Shared, TermEnv, Word, atoms};
+use crate::interp::{Context, Kind, Request};
+use crate::py::{Object, Python, Raised, Result};
+use parking_lot::Condvar;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is called.
+#[derive(Clone, Copy)]
+pub(super) enum Function<'a, 'py> {
+    /// Registered under a name.
+    Named(&'a str),
+    /// An `erlang.Fun`.
+    Fun(&'a Object<'py>),
+}
+
+/// Calls and waits.
+pub(super) fn call<'py>(
+    py: Python<'py>,
+    function: Function<'_, 'py>,
+    arguments: &[Object<'py>],
+) -> Result<Object<'py>> {
+    match Stage::here() {
+        Some(stage) => on_owner_thread(py, &stage, function, arguments),
+        None => on_other_thread(py, function, arguments),
+    }
+}
+
+fn on_owner_thread<'py>(
+    py: Python<'py>,
+    stage: &Stage,
+    function: Function<'_, 'py>,
+    arguments: &[Object<'py>],
+) -> Result<Object<'py>> {
+    let context = &stage.context;
+    let request = may_call(py, context)?;
+    let mut owner = stage.borrow();
+    let mut env = context.envs.take();
+    let terms = with_tools(py, owner.as_deref_mut(), context, |tools| {
+        terms(py, tools, &env, function, arguments)
+    });
+    let (function, arguments) = match terms {
+        Ok(terms) => terms,
+        Err(raised) => {
+            context.envs.put(env);
+            return Err(raised);
+        }
+    };
+    let by_caller = request
+        .as_ref()
+        .is_some_and(|request| request.kind == Kind::Call);
+    let waiter = Waiter::Owner(context.clone());
+    let callback = Callback::new(request.clone(), owner.is_some(), by_caller, waiter);
+    match request.filter(|_| by_caller) {
+        Some(request) => {
+            let rest = [
+                env.shared(&callback),
+                function,
+                arguments,
+                left(&env, &request),
+            ];
+            if !request.call_out(&mut env, &rest) {
+                context.envs.put(env);
+                return Err(context.interrupts.raised(py));
+            }
+        }
+        None if dispatch::dispatch(&callback, &mut env, function, arguments) => {}
+        None => return Err(nobody_there(py)),
+    }
+    context.envs.put(env);
+    let reply = wait::wait(py, context, owner.as_deref_mut(), &callback)?;
+    let result = with_tools(py, owner.as_deref_mut(), context, |tools| {
+        outcome(py, tools, &reply.env, reply.word)
+    });
+    context.envs.put(reply.env);
+    result?.map_err(raise)
+}
+
+fn on_other_thread<'py>(
+    py: Python<'py>,
+    function: Function<'_, 'py>,
+    arguments: &[Object<'py>],
+) -> Result<Object<'py>> {
+    let (station, context) = here(py)?;
+    let mut env = TermEnv::new();
+    let (function, arguments) = with_tools(py, None, &context, |tools| {
+        terms(py, tools, &env, function, arguments)
+    })?;
+    let callback = Callback::new(None, false, false, Waiter::Thread(Condvar::new()));
+    let reply = py.detached(|| {
+        station.waiting(&callback, || {
+            if dispatch::dispatch(&callback, &mut env, function, arguments) {
+                Some(callback.wait())
+            } else {
+                None
+            }
+        })
+    });
+    let Some(reply) = reply else {
+        return Err(nobody_there(py));
+    };
+    let reply = reply.ok_or_else(|| ended(py))?;
+    let result = with_tools(py, None, &context, |tools| {
+        outcome(py, tools, &reply.env, reply.word)
+    });
+    result?.map_err(raise)
+}
+
+/// Calls and does not wait: the answer goes to an event loop under a number.
+pub(super) fn submit<'py>(
+    py: Python<'py>,
+    function: Function<'_, 'py>,
+    arguments: &[Object<'py>],
+    answers: &Arc<Answers>,
+    number: u64,
+) -> Result<()> {
+    let (context, request) = match Stage::here() {
+        Some(stage) => {
+            let request = may_call(py, &stage.context)?;
+            (stage.context.clone(), request)
+        }
+        None => (here(py)?.1, None),
+    };
+    let mut env = TermEnv::new();
+    let (function, arguments) = with_tools(py, None, &context, |tools| {
+        terms(py, tools, &env, function, arguments)
+    })?;
+    let waiter = Waiter::Loop(answers.clone(), number);
+    let callback = Callback::new(request, false, false, waiter);
+    answers.expect(number, &callback);
+    if dispatch::dispatch(&callback, &mut env, function, arguments) {
+        return Ok(());
+    }
+    answers.forget(number);
+    Err(nobody_there(py))
+}
+
+/// What came for an event loop: a value, or an exception.
+pub(super) fn received<'py>(
+    py: Python<'py>,
+    reply: &Reply,
+) -> Result<std::result::Result<Object<'py>, Object<'py>>> {
+    let context = match Stage::here() {
+        Some(stage) => stage.context.clone(),
+        None => here(py)?.1,
+    };
+    with_tools(py, None, &context, |tools| {
+        outcome(py, tools, &reply.env, reply.word)
+    })
+}
+
+/// The request whose code calls; an exception when that must end.
+fn may_call(py: Python<'_>, context: &Context) -> Result<Option<Shared<Request>>> {
+    let request = context.innermost();
+    if context.mailbox.is_closed() {
+        return Err(match request {
+            Some(_) => context.interrupts.raised(py),
+            None => ended(py),
+        });
+    }
+    if let Some(request) = request.as_ref().filter(|request| request.is_late()) {
+        request.set_timed_out();
+        return Err(context.interrupts.raised(py));
+    }
+    Ok(request)
+}
+
+/// The interpreter's station, and a context that is served there.
+pub(super) fn here(py: Python<'_>) -> Result<(Arc<Station>, Arc<Context>)> {
+    let station = Station::of(py.interpreter_id()).ok_or_else(|| ended(py))?;
+    let context = station.context().ok_or_else(|| ended(py))?;
+    Ok((station, context))
+}
+
+pub(super) fn ended(py: Python<'_>) -> Raised {
+    Raised::runtime_error(
+        py,
+        "no Erlang function can be called here: the context has ended, or has not begun to take requests",
+    )
+}
+
+fn nobody_there(py: Python<'_>) -> Raised {
+    Raised::runtime_error(py, "the application erlang_python is not running")
+}
+
+/// The milliseconds until the deadline of a request, or `infinity`.
+fn left(env: &TermEnv, request: &Request) -> Word {
+    request
+        .origin
+        .deadline
+        .map_or(atoms().infinity, |deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up: nobody is late before the time is over.
+            env.int(i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX))
+        })
+}
+
+/// The terms of a function and its arguments.
+fn terms<'py>(
+    py: Python<'py>,
+    tools: &mut Tools<'_>,
+    env: &TermEnv,
+    function: Function<'_, 'py>,
+    arguments: &[Object<'py>],
+) -> Result<(Word, Word)> {
+    let function = match function {
+        Function::Named(name) => env.binary(name.as_bytes()),
+        Function::Fun(fun) => tools.term(py, env, fun)?,
+    };
+    let mut words = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        words.push(tools.term(py, env, argument)?);
+    }
+    Ok((function, env.list_of(&words)))
+}

@@ -1,0 +1,35 @@
+//! Python code calls Erlang.
+//!
+//! ```text
+//!   code ──erlang.call──▶ [call] ──message──▶ the process that waits, or one of its own ([dispatch])
+//!                           │                              │
+//!                        [wait] ◀──── answer in the slot of the [record] ──── NIF
+//!                           │
+//!              nested requests run on top ([ancestry] says which)
+//! ```
+//!
+//! The owner thread of a context waits on its mailbox, with the GIL released; threads of Python's own wait for
+//! themselves, and an event loop is told through a descriptor ([`answers`]).
+
+mod ancestry;
+mod answers;
+mod call;
+mod dispatch;
+mod functions;
+mod names;
+mod raised;
+mod record;
+mod send;
+mod stage;
+mod station;
+mod tools;
+mod wait;
+
+pub(crate) use ancestry::{Circle, awaits};
+pub(crate) use dispatch::set_dispatcher;
+pub(crate) use functions::add_functions;
+pub(crate) use names::set_known;
+pub(crate) use record::Callback;
+pub(crate) use send::Relay;
+pub(crate) use stage::Stage;
+pub(crate) use station::Station;

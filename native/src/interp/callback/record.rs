@@ -1,0 +1,292 @@
+//! One callback: who waits for it, who runs it, and the slot that its answer goes into.
+
+use super::answers::Answers;
+use crate::beam::{Env, Pid, Shared, TermEnv, Word, atoms};
+use crate::interp::{Context, Request};
+use parking_lot::{Condvar, Mutex};
+use py_core::protocol::Cancel;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What came back: `{ok, Value}` or `{raised, Kind, Reason, Text, Stack, Story}`.
+pub(crate) struct Reply {
+    pub(crate) env: TermEnv,
+    pub(crate) word: Word,
+}
+
+enum Slot {
+    Waiting,
+    Answered(Reply),
+    /// The answer was taken, or nobody wants it any more.
+    Over,
+}
+
+/// Who waits.
+pub(super) enum Waiter {
+    /// The owner thread of a context, at its mailbox.
+    Owner(Arc<Context>),
+    /// A thread of Python's own.
+    Thread(Condvar),
+    /// An event loop, which has given the call a number.
+    Loop(Arc<Answers>, u64),
+}
+
+/// Where the process that runs a callback waits itself.
+struct Awaited {
+    request: u64,
+    context: Arc<AtomicU64>,
+}
+
+/// See the module.
+pub(crate) struct Callback {
+    /// The request whose code called; none for threads of Python's own.
+    request: Option<Shared<Request>>,
+    /// Who waits can run nested requests meanwhile.
+    serves: bool,
+    /// The process that waits for the request runs it.
+    by_caller: bool,
+    waiter: Waiter,
+    slot: Mutex<Slot>,
+    awaited: Mutex<Option<Awaited>>,
+    /// The process that runs it, where that is one of its own.
+    process: Mutex<Option<Word>>,
+}
+
+impl Callback {
+    pub(super) fn new(
+        request: Option<Shared<Request>>,
+        serves: bool,
+        by_caller: bool,
+        waiter: Waiter,
+    ) -> Shared<Self> {
+        Shared::new(Self {
+            request,
+            serves,
+            by_caller,
+            waiter,
+            slot: Mutex::new(Slot::Waiting),
+            awaited: Mutex::default(),
+            process: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn request(&self) -> Option<&Shared<Request>> {
+        self.request.as_ref()
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        self.serves
+    }
+
+    fn parent(&self) -> Option<&Shared<Callback>> {
+        self.request.as_ref()?.origin.parent.as_ref()
+    }
+
+    /// Whether it is `other`, or was made by code that `other` led to.
+    pub(crate) fn is_or_descends_from(&self, other: &Self) -> bool {
+        let mut next = Some(self);
+        while let Some(callback) = next {
+            if std::ptr::eq(callback, other) {
+                return true;
+            }
+            next = callback.parent().map(|parent| &**parent);
+        }
+        false
+    }
+
+    /// Whether the code of a request led to it.
+    pub(super) fn comes_from(&self, request: &Request) -> bool {
+        let mut next = Some(self);
+        while let Some(callback) = next {
+            if callback.request().is_some_and(|own| own.id == request.id) {
+                return true;
+            }
+            next = callback.parent().map(|parent| &**parent);
+        }
+        false
+    }
+
+    /// Whether somebody waits for its answer.
+    pub(crate) fn is_wanted(&self) -> bool {
+        matches!(*self.slot.lock(), Slot::Waiting)
+    }
+
+    /// The process that runs it waits for a request now.
+    pub(super) fn awaits(&self, request: &Request) {
+        *self.awaited.lock() = Some(Awaited {
+            request: request.id,
+            context: request.context.clone(),
+        });
+    }
+
+    /// That request is over.
+    pub(crate) fn awaits_no_more(&self, request: u64) {
+        let mut awaited = self.awaited.lock();
+        if awaited.as_ref().is_some_and(|one| one.request == request) {
+            *awaited = None;
+        }
+    }
+
+    /// The serial of the context that the process waits for.
+    pub(super) fn awaited(&self) -> Option<u64> {
+        let awaited = self.awaited.lock();
+        awaited
+            .as_ref()
+            .map(|one| one.context.load(Ordering::SeqCst))
+    }
+
+    /// A process begins to run it, and its death is noticed from now on. `false`: nobody waits any more.
+    pub(crate) fn begin(self_: &Shared<Self>, env: Env, pid: Pid) -> bool {
+        *self_.process.lock() = Some(pid.word());
+        self_.monitor(Some(env), &pid.local()).is_some() && self_.is_wanted()
+    }
+
+    /// It lies with the dispatcher until a process begins to run it. `false`: there is no dispatcher.
+    pub(super) fn handed_to(self_: &Shared<Self>, dispatcher: Pid) -> bool {
+        *self_.process.lock() = Some(dispatcher.word());
+        self_.monitor(None, &dispatcher.local()).is_some()
+    }
+
+    /// A process that is or was responsible for it has ended.
+    pub(crate) fn down(&self, pid: Pid) {
+        if *self.process.lock() == Some(pid.word()) {
+            let env = TermEnv::new();
+            let known = atoms();
+            let text = env.binary(b"exit: noproc (the process that ran the function has ended)");
+            let word = env.tuple(&[
+                known.raised,
+                known.exit,
+                known.noproc,
+                text,
+                env.list_of(&[]),
+                known.none,
+            ]);
+            let _wanted = self.put(None, Reply { env, word });
+        }
+    }
+
+    /// The answer has come; `renewed` is what the caller waits with from now on. `false`: nobody wants it.
+    pub(crate) fn answer(&self, renewed: Option<Word>, answer: Word) -> bool {
+        if !self.is_wanted() {
+            return false;
+        }
+        // Copying may take long, so it comes before the lock.
+        let env = self.space();
+        let word = env.copy(answer);
+        let renewed = renewed.map(|tag| {
+            let env = self.space();
+            let tag = env.copy(tag);
+            (env, tag)
+        });
+        self.put(renewed, Reply { env, word })
+    }
+
+    fn space(&self) -> TermEnv {
+        match &self.waiter {
+            Waiter::Owner(context) => context.envs.take(),
+            _ => TermEnv::new(),
+        }
+    }
+
+    fn put(&self, renewed: Option<(TermEnv, Word)>, reply: Reply) -> bool {
+        let mut slot = self.slot.lock();
+        if !matches!(*slot, Slot::Waiting) {
+            return false;
+        }
+        if self.by_caller
+            && let (Some(request), Some((env, tag))) = (&self.request, renewed)
+            && !request.resume(env, tag)
+        {
+            *slot = Slot::Over;
+            drop(slot);
+            self.wake();
+            return false;
+        }
+        if let Waiter::Loop(answers, number) = &self.waiter {
+            *slot = Slot::Over;
+            drop(slot);
+            answers.came(*number, reply);
+            return true;
+        }
+        *slot = Slot::Answered(reply);
+        drop(slot);
+        self.wake();
+        true
+    }
+
+    fn wake(&self) {
+        match &self.waiter {
+            Waiter::Owner(context) => context.nudge(),
+            Waiter::Thread(came) => {
+                came.notify_one();
+            }
+            Waiter::Loop(..) => {}
+        }
+    }
+
+    /// The answer, if it has come.
+    pub(super) fn take(&self) -> Option<Reply> {
+        let mut slot = self.slot.lock();
+        if !matches!(*slot, Slot::Answered(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *slot, Slot::Over) {
+            Slot::Answered(reply) => Some(reply),
+            Slot::Waiting | Slot::Over => None,
+        }
+    }
+
+    /// Whoever waited does so no more; gives the answer if it has come just now.
+    pub(super) fn give_up(&self) -> Option<Reply> {
+        let mut slot = self.slot.lock();
+        match std::mem::replace(&mut *slot, Slot::Over) {
+            Slot::Answered(reply) => Some(reply),
+            Slot::Over => None,
+            Slot::Waiting => {
+                if let Some(request) = self.request.as_ref().filter(|_| self.by_caller) {
+                    // Its code goes on, unless it was cancelled or answered.
+                    let _resumed = request.state.resume();
+                }
+                None
+            }
+        }
+    }
+
+    /// The process that should have run it takes the whole request back instead.
+    pub(crate) fn cancel(&self) -> Cancel {
+        let Some(request) = &self.request else {
+            return Cancel::Already;
+        };
+        let mut slot = self.slot.lock();
+        let waiting = matches!(*slot, Slot::Waiting);
+        *slot = Slot::Over;
+        drop(slot);
+        match waiting {
+            true if request.cancel_callback() => Cancel::Running,
+            true => Cancel::Done,
+            // The owner thread goes on already.
+            false => request.cancel(),
+        }
+    }
+
+    /// For a thread of Python's own: sleeps until the answer is there. `None`: it was given up.
+    pub(super) fn wait(&self) -> Option<Reply> {
+        let Waiter::Thread(came) = &self.waiter else {
+            return self.take();
+        };
+        let mut slot = self.slot.lock();
+        while matches!(*slot, Slot::Waiting) {
+            came.wait(&mut slot);
+        }
+        match std::mem::replace(&mut *slot, Slot::Over) {
+            Slot::Answered(reply) => Some(reply),
+            Slot::Waiting | Slot::Over => None,
+        }
+    }
+
+    /// For a thread of Python's own: it shall wait no longer.
+    pub(super) fn release_thread(&self) {
+        let _came_too_late = self.give_up();
+        self.wake();
+    }
+}

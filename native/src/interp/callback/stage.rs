@@ -1,0 +1,94 @@
+//! What the code that runs on an owner thread finds when it calls Erlang: its context, and the owner's means.
+
+use crate::interp::Context;
+use crate::interp::owner::Owner;
+use std::cell::{Cell, RefCell};
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// See the module. There is one on the owner thread of a context, as long as it serves.
+pub(crate) struct Stage {
+    pub(super) context: Arc<Context>,
+    /// Null while the owner is at work itself, as during conversions.
+    owner: Cell<*mut Owner>,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Rc<Stage>>> = const { RefCell::new(None) };
+}
+
+impl Stage {
+    /// The calling thread serves a context from now on.
+    pub(crate) fn open(context: &Arc<Context>) -> Rc<Self> {
+        let stage = Rc::new(Self {
+            context: context.clone(),
+            owner: Cell::new(std::ptr::null_mut()),
+        });
+        HERE.with(|here| *here.borrow_mut() = Some(stage.clone()));
+        stage
+    }
+
+    /// It does so no longer.
+    pub(crate) fn close() {
+        HERE.with(|here| *here.borrow_mut() = None);
+    }
+
+    /// That of the calling thread; none on threads of Python's own.
+    pub(super) fn here() -> Option<Rc<Self>> {
+        HERE.with(|here| here.borrow().clone())
+    }
+
+    /// Lends the owner to the code that Python runs in `body`.
+    pub(crate) fn lend<T>(&self, owner: &mut Owner, body: impl FnOnce() -> T) -> T {
+        struct Lent<'s> {
+            stage: &'s Stage,
+            before: *mut Owner,
+        }
+        impl Drop for Lent<'_> {
+            fn drop(&mut self) {
+                self.stage.owner.set(self.before);
+            }
+        }
+        let _lent = Lent {
+            stage: self,
+            before: self.owner.replace(owner),
+        };
+        body()
+    }
+
+    /// Takes what is lent, until the guard is dropped; `None` when it is in use.
+    pub(super) fn borrow(&self) -> Option<Borrowed<'_>> {
+        let owner = self.owner.replace(std::ptr::null_mut());
+        (!owner.is_null()).then_some(Borrowed { stage: self, owner })
+    }
+}
+
+/// See [`Stage::borrow`].
+pub(super) struct Borrowed<'s> {
+    stage: &'s Stage,
+    owner: *mut Owner,
+}
+
+impl Deref for Borrowed<'_> {
+    type Target = Owner;
+
+    fn deref(&self) -> &Owner {
+        // SAFETY: the pointer comes from the exclusive reference that `lend` got and that nobody uses before `lend`
+        // returns; it is taken out of the cell, so that nobody else on this thread gets it either.
+        unsafe { &*self.owner }
+    }
+}
+
+impl DerefMut for Borrowed<'_> {
+    fn deref_mut(&mut self) -> &mut Owner {
+        // SAFETY: as above.
+        unsafe { &mut *self.owner }
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        self.stage.owner.set(self.owner);
+    }
+}

@@ -1,0 +1,107 @@
+//! What conversion needs: the owner's own means, or some made for the moment where those are in use or out of reach.
+
+use super::call::ended;
+use super::station::Station;
+use crate::beam::{TermEnv, Word};
+use crate::erlang_module::{self, Types};
+use crate::interp::Context;
+use crate::interp::owner::Owner;
+use crate::py::{Object, Python, Result};
+use crate::term::{AtomNames, Conversion, FromErlang, FromPython, Held, KeyNames, Simplifier};
+use std::sync::Arc;
+
+/// See the module.
+pub(super) struct Tools<'a> {
+    pub(super) types: &'a Types,
+    names: &'a mut AtomNames,
+    keys: &'a mut KeyNames,
+    simplifier: &'a mut Simplifier,
+    held: &'a Arc<Held>,
+    /// The serial of the context that gives out references to objects.
+    context: u64,
+    options: Conversion,
+}
+
+impl Tools<'_> {
+    pub(super) fn term<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        object: &Object<'py>,
+    ) -> Result<Word> {
+        let (types, held) = (self.types, self.held);
+        FromPython::new(
+            py,
+            env,
+            types,
+            held,
+            self.context,
+            self.options,
+            self.simplifier,
+        )
+        .term(object)
+    }
+
+    pub(super) fn object<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
+        FromErlang {
+            py,
+            env,
+            types: self.types,
+            names: self.names,
+            keys: self.keys,
+            held: self.held,
+            options: self.options,
+        }
+        .object(word)
+    }
+}
+
+/// The objects that Erlang keeps alive in the interpreter.
+fn held_here(py: Python<'_>) -> Result<Arc<Held>> {
+    Station::of(py.interpreter_id())
+        .map(|station| station.held.clone())
+        .ok_or_else(|| ended(py))
+}
+
+/// Runs `work` with the owner's tools if there is one at hand.
+pub(super) fn with_tools<T>(
+    py: Python<'_>,
+    owner: Option<&mut Owner>,
+    context: &Context,
+    work: impl FnOnce(&mut Tools<'_>) -> Result<T>,
+) -> Result<T> {
+    if let Some(owner) = owner {
+        return work(&mut Tools {
+            types: &owner.types,
+            names: &mut owner.names,
+            keys: &mut owner.keys,
+            simplifier: &mut owner.simplifier,
+            held: &owner.held,
+            context: context.serial,
+            options: context.conversion,
+        });
+    }
+    let held = &held_here(py)?;
+    let types = erlang_module::installed(py)?;
+    let (mut names, mut keys) = (AtomNames::default(), KeyNames::default());
+    let mut simplifier = Simplifier::default();
+    let result = work(&mut Tools {
+        types: &types,
+        names: &mut names,
+        keys: &mut keys,
+        simplifier: &mut simplifier,
+        held,
+        context: context.serial,
+        options: context.conversion,
+    });
+    names.clear(py);
+    keys.clear(py);
+    simplifier.clear(py);
+    types.release(py);
+    result
+}

@@ -1,0 +1,141 @@
+//! The owner thread waits for a callback, at its mailbox and without the GIL.
+
+use super::record::{Callback, Reply};
+use crate::beam::Shared;
+use crate::facts::facts;
+use crate::interp::owner::Owner;
+use crate::interp::{Context, Envelope, reaper};
+use crate::py::{Python, Raised, Result};
+use py_core::mailbox::Take;
+use py_core::spin::Spinner;
+use std::sync::Arc;
+
+/// What ends a wait, or interrupts it.
+enum Event {
+    Reply(Reply),
+    /// The answer is not wanted any more: the context closes, the code is interrupted, or its time is over.
+    GivenUp,
+    /// To be seen to on top of the code that waits.
+    Envelope(Envelope),
+}
+
+/// Sleeps until the answer is there, and sees meanwhile to the requests that the callback leads to, if the owner is
+/// at hand.
+pub(super) fn wait(
+    py: Python<'_>,
+    context: &Arc<Context>,
+    mut owner: Option<&mut Owner>,
+    callback: &Shared<Callback>,
+) -> Result<Reply> {
+    let mut waiting = Waiting::begin(context, callback);
+    let mut own_spinner = Spinner::default();
+    loop {
+        let serves = owner.is_some();
+        let spinner = match &mut owner {
+            Some(owner) => &mut owner.spinner,
+            None => &mut own_spinner,
+        };
+        match py.detached(|| next(context, callback, serves, spinner)) {
+            Event::Reply(reply) => return Ok(reply),
+            Event::GivenUp => return Err(given_up(py, context, callback)),
+            Event::Envelope(envelope) => {
+                if let Some(owner) = &mut owner {
+                    waiting.on_top(matches!(envelope, Envelope::Request(_)), || {
+                        owner.handle_on_top(py, context, envelope);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Says where the owner thread waits, for as long as it does.
+struct Waiting<'a> {
+    context: &'a Context,
+    callback: &'a Shared<Callback>,
+    before: Option<Shared<Callback>>,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(context: &'a Context, callback: &'a Shared<Callback>) -> Self {
+        Self {
+            context,
+            callback,
+            before: context.set_waiting_at(Some(callback.clone())),
+        }
+    }
+
+    /// While a request runs on top, the thread does not wait here.
+    fn on_top(&mut self, is_request: bool, work: impl FnOnce()) {
+        if is_request {
+            self.context.set_waiting_at(None);
+        }
+        work();
+        self.context.set_waiting_at(Some(self.callback.clone()));
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.context.set_waiting_at(self.before.take());
+    }
+}
+
+fn next(
+    context: &Arc<Context>,
+    callback: &Shared<Callback>,
+    serves: bool,
+    spinner: &mut Spinner,
+) -> Event {
+    let request = callback.request();
+    let deadline = request.and_then(|request| request.origin.deadline);
+    let is_ours = |envelope: &Envelope| match envelope {
+        Envelope::Request(request) => request.descends_from(callback),
+        Envelope::Dropped => true,
+        Envelope::NamespaceDown(_) | Envelope::Nudge => false,
+    };
+    // What another wait has put off, further in, may be for this one.
+    if serves && let Some(envelope) = context.mailbox.take_deferred(is_ours) {
+        return Event::Envelope(envelope);
+    }
+    loop {
+        if let Some(reply) = callback.take() {
+            return Event::Reply(reply);
+        }
+        if context.mailbox.is_closed()
+            || context.interrupts.waits()
+            || request.is_some_and(|request| request.is_late())
+        {
+            return callback.give_up().map_or(Event::GivenUp, Event::Reply);
+        }
+        match context.mailbox.take_new() {
+            Take::Item(Envelope::Nudge) | Take::Closed => {}
+            Take::Item(envelope) if serves && is_ours(&envelope) => {
+                return Event::Envelope(envelope);
+            }
+            Take::Item(envelope) => {
+                if !context.mailbox.defer(envelope) {
+                    // Whoever emptied the mailbox may not have seen it.
+                    reaper().close(context);
+                }
+            }
+            Take::Empty => {
+                if !context.mailbox.look(spinner, &facts().spin_budget) {
+                    context.mailbox.sleep(spinner, deadline);
+                }
+            }
+        }
+    }
+}
+
+fn given_up(py: Python<'_>, context: &Context, callback: &Callback) -> Raised {
+    if let Some(request) = callback.request()
+        && request.is_late()
+    {
+        request.set_timed_out();
+    }
+    match context.interrupts.take_raised(py) {
+        Some(raised) => raised,
+        None => context.interrupts.raised(py),
+    }
+}

@@ -1,0 +1,73 @@
+//! Callbacks, as the processes that run them see them.
+
+use super::call::cancelled;
+use super::resources::Handle;
+use super::word;
+use crate::beam::{Pid, Shared, Word, atoms};
+use crate::interp::{Callback, callback};
+use rustler::{Env, Term};
+
+fn known_or_expired(env: Env<'_>, wanted: bool) -> Term<'_> {
+    let known = atoms();
+    word(env, if wanted { known.ok } else { known.expired })
+}
+
+/// `callbacks_open() -> ok`: the calling process gets `{py_callback, Callback, Function, Args}` from now on, for
+/// callbacks that no process waits for.
+#[rustler::nif]
+fn callbacks_open(env: Env<'_>) -> Term<'_> {
+    callback::set_dispatcher(Pid::new(env.pid()));
+    word(env, atoms().ok)
+}
+
+/// `callback_begin(Callback) -> ok | expired`: the calling process runs it; should it end before it answers, Python
+/// is told.
+#[rustler::nif]
+fn callback_begin(env: Env<'_>, callback: Shared<Callback>) -> Term<'_> {
+    let wanted = Callback::begin(&callback, env, Pid::new(env.pid()));
+    known_or_expired(env, wanted)
+}
+
+/// `callback_answer(Callback, Tag, Answer) -> ok | expired`: `Tag` is the reference that the caller waits with from
+/// now on, or `none` when another process runs the function. `expired`: nobody wants it; the caller goes on waiting
+/// with the reference that it has.
+#[rustler::nif]
+fn callback_answer<'a>(
+    env: Env<'a>,
+    callback: Shared<Callback>,
+    tag: Term<'a>,
+    answer: Term<'a>,
+) -> Term<'a> {
+    let renewed: Option<Word> = tag.is_ref().then(|| tag.as_c_arg());
+    known_or_expired(env, callback.answer(renewed, answer.as_c_arg()))
+}
+
+/// `callback_cancel(Callback)`: the caller takes its request back instead of answering; as `cancel(Request)`.
+#[rustler::nif]
+fn callback_cancel(env: Env<'_>, callback: Shared<Callback>) -> Term<'_> {
+    let met = callback.cancel();
+    let said = callback
+        .request()
+        .map_or(atoms().cancelled, |request| cancelled(request, met));
+    word(env, said)
+}
+
+/// `function_known(Name, Known) -> ok`: whether Python finds the name in the module `erlang`.
+#[rustler::nif]
+fn function_known<'a>(env: Env<'a>, name: &str, known: bool) -> Term<'a> {
+    callback::set_known(name, known);
+    word(env, atoms().ok)
+}
+
+/// `relayed(Context, Count) -> ok`: so many messages of the context have gone to other nodes.
+#[rustler::nif]
+fn relayed(env: Env<'_>, handle: Shared<Handle>, count: usize) -> Term<'_> {
+    handle.0.relay.leave(count);
+    word(env, atoms().ok)
+}
+
+/// `callback_finish(Callback, Result) -> ok | expired | cast`: the value of the function is the answer of the request.
+#[rustler::nif]
+fn callback_finish<'a>(env: Env<'a>, _callback: Shared<Callback>, _result: Term<'a>) -> Term<'a> {
+    word(env, atoms().expired)
+}
