@@ -103,7 +103,9 @@ request(Target, Payload, Timeout, Scope, Parent) ->
             end
     end.
 
-%% Python calls a function, and this process runs it.
+%% Python calls a function, and this process runs it; `tail' is one that takes the place of the call.
+called_back(_Request, _Ref, tail, Function, Args, Deadline) ->
+    tail(Function, Args, Deadline);
 called_back(Request, Ref, Callback, Function, Args, Deadline) ->
     Answer = py_callback_runner:serve(Callback, Function, Args, Deadline),
     reraised(answered(Request, Ref, Callback, Answer, Deadline)).
@@ -119,6 +121,8 @@ answered(Request, OldRef, Callback, Answer, Deadline) ->
                 {Ref, Result, Story} ->
                     py_error:keep(Story),
                     Result;
+                {Ref, tail, Function, Args, _Left} ->
+                    tail(Function, Args, Deadline);
                 {Ref, Next, Function, Args, _Left} ->
                     NextAnswer = py_callback_runner:serve(Next, Function, Args, Deadline),
                     answered(Request, Ref, Next, NextAnswer, Deadline)
@@ -127,6 +131,13 @@ answered(Request, OldRef, Callback, Answer, Deadline) ->
             end;
         expired ->
             expired(Request, OldRef, Deadline)
+    end.
+
+tail(Function, Args, Deadline) ->
+    Result = reraised(py_callback_runner:tail(Function, Args)),
+    case remaining(Deadline) of
+        0 -> {error, timeout};
+        _ -> Result
     end.
 
 %% Nobody waits for the answer: the time is over, the code was interrupted, or its context has ended.
@@ -142,6 +153,8 @@ expired(Request, Ref, Deadline) ->
                 {Ref, Result, Story} ->
                     py_error:keep(Story),
                     Result;
+                {Ref, tail, Function, Args, _Left} ->
+                    tail(Function, Args, Deadline);
                 {Ref, Callback, Function, Args, _Left} ->
                     Answer = py_callback_runner:serve(Callback, Function, Args, Deadline),
                     answered(Request, Ref, Callback, Answer, Deadline)
@@ -182,6 +195,8 @@ taken_back(_SendingOrSent, Request, Ref) ->
         {Ref, Result, Story} ->
             py_error:keep(Story),
             Result;
+        {Ref, tail, _Function, _Args, _Left} ->
+            {error, timeout};
         {Ref, _Callback, _Function, _Args, _Left} ->
             taken_back(sent, Request, Ref)
     end.

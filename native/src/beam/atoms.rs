@@ -22,7 +22,7 @@ macro_rules! known_atoms {
 
 known_atoms! {
     ok = "ok", error = "error", true_ = "true", false_ = "false",
-    exit = "exit", raised = "raised", relay = "relay", deadlock = "deadlock", timeout = "timeout",
+    exit = "exit", raised = "raised", tail = "tail", py_tail = "py_tail", cast = "cast", relay = "relay", deadlock = "deadlock", timeout = "timeout",
     calling = "calling", flush = "flush", expired = "expired",
     py_callback = "py_callback",
     none = "none", nil = "nil", undefined = "undefined",

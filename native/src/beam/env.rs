@@ -44,6 +44,13 @@ impl TermEnv {
         sent != 0
     }
 
+    /// As [`Self::send`], from a function that the emulator calls on a scheduler.
+    pub(crate) fn send_as(&mut self, caller: super::Env, to: &Pid, term: Word) {
+        // SAFETY: `term` lives in this environment, and the caller's is that of the running function.
+        unsafe { enif_send(caller.as_c_arg(), to.raw(), self.0, term) };
+        self.clear();
+    }
+
     /// Sends `term`, which was made here, from a thread that is no scheduler; the environment is
     /// empty afterwards. A dead receiver is no error, as with `!`.
     pub(crate) fn send(&mut self, to: &Pid, term: Word) {

@@ -4,6 +4,7 @@
 //! between interpreters that run at the same time.
 
 mod atom;
+mod derived;
 mod errors;
 mod functions;
 mod lent;
@@ -28,6 +29,7 @@ pub(crate) struct Types {
     process_error: Kept,
     python_error: Kept,
     term: Kept,
+    continuation: Kept,
 }
 
 /// What kind of Erlang term one of our objects stands for.
@@ -36,6 +38,8 @@ pub(crate) enum Native {
     Term(Word),
     /// An atom, whose name is the object's text.
     Atom,
+    /// What a call goes on with, which is no value.
+    Continuation,
 }
 
 impl Types {
@@ -53,6 +57,7 @@ impl Types {
             process_error: module.getattr_str("ProcessError")?.keep(),
             python_error: module.getattr_str("PythonError")?.keep(),
             term: module.getattr_str("Term")?.keep(),
+            continuation: module.getattr_str("Continuation")?.keep(),
         })
     }
 
@@ -141,6 +146,9 @@ impl Types {
             if class == self.atom.as_ptr() {
                 return Some(Native::Atom);
             }
+            if class == self.continuation.as_ptr() {
+                return Some(Native::Continuation);
+            }
             let values = [
                 &self.pid,
                 &self.reference,
@@ -153,6 +161,13 @@ impl Types {
                 .any(|known| class == known.as_ptr())
                 .then(|| Native::Term(values::term(object, env)))
         }
+    }
+
+    /// Whether an object says what a call goes on with.
+    pub(crate) fn is_continuation(&self, object: &Object<'_>) -> bool {
+        // SAFETY: attached; reads the type of a live object.
+        let class: *mut ffi::PyObject = unsafe { ffi::Py_TYPE(object.as_ptr()).cast() };
+        class == self.continuation.as_ptr()
     }
 
     pub(crate) fn interrupted(&self) -> *mut ffi::PyObject {
@@ -193,6 +208,7 @@ impl Types {
             self.process_error,
             self.python_error,
             self.term,
+            self.continuation,
         ];
         for class in all {
             class.release(py);
@@ -207,6 +223,7 @@ unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
         let module = unsafe { Object::borrowed(py, module) };
         values::add_types(&module)?;
         atom::add_type(&module)?;
+        derived::add_continuation(&module)?;
         add(&module, c"_Binary", lent::make_type(&module)?)?;
         errors::add_all(&module)
     })

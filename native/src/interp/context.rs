@@ -26,6 +26,8 @@ pub(crate) enum Mode {
 /// What comes through a mailbox.
 pub(crate) enum Envelope {
     Request(Shared<Request>),
+    /// The next turn of a request that was suspended.
+    Continue(Shared<Request>),
     /// The namespace with this number goes: its process has ended, or nobody refers to it.
     NamespaceDown(u64),
     /// Erlang has dropped references to objects of the interpreter.
@@ -86,6 +88,8 @@ pub(crate) struct Context {
     running: Mutex<Vec<Shared<Request>>>,
     /// The callback that the owner thread waits for.
     waiting_at: Mutex<Option<Shared<Callback>>>,
+    /// Requests that wait for their next turn.
+    suspended: Mutex<Vec<Shared<Request>>>,
     closing: Mutex<Option<Closing>>,
     /// The owner thread is done with it.
     ended: AtomicBool,
@@ -120,6 +124,7 @@ impl Context {
             watched: AtomicBool::new(false),
             running: Mutex::default(),
             waiting_at: Mutex::default(),
+            suspended: Mutex::default(),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
             set_aside: AtomicBool::new(false),
@@ -167,8 +172,7 @@ impl Context {
             self.client_count.fetch_sub(1, Ordering::Relaxed);
         }
         self.drop_namespace(client.id);
-        let running = self.running.lock().clone();
-        for request in running {
+        for request in self.begun() {
             // By process: a request that moved here has its client record in the context that it came from.
             if request.client.pid.word() == client.pid.word() {
                 request.caller_ended();
@@ -198,12 +202,33 @@ impl Context {
         self.running.lock().push(request);
     }
 
-    /// The innermost request has ended.
-    pub(crate) fn pop_running(&self) {
-        let ended = self.running.lock().pop();
-        if let Some(ended) = ended {
-            ended.code_ended();
+    /// The innermost request runs no longer; `ended`: nor will it.
+    pub(crate) fn pop_running(&self, ended: bool) {
+        let request = self.running.lock().pop();
+        if let Some(request) = request.filter(|_| ended) {
+            request.code_ended();
         }
+    }
+
+    /// A request waits for its next turn.
+    pub(super) fn suspend(&self, request: Shared<Request>) {
+        self.suspended.lock().push(request);
+    }
+
+    /// Its turn has come.
+    pub(super) fn unsuspend(&self, request: &Request) {
+        let mut suspended = self.suspended.lock();
+        if let Some(place) = suspended.iter().position(|other| other.id == request.id) {
+            suspended.swap_remove(place);
+        }
+    }
+
+    /// All requests that were started and have not ended.
+    fn begun(&self) -> Vec<Shared<Request>> {
+        // In this order: one whose turn comes is in both for a moment.
+        let mut begun = self.suspended.lock().clone();
+        begun.extend(self.running.lock().iter().cloned());
+        begun
     }
 
     /// The request whose code runs now.
@@ -218,8 +243,7 @@ impl Context {
 
     /// The owner thread runs nothing any more, and cannot say what it ran: it has panicked.
     pub(crate) fn code_ended(&self) {
-        let running = self.running.lock().clone();
-        for request in running {
+        for request in self.begun() {
             request.code_ended();
         }
     }
@@ -353,8 +377,7 @@ impl Context {
 
     /// Answers the requests that run here in place of the owner thread, and interrupts them. For the reaper.
     pub(crate) fn abandon_running(self: &Arc<Self>, reason: Word) {
-        let running = self.running.lock().clone();
-        for request in running {
+        for request in self.begun() {
             Request::abandon(&request, reason);
             self.interrupt(request.id);
         }

@@ -1,6 +1,7 @@
 //! Running one request in the interpreter of the owner thread.
 
 use super::code::Grammar;
+use super::continuation::Continuation;
 use super::owner::Owner;
 use super::{Closing, Context, Kind, Request, Scope, failure, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
@@ -12,6 +13,43 @@ use std::sync::Arc;
 pub(crate) struct Answer {
     pub(crate) result: Word,
     pub(crate) story: Option<Word>,
+}
+
+impl Answer {
+    /// The namespace, or what was asked, is gone.
+    pub(super) fn stale(env: &TermEnv) -> Self {
+        Self {
+            result: env.tuple(&[atoms().error, atoms().stale_reference]),
+            story: None,
+        }
+    }
+
+    fn of(result: Word) -> Outcome {
+        Outcome::Answer(Self {
+            result,
+            story: None,
+        })
+    }
+}
+
+/// The namespace of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Namespace {
+    pub(super) id: u64,
+    /// Its process ended before the request moved here, so that nobody will tell this context.
+    orphaned: bool,
+}
+
+/// How the code of a request has ended.
+pub(crate) enum Outcome {
+    Answer(Answer),
+    /// An Erlang function takes its place.
+    Tail {
+        function: Word,
+        arguments: Word,
+    },
+    /// It goes on in Python, later.
+    Next(Continuation),
 }
 
 /// What a request asks for, its terms still in the request's environment.
@@ -124,20 +162,7 @@ impl Owner {
         request: Shared<Request>,
         reply: &mut TermEnv,
     ) {
-        let of = match &request.scope {
-            Scope::Of(client) => client,
-            Scope::Own | Scope::In(_) => &request.client,
-        };
-        // A request that moved from a stuck context has its client there.
-        let client = if of.context == context.serial {
-            of.clone()
-        } else {
-            context.client(None, of.pid)
-        };
-        let namespace = match &request.scope {
-            Scope::In(environment) => environment.namespace(context),
-            Scope::Own | Scope::Of(_) => Some(client.id),
-        };
+        let namespace = self.namespace(context, &request);
         context.push_running(request.clone());
         context.interrupts.enter(request.id);
         // After that, so that an end of the caller is either seen here, or sees the request running.
@@ -150,20 +175,53 @@ impl Owner {
             Request::answer_unstarted(&request, reason);
         }
         if request.start() {
-            self.run_started(py, context, &request, namespace, reply);
+            let outcome = self.run_started(py, context, &request, namespace, reply);
+            self.conclude(py, context, &request, outcome, reply);
         } else {
             context.interrupts.leave(py);
+            context.pop_running(true);
         }
-        context.pop_running();
-        if client.is_dead() && client.context != of.context {
-            // A request that moved here after its process had ended: nobody else will tell.
-            self.unasked(py, context, |owner| {
-                owner.namespaces.remove(py, client.id);
+        self.forget_orphaned(py, context, namespace);
+    }
+
+    /// The namespace that a request uses; `None` when that is gone.
+    pub(super) fn namespace(&self, context: &Arc<Context>, request: &Request) -> Option<Namespace> {
+        let of = match &request.scope {
+            Scope::In(environment) => {
+                let id = environment.namespace(context)?;
+                return Some(Namespace {
+                    id,
+                    orphaned: false,
+                });
+            }
+            Scope::Of(client) => client,
+            Scope::Own => &request.client,
+        };
+        if of.context == context.serial {
+            return Some(Namespace {
+                id: of.id,
+                orphaned: false,
             });
         }
-        let body = request.body.lock().take();
-        if let Some(body) = body {
-            context.envs.put(body.env);
+        // A request that moved from a stuck context has its client there.
+        let client = context.client(None, of.pid);
+        Some(Namespace {
+            id: client.id,
+            orphaned: client.is_dead(),
+        })
+    }
+
+    /// Removes a namespace whose process has ended, if nobody else will.
+    pub(super) fn forget_orphaned(
+        &mut self,
+        py: Python<'_>,
+        context: &Arc<Context>,
+        namespace: Option<Namespace>,
+    ) {
+        if let Some(namespace) = namespace.filter(|namespace| namespace.orphaned) {
+            self.unasked(py, context, |owner| {
+                owner.namespaces.remove(py, namespace.id);
+            });
         }
     }
 
@@ -172,31 +230,59 @@ impl Owner {
         py: Python<'_>,
         context: &Context,
         request: &Shared<Request>,
-        namespace: Option<u64>,
+        namespace: Option<Namespace>,
         reply: &mut TermEnv,
-    ) {
+    ) -> Outcome {
         let body = request.body.lock();
-        let Some((env, payload)) = body
+        let asked = body
             .as_ref()
-            .map(|body| (&raw const body.env, body.payload))
-        else {
-            context.interrupts.leave(py);
-            return;
-        };
+            .map(|body| (&raw const body.env, body.payload));
         drop(body);
-        // SAFETY: the body stays in the request until `run` takes it out, after this; nothing is made in its
+        let (Some((env, payload)), Some(namespace)) = (asked, namespace) else {
+            return Outcome::Answer(Answer::stale(reply));
+        };
+        // SAFETY: the body stays in the request until `conclude` takes it out, after this; nothing is made in its
         // environment meanwhile, and others only read it (see `Body`).
         let env = unsafe { &*env };
-        let answer = match namespace {
-            Some(namespace) => self
-                .perform(py, context, env, payload, namespace, reply)
-                .unwrap_or_else(|raised| failure::answer(py, reply, self, request, raised)),
-            None => Answer {
-                result: reply.tuple(&[atoms().error, atoms().stale_reference]),
-                story: None,
-            },
-        };
+        self.perform(py, context, env, payload, namespace.id, reply)
+            .unwrap_or_else(|raised| {
+                Outcome::Answer(failure::answer(py, reply, self, request, raised))
+            })
+    }
+
+    /// Sends the answer of the request that has run, or sees to what comes next.
+    pub(super) fn conclude(
+        &mut self,
+        py: Python<'_>,
+        context: &Arc<Context>,
+        request: &Shared<Request>,
+        outcome: Outcome,
+        reply: &mut TermEnv,
+    ) {
         context.interrupts.leave(py);
+        let over = match outcome {
+            Outcome::Answer(answer) => {
+                Self::answer(context, request, &answer, reply);
+                true
+            }
+            Outcome::Tail {
+                function,
+                arguments,
+            } => Self::hand_over(context, request, reply, function, arguments),
+            Outcome::Next(continuation) => {
+                context.pop_running(false);
+                self.suspend(context, request, continuation);
+                return;
+            }
+        };
+        context.pop_running(true);
+        let body = request.body.lock().take_if(|_| over);
+        if let Some(body) = body {
+            context.envs.put(body.env);
+        }
+    }
+
+    fn answer(context: &Context, request: &Shared<Request>, answer: &Answer, reply: &mut TermEnv) {
         if request.kind == Kind::Cast
             && let Some(story) = answer.story
         {
@@ -219,7 +305,7 @@ impl Owner {
         payload: Word,
         namespace: u64,
         reply: &TermEnv,
-    ) -> Result<Answer> {
+    ) -> Result<Outcome> {
         if stack::is_deep() {
             return Err(Raised::recursion_error(
                 py,
@@ -248,10 +334,7 @@ impl Owner {
                 let code = self.code.get(py, Grammar::Statements, code)?;
                 let globals = self.namespaces.dict(py, namespace)?;
                 self.lending(|| evaluate(&code, &globals, &globals))?;
-                return Ok(Answer {
-                    result: known.ok,
-                    story: None,
-                });
+                return Ok(Answer::of(known.ok));
             }
             Some(Task::Getattr { object, name }) => {
                 let object = self.converter(py, env, options).object(object)?;
@@ -275,31 +358,49 @@ impl Owner {
             }
             // Taken in a turn of other requests, so Python was entered already.
             Some(Task::Echo { term }) => {
-                return Ok(Answer {
-                    result: reply.tuple(&[known.ok, reply.copy(term)]),
-                    story: None,
-                });
+                return Ok(Answer::of(reply.tuple(&[known.ok, reply.copy(term)])));
             }
             None => return Err(Raised::type_error(py, "malformed request")),
         };
+        self.outcome(&value, context, reply)
+    }
+
+    /// What follows from the value of the code.
+    pub(super) fn outcome(
+        &mut self,
+        value: &Object<'_>,
+        context: &Context,
+        reply: &TermEnv,
+    ) -> Result<Outcome> {
+        if let Some(next) = self.continuation(value, context, reply)? {
+            return Ok(next);
+        }
+        let term = self.convert(value.py(), context, reply, value)?;
+        Ok(Answer::of(reply.tuple(&[atoms().ok, term])))
+    }
+
+    /// The term of an object.
+    pub(super) fn convert<'py>(
+        &mut self,
+        py: Python<'py>,
+        context: &Context,
+        env: &TermEnv,
+        object: &Object<'py>,
+    ) -> Result<Word> {
         let mut convert = FromPython::new(
             py,
-            reply,
+            env,
             &self.types,
             &self.held,
             context.serial,
-            options,
+            context.conversion,
             &mut self.simplifier,
         );
-        let term = convert.term(&value)?;
-        Ok(Answer {
-            result: reply.tuple(&[known.ok, term]),
-            story: None,
-        })
+        convert.term(object)
     }
 
     /// Runs Python code that may call Erlang.
-    fn lending<T>(&mut self, body: impl FnOnce() -> T) -> T {
+    pub(super) fn lending<T>(&mut self, body: impl FnOnce() -> T) -> T {
         match self.stage.clone() {
             Some(stage) => stage.lend(self, body),
             None => body(),
@@ -344,6 +445,16 @@ impl Owner {
     ) -> Result<Object<'py>> {
         let module = self.name(py, env, module)?;
         let function = self.name(py, env, function)?;
+        self.named_function(py, namespace, &module, &function)
+    }
+
+    pub(super) fn named_function<'py>(
+        &mut self,
+        py: Python<'py>,
+        namespace: u64,
+        module: &Object<'py>,
+        function: &Object<'py>,
+    ) -> Result<Object<'py>> {
         // SAFETY: attached; compares a str with a C text.
         let own = unsafe {
             ffi::PyUnicode_CompareWithASCIIString(module.as_ptr(), c"__main__".as_ptr()) == 0
@@ -351,9 +462,9 @@ impl Owner {
         let module = if own {
             self.namespaces.module(py, namespace)?
         } else {
-            self.lending(|| imported(&module))?
+            self.lending(|| imported(module))?
         };
-        self.lending(|| attribute(&module, &function))
+        self.lending(|| attribute(&module, function))
     }
 
     fn call<'py>(

@@ -4,6 +4,7 @@ pub(crate) mod callback;
 mod client;
 mod code;
 mod context;
+mod continuation;
 mod environment;
 mod execute;
 mod failure;

@@ -1,6 +1,7 @@
 //! The owner thread: it makes an interpreter, serves contexts with it one after another, and ends it.
 
 use super::code::CodeCache;
+use super::continuation::Continuation;
 use super::failure::Attributes;
 use super::scope::Namespaces;
 use super::sources::Sources;
@@ -17,6 +18,7 @@ use crate::term::{AtomNames, Held, KeyNames, Simplifier};
 use parking_lot::Mutex;
 use py_core::mailbox::Take;
 use py_core::spin::Spinner;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,6 +50,8 @@ pub(crate) struct Owner {
     pub(crate) spinner: Spinner,
     /// What code finds that calls Erlang, while a context is served.
     pub(crate) stage: Option<Rc<Stage>>,
+    /// What suspended requests go on with.
+    pub(crate) continuations: HashMap<u64, Continuation>,
 }
 
 /// Finds or starts an owner thread for a context.
@@ -177,6 +181,7 @@ fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
         interpreter_id: py.interpreter_id(),
         spinner: Spinner::default(),
         stage: None,
+        continuations: HashMap::new(),
     })
 }
 
@@ -361,6 +366,7 @@ impl Owner {
                     owner.held.release_dropped(py, context.serial)
                 });
             }
+            Envelope::Continue(request) => self.go_on(py, context, &request, reply),
             Envelope::Nudge => {}
         }
     }

@@ -142,6 +142,53 @@ impl Request {
         true
     }
 
+    /// Ends the request with `{Ref, tail, Function, Arguments, Left}`: the caller calls the function, and its value is
+    /// the result.
+    pub(super) fn hand_over(&self, env: &mut TermEnv, function: Word, arguments: Word) {
+        let body = self.body.lock();
+        match body.as_ref() {
+            Some(read) if self.state.finish() => {
+                let tag = self.tag(env, read);
+                let left = self.left(env);
+                let message = env.tuple(&[tag, atoms().tail, function, arguments, left]);
+                self.send(env, message);
+            }
+            _ => env.clear(),
+        }
+    }
+
+    /// The process of a function that has taken the place of the request has its value. `false`: nobody wants it.
+    pub(super) fn finish(
+        self_: &Shared<Self>,
+        caller: Env,
+        env: &mut TermEnv,
+        result: Word,
+    ) -> bool {
+        let body = self_.body.lock();
+        let Some(read) = body.as_ref() else {
+            return false;
+        };
+        let message = Self::message(self_, env, read, result, None);
+        if !self_.state.finish() {
+            return false;
+        }
+        self_.over();
+        if let Some(message) = message {
+            env.send_as(caller, &self_.client.pid, message);
+        }
+        self_.sent.store(true, Ordering::SeqCst);
+        true
+    }
+
+    /// The milliseconds until the deadline, or `infinity`.
+    pub(super) fn left(&self, env: &TermEnv) -> Word {
+        self.origin.deadline.map_or(atoms().infinity, |deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up: nobody is late before the time is over.
+            env.int(i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX))
+        })
+    }
+
     /// The caller has answered a callback, and waits with another reference from now on. `false`: it was answered or
     /// cancelled meanwhile, with the old one.
     pub(crate) fn resume(&self, env: TermEnv, tag: Word) -> bool {

@@ -149,6 +149,7 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     // Threads that wait for Erlang are joined below.
     Station::leave(owner.interpreter_id, context);
     context.enter_unasked();
+    owner.forget_continuations(py);
     owner.namespaces.clear(py);
     owner.held.release_of(py, context.serial);
     // The texts of the code go, too, so it cannot be used again.

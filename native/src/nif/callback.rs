@@ -4,6 +4,7 @@ use super::call::cancelled;
 use super::resources::Handle;
 use super::word;
 use crate::beam::{Pid, Shared, Word, atoms};
+use crate::interp::callback::Finished;
 use crate::interp::{Callback, callback};
 use rustler::{Env, Term};
 
@@ -66,8 +67,15 @@ fn relayed(env: Env<'_>, handle: Shared<Handle>, count: usize) -> Term<'_> {
     word(env, atoms().ok)
 }
 
-/// `callback_finish(Callback, Result) -> ok | expired | cast`: the value of the function is the answer of the request.
+/// `callback_finish(Callback, Result) -> ok | expired | cast`: the value of a function that has taken the place of its
+/// request, `{ok, Value}` or `{error, Reason}`, is the answer of that; nobody waits for those of casts.
 #[rustler::nif]
-fn callback_finish<'a>(env: Env<'a>, _callback: Shared<Callback>, _result: Term<'a>) -> Term<'a> {
-    word(env, atoms().expired)
+fn callback_finish<'a>(env: Env<'a>, callback: Shared<Callback>, result: Term<'a>) -> Term<'a> {
+    let known = atoms();
+    let said = match callback.finish(env, result.as_c_arg()) {
+        Finished::Answered => known.ok,
+        Finished::Cast => known.cast,
+        Finished::Unwanted => known.expired,
+    };
+    word(env, said)
 }

@@ -34,8 +34,8 @@ impl Resource for LentBytes {}
 impl Resource for Callback {
     const IMPLEMENTS_DOWN: bool = true;
 
-    fn down<'a>(&'a self, _env: Env<'a>, pid: LocalPid, _monitor: Monitor) {
-        Callback::down(self, Pid::new(pid));
+    fn down<'a>(&'a self, env: Env<'a>, pid: LocalPid, _monitor: Monitor) {
+        Callback::down(self, env, Pid::new(pid));
     }
 }
 

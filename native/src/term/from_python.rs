@@ -211,6 +211,10 @@ impl<'a, 'py> FromPython<'a, 'py> {
             match self.types.native(self.env, object) {
                 Some(Native::Term(word)) => Ok(Some(word)),
                 Some(Native::Atom) => self.atom(object).map(Some),
+                Some(Native::Continuation) => Err(Raised::type_error(
+                    self.py,
+                    "what erlang.schedule gives must be returned from the call itself, not as a part of a value",
+                )),
                 None => Ok(None),
             }
         }

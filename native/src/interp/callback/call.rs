@@ -7,12 +7,11 @@ use super::stage::Stage;
 use super::station::Station;
 use super::tools::{Tools, with_tools};
 use super::{dispatch, wait};
-use crate::beam::{Shared, TermEnv, Word, atoms};
+use crate::beam::{Shared, TermEnv, Word};
 use crate::interp::{Context, Kind, Request};
 use crate::py::{Object, Python, Raised, Result};
 use parking_lot::Condvar;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What is called.
 #[derive(Clone, Copy)]
@@ -66,7 +65,7 @@ fn on_owner_thread<'py>(
                 env.shared(&callback),
                 function,
                 arguments,
-                left(&env, &request),
+                request.left(&env),
             ];
             if !request.call_out(&mut env, &rest) {
                 context.envs.put(env);
@@ -190,18 +189,6 @@ pub(super) fn ended(py: Python<'_>) -> Raised {
 
 fn nobody_there(py: Python<'_>) -> Raised {
     Raised::runtime_error(py, "the application erlang_python is not running")
-}
-
-/// The milliseconds until the deadline of a request, or `infinity`.
-fn left(env: &TermEnv, request: &Request) -> Word {
-    request
-        .origin
-        .deadline
-        .map_or(atoms().infinity, |deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // Rounded up: nobody is late before the time is over.
-            env.int(i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX))
-        })
 }
 
 /// The terms of a function and its arguments.

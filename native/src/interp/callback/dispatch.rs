@@ -18,14 +18,33 @@ pub(super) fn dispatch(
     function: Word,
     arguments: Word,
 ) -> bool {
+    send(atoms().py_callback, callback, env, function, arguments)
+}
+
+/// Sends `{py_tail, Callback, Function, Arguments}`: the value is the answer of the request.
+pub(crate) fn dispatch_tail(
+    callback: &Shared<Callback>,
+    env: &mut TermEnv,
+    function: Word,
+    arguments: Word,
+) -> bool {
+    send(atoms().py_tail, callback, env, function, arguments)
+}
+
+fn send(
+    kind: Word,
+    callback: &Shared<Callback>,
+    env: &mut TermEnv,
+    function: Word,
+    arguments: Word,
+) -> bool {
     let Some(dispatcher) = *DISPATCHER.read() else {
         return false;
     };
     if !Callback::handed_to(callback, dispatcher) {
         return false;
     }
-    let known = atoms();
-    let message = env.tuple(&[known.py_callback, env.shared(callback), function, arguments]);
+    let message = env.tuple(&[kind, env.shared(callback), function, arguments]);
     env.send(&dispatcher, message);
     true
 }

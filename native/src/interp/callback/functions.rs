@@ -4,6 +4,7 @@ use super::answers::Answers;
 use super::call::{Function, call, received, submit};
 use super::names::is_known;
 use super::send;
+use super::stage::Stage;
 use crate::erlang_module::trampoline;
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::sync::Arc;
@@ -36,12 +37,13 @@ const fn method(
     }
 }
 
-static METHODS: Methods<11> = Methods([
+static METHODS: Methods<12> = Methods([
     method(c"call", py_call, c"call(name, /, *args)\n--\n\nCall the Erlang function that is registered under a name, and wait for its value.\n\nAn Erlang exception is raised as ErlangError, as is a name that is not registered."),
     method(c"call_fun", py_call_fun, c"call_fun(fun, /, *args)\n--\n\nCall an Erlang fun with as many arguments, and wait for its value."),
     method(c"is_registered", py_is_registered, c"is_registered(name, /)\n--\n\nWhether an Erlang function is registered under a name."),
     method(c"send", py_send, c"send(to, term, /)\n--\n\nSend a message to a Pid, or to a registered name of another node: (name, node).\n\nProcessError when it cannot be sent: a process of this node has ended, or too much waits for other nodes."),
     method(c"whereis", py_whereis, c"whereis(name, /)\n--\n\nThe Pid that is registered under a name, or None."),
+    method(c"consume_time_slice", py_consume_time_slice, c"consume_time_slice(percent, /)\n--\n\nWhether the turn of the request is over, after so much more of it was used."),
     method(c"answers_open", py_answers_open, c"answers_open()\n--\n\nA handle for calls of an event loop, and the descriptor that becomes readable when answers have come."),
     method(c"answers_submit", py_answers_submit, c"answers_submit(handle, number, function, args, /)\n--\n\nCall an Erlang function, by name or an Fun, and have the answer under a number."),
     method(c"answers_take", py_answers_take, c"answers_take(handle, /)\n--\n\nWhat has come: a list of (number, True, value) and (number, False, exception)."),
@@ -167,6 +169,17 @@ function!(py_whereis, "whereis", |py, arguments| {
     let pid = send::whereis(py, &name(first, "a registered name")?)?;
     Ok(pid.unwrap_or_else(|| Object::none(py)))
 });
+
+function!(
+    py_consume_time_slice,
+    "consume_time_slice",
+    |py, arguments| {
+        let [percent] = arguments.exactly()?;
+        let percent = percent.as_int()?;
+        let over = Stage::here().is_some_and(|stage| stage.consume(percent));
+        Ok(Object::bool(py, over))
+    }
+);
 
 function!(py_answers_open, "answers_open", |py, arguments| {
     let [] = arguments.exactly()?;

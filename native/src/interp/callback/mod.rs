@@ -26,10 +26,10 @@ mod tools;
 mod wait;
 
 pub(crate) use ancestry::{Circle, awaits};
-pub(crate) use dispatch::set_dispatcher;
+pub(crate) use dispatch::{dispatch_tail, set_dispatcher};
 pub(crate) use functions::add_functions;
 pub(crate) use names::set_known;
-pub(crate) use record::Callback;
+pub(crate) use record::{Callback, Finished};
 pub(crate) use send::Relay;
 pub(crate) use stage::Stage;
 pub(crate) use station::Station;

@@ -2,7 +2,7 @@
 
 use super::answers::Answers;
 use crate::beam::{Env, Pid, Shared, TermEnv, Word, atoms};
-use crate::interp::{Context, Request};
+use crate::interp::{Context, Kind, Request};
 use parking_lot::{Condvar, Mutex};
 use py_core::protocol::Cancel;
 use std::sync::Arc;
@@ -29,6 +29,18 @@ pub(super) enum Waiter {
     Thread(Condvar),
     /// An event loop, which has given the call a number.
     Loop(Arc<Answers>, u64),
+    /// The caller of the request, whose answer the value is.
+    Caller(Arc<Context>),
+}
+
+/// What became of the value of a function that has taken the place of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finished {
+    Answered,
+    /// Nobody waits for the answers of casts.
+    Cast,
+    /// Nobody waits any more.
+    Unwanted,
 }
 
 /// Where the process that runs a callback waits itself.
@@ -68,6 +80,12 @@ impl Callback {
             awaited: Mutex::default(),
             process: Mutex::default(),
         })
+    }
+
+    /// A function takes the place of a request.
+    pub(crate) fn tail(request: Shared<Request>, context: &Arc<Context>) -> Shared<Self> {
+        let waiter = Waiter::Caller(context.clone());
+        Self::new(Some(request), false, false, waiter)
     }
 
     pub(crate) fn request(&self) -> Option<&Shared<Request>> {
@@ -148,10 +166,17 @@ impl Callback {
     }
 
     /// A process that is or was responsible for it has ended.
-    pub(crate) fn down(&self, pid: Pid) {
+    pub(crate) fn down(&self, env: Env, pid: Pid) {
         if *self.process.lock() == Some(pid.word()) {
+            let caller = env;
             let env = TermEnv::new();
             let known = atoms();
+            if let Waiter::Caller(_) = &self.waiter {
+                let reason = env.tuple(&[known.exit, known.noproc]);
+                let result = env.tuple(&[known.error, reason]);
+                let _wanted = self.finish(caller, result);
+                return;
+            }
             let text = env.binary(b"exit: noproc (the process that ran the function has ended)");
             let word = env.tuple(&[
                 known.raised,
@@ -181,9 +206,31 @@ impl Callback {
         self.put(renewed, Reply { env, word })
     }
 
+    /// The value of a function that has taken the place of its request: `{ok, Value}` or `{error, Reason}`.
+    pub(crate) fn finish(&self, caller: Env, result: Word) -> Finished {
+        let first = matches!(
+            std::mem::replace(&mut *self.slot.lock(), Slot::Over),
+            Slot::Waiting
+        );
+        let Some(request) = self.request.as_ref().filter(|_| first) else {
+            return Finished::Unwanted;
+        };
+        let mut env = self.space();
+        let result = env.copy(result);
+        let answered = Request::finish(request, caller, &mut env, result);
+        if let Waiter::Caller(context) = &self.waiter {
+            context.envs.put(env);
+        }
+        match (answered, request.kind) {
+            (_, Kind::Cast) => Finished::Cast,
+            (true, _) => Finished::Answered,
+            (false, _) => Finished::Unwanted,
+        }
+    }
+
     fn space(&self) -> TermEnv {
         match &self.waiter {
-            Waiter::Owner(context) => context.envs.take(),
+            Waiter::Owner(context) | Waiter::Caller(context) => context.envs.take(),
             _ => TermEnv::new(),
         }
     }
@@ -220,7 +267,7 @@ impl Callback {
             Waiter::Thread(came) => {
                 came.notify_one();
             }
-            Waiter::Loop(..) => {}
+            Waiter::Loop(..) | Waiter::Caller(_) => {}
         }
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct Stage {
     pub(super) context: Arc<Context>,
     /// Null while the owner is at work itself, as during conversions.
     owner: Cell<*mut Owner>,
+    /// How much of its turn the request says to have used, in percent.
+    used: Cell<i64>,
 }
 
 thread_local! {
@@ -24,6 +26,7 @@ impl Stage {
         let stage = Rc::new(Self {
             context: context.clone(),
             owner: Cell::new(std::ptr::null_mut()),
+            used: Cell::new(0),
         });
         HERE.with(|here| *here.borrow_mut() = Some(stage.clone()));
         stage
@@ -37,6 +40,14 @@ impl Stage {
     /// That of the calling thread; none on threads of Python's own.
     pub(super) fn here() -> Option<Rc<Self>> {
         HERE.with(|here| here.borrow().clone())
+    }
+
+    /// The request has used so much more of its turn; says whether that is over, and begins anew then.
+    pub(super) fn consume(&self, percent: i64) -> bool {
+        let used = self.used.get().saturating_add(percent);
+        let over = used >= 100;
+        self.used.set(if over { 0 } else { used });
+        over
     }
 
     /// Lends the owner to the code that Python runs in `body`.

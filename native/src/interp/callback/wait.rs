@@ -40,7 +40,7 @@ pub(super) fn wait(
             Event::GivenUp => return Err(given_up(py, context, callback)),
             Event::Envelope(envelope) => {
                 if let Some(owner) = &mut owner {
-                    waiting.on_top(matches!(envelope, Envelope::Request(_)), || {
+                    waiting.on_top(!matches!(envelope, Envelope::Dropped), || {
                         owner.handle_on_top(py, context, envelope);
                     });
                 }
@@ -90,7 +90,7 @@ fn next(
     let request = callback.request();
     let deadline = request.and_then(|request| request.origin.deadline);
     let is_ours = |envelope: &Envelope| match envelope {
-        Envelope::Request(request) => request.descends_from(callback),
+        Envelope::Request(request) | Envelope::Continue(request) => request.descends_from(callback),
         Envelope::Dropped => true,
         Envelope::NamespaceDown(_) | Envelope::Nudge => false,
     };
