@@ -1,6 +1,6 @@
 //! What Erlang's side and the owner thread share of one context.
 
-use super::callback::Relay;
+use super::callback::{Relay, wake_loops};
 use super::queue::Queue;
 use super::{COUNTERS, Callback, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
@@ -304,6 +304,9 @@ impl Context {
         // In this order: the owner thread says that it waits before it looks for interrupts.
         if interrupted && self.waiting_at.lock().is_some() {
             self.nudge();
+        }
+        if interrupted {
+            wake_loops(self.serial);
         }
         interrupted
     }

@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 /// The answers for one event loop.
 pub(super) struct Answers {
+    /// The context whose owner thread runs the loop; none for the loops of other threads.
+    context: Option<u64>,
     /// Both ends, which an event loop and those who answer have.
     reading: OwnedFd,
     writing: OwnedFd,
@@ -31,11 +33,12 @@ fn all() -> &'static Mutex<HashMap<u64, Arc<Answers>>> {
 
 impl Answers {
     /// A handle, and the descriptor that becomes readable when answers have come.
-    pub(super) fn open() -> io::Result<(u64, i32)> {
+    pub(super) fn open(context: Option<u64>) -> io::Result<(u64, i32)> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let (reading, writing) = pipe()?;
         let descriptor = reading.as_raw_fd();
         let answers = Arc::new(Self {
+            context,
             reading,
             writing,
             inner: Mutex::default(),
@@ -86,12 +89,16 @@ impl Answers {
             inner.come.len() == 1
         };
         if first {
-            let byte = [1u8; 8];
-            // SAFETY: a descriptor that this value owns; eight bytes are what an event counter takes. A full pipe is
-            // readable already.
-            let _written =
-                unsafe { libc::write(self.writing.as_raw_fd(), byte.as_ptr().cast(), byte.len()) };
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        let byte = [1u8; 8];
+        // SAFETY: a descriptor that this value owns; eight bytes are what an event counter takes. A full pipe is
+        // readable already.
+        let _written =
+            unsafe { libc::write(self.writing.as_raw_fd(), byte.as_ptr().cast(), byte.len()) };
     }
 
     /// Takes what has come.
@@ -107,6 +114,14 @@ impl Answers {
             )
         };
         std::mem::take(&mut inner.come)
+    }
+}
+
+/// An event loop on the owner thread of a context that waits for its descriptors sees no interrupt: it shall look up.
+pub(crate) fn wake_loops(context: u64) {
+    let ours = |answers: &&Arc<Answers>| answers.context == Some(context);
+    for answers in all().lock().values().filter(ours) {
+        answers.wake();
     }
 }
 

@@ -183,7 +183,9 @@ function!(
 
 function!(py_answers_open, "answers_open", |py, arguments| {
     let [] = arguments.exactly()?;
-    let (handle, descriptor) = Answers::open().map_err(|error| Raised::os_error(py, &error))?;
+    let context = Stage::here().map(|stage| stage.context.serial);
+    let (handle, descriptor) =
+        Answers::open(context).map_err(|error| Raised::os_error(py, &error))?;
     Object::tuple(
         py,
         [

@@ -26,6 +26,7 @@ mod tools;
 mod wait;
 
 pub(crate) use ancestry::{Circle, awaits};
+pub(crate) use answers::wake_loops;
 pub(crate) use dispatch::{dispatch_tail, set_dispatcher};
 pub(crate) use functions::add_functions;
 pub(crate) use names::set_known;
