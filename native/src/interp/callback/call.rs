@@ -133,7 +133,7 @@ pub(super) fn submit<'py>(
     let (function, arguments) = with_tools(py, None, &context, |tools| {
         terms(py, tools, &env, function, arguments)
     })?;
-    let waiter = Waiter::Loop(answers.clone(), number);
+    let waiter = Waiter::Loop(Arc::downgrade(answers), number);
     let callback = Callback::new(request, false, false, waiter);
     answers.expect(number, &callback);
     if dispatch::dispatch(&callback, &mut env, function, arguments) {

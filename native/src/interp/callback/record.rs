@@ -5,8 +5,8 @@ use crate::beam::{Env, Pid, Shared, TermEnv, Word, atoms};
 use crate::interp::{Context, Kind, Request};
 use parking_lot::{Condvar, Mutex};
 use py_core::protocol::Cancel;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// What came back: `{ok, Value}` or `{raised, Kind, Reason, Text, Stack, Story}`.
 pub(crate) struct Reply {
@@ -28,7 +28,7 @@ pub(super) enum Waiter {
     /// A thread of Python's own.
     Thread(Condvar),
     /// An event loop, which has given the call a number.
-    Loop(Arc<Answers>, u64),
+    Loop(Weak<Answers>, u64),
     /// The caller of the request, whose answer the value is.
     Caller(Arc<Context>),
 }
@@ -252,7 +252,9 @@ impl Callback {
         if let Waiter::Loop(answers, number) = &self.waiter {
             *slot = Slot::Over;
             drop(slot);
-            answers.came(*number, reply);
+            if let Some(answers) = answers.upgrade() {
+                answers.came(*number, reply);
+            }
             return true;
         }
         *slot = Slot::Answered(reply);
