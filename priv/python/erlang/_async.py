@@ -31,6 +31,10 @@ async def async_call(name: str | _erlang.Fun, /, *args: Any, **kwargs: Any) -> A
         raise TypeError(
             "async_call() takes no keyword arguments: Erlang functions have none"
         )
+    if not isinstance(name, (str, _erlang.Fun)):
+        raise TypeError(
+            f"the name of an Erlang function is a str, not {type(name).__name__}"
+        )
     answers = _answers_of(asyncio.get_running_loop())
     number, future = answers.submit(name, args)
     try:
