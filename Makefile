@@ -1,7 +1,7 @@
 .PHONY: help demo test check bench matrix clean
 
 help:
-	@echo "make demo    install what is missing, build, and run the example"
+	@echo "make demo    install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
 	@echo "make test    install what is missing, build, and run every check and test"
 	@echo "make check   formatting, lints, types: no tests"
 	@echo "make bench   measure, with the floors beside the figures"
@@ -10,7 +10,7 @@ help:
 
 demo:
 	@scripts/setup.sh demo
-	@scripts/demo.sh
+	@scripts/demo.sh $(EXAMPLE)
 
 test:
 	@scripts/setup.sh test

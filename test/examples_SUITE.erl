@@ -1,0 +1,193 @@
+%% The smaller examples do what they show. (demo_SUITE has the large one.)
+-module(examples_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, suite/0]).
+-export([init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2, end_per_testcase/2]).
+-export([
+    quotes_follow_the_tables/1,
+    application_takes_its_functions_back/1,
+    transactions_abort_and_restart/1,
+    pipeline_counts_as_erlang_does/1,
+    pipeline_ends_as_a_whole/1,
+    short_log_goes_through/1,
+    commands_run/1
+]).
+
+-define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline]).
+
+suite() ->
+    [{timetrap, {minutes, 2}}].
+
+all() ->
+    [{group, owngil}, {group, worker}, commands_run].
+
+groups() ->
+    py_suite:groups([
+        quotes_follow_the_tables,
+        application_takes_its_functions_back,
+        transactions_abort_and_restart,
+        pipeline_counts_as_erlang_does,
+        pipeline_ends_as_a_whole,
+        short_log_goes_through
+    ]).
+
+init_per_suite(Config) ->
+    Build = ?config(priv_dir, Config),
+    lists:foreach(fun(Name) -> build(Name, filename:join(py_suite:checkout(), "examples"), Build) end, ?EXAMPLES),
+    Config.
+
+end_per_suite(Config) ->
+    lists:foreach(
+        fun(Name) -> true = code:del_path(filename:join([?config(priv_dir, Config), Name, "ebin"])) end, ?EXAMPLES
+    ).
+
+%% As scripts/run-example.sh does it.
+build(Name, Examples, Build) ->
+    Example = filename:join(Examples, Name),
+    Ebin = filename:join([Build, Name, "ebin"]),
+    ok = filelib:ensure_dir(filename:join(Ebin, "file")),
+    [
+        {ok, _} = compile:file(Source, [{outdir, Ebin}, report, debug_info, warnings_as_errors])
+     || Source <- filelib:wildcard(filename:join(Example, "*.erl")) ++ filelib:wildcard(filename:join(Example, "src/*.erl"))
+    ],
+    [
+        copy(Source, filename:join(Ebin, filename:rootname(filename:basename(Source))))
+     || Source <- filelib:wildcard(filename:join(Example, "src/*.app.src"))
+    ],
+    [
+        copy(Source, filename:join([Build, Name, "priv", filename:basename(Source)]))
+     || Source <- filelib:wildcard(filename:join(Example, "{.,priv}/*.py"))
+    ],
+    true = code:add_patha(Ebin).
+
+copy(Source, Target) ->
+    ok = filelib:ensure_dir(Target),
+    {ok, _} = file:copy(Source, Target).
+
+%% Mnesia stays where it has been once, and what it keeps is none of ours.
+init_per_group(Mode, Config) ->
+    {ok, _} = application:ensure_all_started(mnesia),
+    py_suite:init_group(Mode, Config).
+
+end_per_group(_Mode, Config) ->
+    py_suite:end_group(Config).
+
+end_per_testcase(_Case, _Config) ->
+    ?assertEqual([], py_suite:flush()).
+
+%% ------------------------------------------------------------------------------------------------
+%% ets_reader
+
+quotes_follow_the_tables(Config) ->
+    #{first := First, after_change := Changed, with_unknown := Unknown} = ets_reader:run(options(Config)),
+    ?assertEqual(#{<<"total">> => 1685, <<"unknown">> => []}, First),
+    ?assertEqual(#{<<"total">> => 1845, <<"unknown">> => []}, Changed),
+    ?assertEqual(#{<<"total">> => 1845, <<"unknown">> => [<<"cocoa">>]}, Unknown).
+
+application_takes_its_functions_back(_Config) ->
+    {ok, _} = application:ensure_all_started(ets_reader),
+    ?assertMatch({ok, _}, py_callback:lookup(price)),
+    Context = ets_reader_quotes:context(),
+    Monitor = monitor(process, Context),
+    ok = py_suite:silently(fun() -> application:stop(ets_reader) end),
+    ?assertEqual({error, not_found}, py_callback:lookup(price)),
+    ?assertEqual({error, not_found}, py_callback:lookup(basket)),
+    receive
+        {'DOWN', Monitor, process, Context, _} -> ok
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% mnesia_transfer
+
+transactions_abort_and_restart(Config) ->
+    Report = py_suite:fresh(fun() -> mnesia_transfer:run(options(mnesia_transfer, Config)) end),
+    #{receipt := Receipt, refused := Refused, aborted := Aborted, met := Met, many := Many} = Report,
+    ?assertEqual(#{<<"amount">> => 300, <<"left">> => 700}, Receipt),
+    ?assertEqual({aborted, {'Refused', "anna is short of 500"}}, Refused),
+    ?assertEqual({aborted, {no_account, <<"zoe">>}}, Aborted),
+    #{runs := Runs, results := Results} = Met,
+    ?assert(Runs > 2),
+    ?assertMatch([{atomic, #{<<"amount">> := 100}}, {atomic, #{<<"amount">> := 100}}], Results),
+    ?assertMatch(#{total := 3000}, Many).
+
+%% ------------------------------------------------------------------------------------------------
+%% actor_pipeline
+
+pipeline_counts_as_erlang_does(Config) ->
+    Report = actor_pipeline:run((options(actor_pipeline, Config))#{lines => 5000}),
+    #{rejected := Rejected, most_waiting := Most, totals := #{<<"requests">> := Requests}} = Report,
+    ?assertEqual(5000 div 97, Rejected),
+    ?assertEqual(5000 - Rejected, lists:sum(maps:values(Requests))),
+    %% Four batches, four requests for more, and the end.
+    ?assert(Most =< 9).
+
+pipeline_ends_as_a_whole(Config) ->
+    Folder = filename:join(?config(priv_dir, Config), "broken"),
+    Stages = filename:join(Folder, "stages.py"),
+    ok = filelib:ensure_dir(Stages),
+    ok = file:write_file(Stages, [
+        "class Parse:\n"
+        "    def __init__(self, owner, following):\n"
+        "        pass\n"
+        "    def feed(self, batch):\n"
+        "        raise ValueError('broken')\n"
+        "class Locate(Parse): pass\n"
+        "class Total(Parse): pass\n"
+    ]),
+    py_suite:silently(fun() ->
+        ?assertExit(
+            {pipeline_failed, {{badmatch, {error, {'ValueError', "broken"}}}, _}},
+            actor_pipeline:run((options(Config))#{folder => Folder})
+        )
+    end),
+    ended(whereis(actor_pipeline_rejects)).
+
+%% The end of one process reaches the others a little later.
+ended(undefined) ->
+    ok;
+ended(Pid) ->
+    Monitor = monitor(process, Pid),
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    end.
+
+short_log_goes_through(Config) ->
+    #{rejected := 0} = actor_pipeline:run((options(actor_pipeline, Config))#{lines => 1}).
+
+%% ------------------------------------------------------------------------------------------------
+%% Commands
+
+commands_run(_Config) ->
+    Expected = [
+        {ets_reader, ["no price: cocoa", "all quotes are right"]},
+        {mnesia_transfer, ["anna is short of 500", "no_account", "both went through", "still 3000"]},
+        {actor_pipeline, ["rejected", "the totals are right"]}
+    ],
+    [command_runs(Name, Texts) || {Name, Texts} <- Expected].
+
+command_runs(Name, Texts) ->
+    Command = filename:join([py_suite:checkout(), "examples", Name, "run.sh"]),
+    %% .../_build/<profile>/lib/erlang_python
+    Profile = filename:basename(filename:dirname(filename:dirname(code:lib_dir(erlang_python)))),
+    Port = open_port({spawn_executable, Command}, [
+        exit_status, stderr_to_stdout, binary, {cd, "/"}, {env, [{"REBAR_PROFILE", Profile}]}
+    ]),
+    {Status, Output} = finished(Port, []),
+    ct:log("~ts", [Output]),
+    ?assertEqual({Name, 0}, {Name, Status}),
+    [?assertNotEqual({Name, Text, nomatch}, {Name, Text, string:find(Output, Text)}) || Text <- Texts].
+
+finished(Port, Output) ->
+    receive
+        {Port, {data, Data}} -> finished(Port, [Output, Data]);
+        {Port, {exit_status, Status}} -> {Status, unicode:characters_to_binary(Output)}
+    end.
+
+options(Config) ->
+    #{quiet => true, mode => py_suite:mode(Config)}.
+
+options(Name, Config) ->
+    (options(Config))#{folder => filename:join([?config(priv_dir, Config), Name, "priv"])}.
