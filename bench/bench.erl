@@ -11,6 +11,7 @@ groups() ->
     [
         {"calls", "one caller", fun bench_calls:rows/1},
         {"load", "50 callers", fun bench_load:rows/1},
+        {"callbacks", "Python calls Erlang", fun bench_callbacks:rows/1},
         %% First what depends most on what the allocators have at hand.
         {"conversion", "conversion of large binaries", fun bench_conversion:binaries/1},
         {"conversion", "conversion, time per element", fun bench_conversion:elements/1},

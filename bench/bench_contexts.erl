@@ -5,7 +5,7 @@
 %% The contexts are kept until the end, as a Python before 3.14.1 does not end interpreters: later ones would
 %% get used ones. For the same reason the spare interpreters that are there already are taken first.
 
--export([rows/1]).
+-export([rows/1, resident/0]).
 
 %% Contexts of one round.
 -define(TOGETHER, 4).
@@ -68,6 +68,7 @@ new() ->
     Context.
 
 %% The resident memory of this node, in bytes.
+-spec resident() -> pos_integer().
 resident() ->
     {ok, Status} = file:read_file("/proc/self/status"),
     {match, [Kilobytes]} = re:run(Status, "VmRSS:\\s+(\\d+)", [{capture, all_but_first, list}]),

@@ -6,13 +6,15 @@
 %% A turn has two parts. Batches, timed as a whole, give the time of one operation without the clock's share:
 %% from them come medians. Single operations, each timed, give the distribution: from them comes the p99.
 
--export([one/2, many/3, run/2]).
+-export([one/2, many/3, inside/3, run/2]).
 -export([value/2, p99/2, spread/2, ratios/3, median/1, percentile/2]).
--export_type([variant/0, maker/0, results/0, plan/0]).
+-export_type([variant/0, maker/0, loop/0, results/0, plan/0]).
 
 %% Runs in the measuring process and gives the operation; the integer is the number of the process.
 -type maker() :: fun((pos_integer()) -> operation()).
 -type operation() :: fun((integer()) -> term()).
+%% Repeats an operation itself, so many times. For singles it gives the time of each, in nanoseconds.
+-type loop() :: fun((part(), pos_integer()) -> [number()] | ok).
 -type part() :: batches | singles.
 -type sampler() :: fun((part(), Deadline :: integer()) -> [number()]).
 -opaque variant() :: {atom(), fun(() -> sampler())}.
@@ -32,6 +34,15 @@ one(Name, Maker) ->
         Operation = Maker(1),
         repeat(Operation, ?SINGLES),
         fun(Part, Deadline) -> sample(Part, Operation, Deadline, []) end
+    end}.
+
+%% One process that has an operation repeated elsewhere, so many times at once.
+-spec inside(atom(), pos_integer(), fun(() -> loop())) -> variant().
+inside(Name, Count, Maker) ->
+    {Name, fun() ->
+        Loop = Maker(),
+        _ = Loop(batches, Count),
+        fun(Part, Deadline) -> looped(Part, Count, Loop, Deadline, []) end
     end}.
 
 %% So many processes that repeat it at the same time. The time of one operation is that of a burst divided by
@@ -128,6 +139,23 @@ singles(Operation, Left, Samples) ->
     _ = Operation(Left),
     Sample = now_ns() - Start,
     singles(Operation, Left - 1, [Sample | Samples]).
+
+%% ------------------------------------------------------------------------------------------------
+%% A loop elsewhere
+
+looped(Part, Count, Loop, Deadline, Samples) ->
+    Start = now_ns(),
+    Answer = Loop(Part, Count),
+    Took = now_ns() - Start,
+    More =
+        case Part of
+            batches -> [Took / Count | Samples];
+            singles -> Answer ++ Samples
+        end,
+    case now_ns() < Deadline of
+        true -> looped(Part, Count, Loop, Deadline, More);
+        false -> More
+    end.
 
 %% ------------------------------------------------------------------------------------------------
 %% Many processes
