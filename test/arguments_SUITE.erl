@@ -431,6 +431,9 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, start_contexts, 1} -> {[#{contexts => 1}], No};
         {py, contexts_started, 0} -> {[], false};
         {py, register_pool, 2} -> {[io, math], No};
+        {py, register_function, 2} -> {[name, fun(Arguments) -> Arguments end], No};
+        {py, register_function, 3} -> {[name, lists, reverse], No};
+        {py, unregister_function, 1} -> {[name], No};
         {py, unregister_pool, 1} -> {[math], No};
         {py, gc, 1} -> {[0], No};
         {py, tracemalloc_start, 1} -> {[5], No};

@@ -1,12 +1,13 @@
 //! `erlang.call`: from the arguments to the result.
 
 use super::answers::Answers;
+use super::dispatch;
 use super::raised::{outcome, raise};
 use super::record::{Callback, Reply, Waiter};
 use super::stage::Stage;
 use super::station::Station;
 use super::tools::{Tools, with_tools};
-use super::{dispatch, wait};
+use super::wait::{Waiting, wait};
 use crate::beam::{Shared, TermEnv, Word};
 use crate::interp::{Context, Kind, Request};
 use crate::py::{Object, Python, Raised, Result};
@@ -57,8 +58,9 @@ fn on_owner_thread<'py>(
     let by_caller = request
         .as_ref()
         .is_some_and(|request| request.kind == Kind::Call);
-    let waiter = Waiter::Owner(context.clone());
+    let waiter = Waiter::Owner(Arc::downgrade(context));
     let callback = Callback::new(request.clone(), owner.is_some(), by_caller, waiter);
+    let waiting = Waiting::begin(context, &callback);
     match request.filter(|_| by_caller) {
         Some(request) => {
             let rest = [
@@ -76,7 +78,7 @@ fn on_owner_thread<'py>(
         None => return Err(nobody_there(py)),
     }
     context.envs.put(env);
-    let reply = wait::wait(py, context, owner.as_deref_mut(), &callback)?;
+    let reply = wait(py, waiting, owner.as_deref_mut())?;
     let result = with_tools(py, owner.as_deref_mut(), context, |tools| {
         outcome(py, tools, &reply.env, reply.word)
     });

@@ -21,16 +21,16 @@ enum Slot {
     Over,
 }
 
-/// Who waits.
+/// Who waits. Erlang may keep its references to a callback for long after whoever waited has gone.
 pub(super) enum Waiter {
     /// The owner thread of a context, at its mailbox.
-    Owner(Arc<Context>),
+    Owner(Weak<Context>),
     /// A thread of Python's own.
     Thread(Condvar),
     /// An event loop, which has given the call a number.
     Loop(Weak<Answers>, u64),
     /// The caller of the request, whose answer the value is.
-    Caller(Arc<Context>),
+    Caller(Weak<Context>),
 }
 
 /// What became of the value of a function that has taken the place of a request.
@@ -84,7 +84,7 @@ impl Callback {
 
     /// A function takes the place of a request.
     pub(crate) fn tail(request: Shared<Request>, context: &Arc<Context>) -> Shared<Self> {
-        let waiter = Waiter::Caller(context.clone());
+        let waiter = Waiter::Caller(Arc::downgrade(context));
         Self::new(Some(request), false, false, waiter)
     }
 
@@ -218,7 +218,7 @@ impl Callback {
         let mut env = self.space();
         let result = env.copy(result);
         let answered = Request::finish(request, caller, &mut env, result);
-        if let Waiter::Caller(context) = &self.waiter {
+        if let Some(context) = self.context() {
             context.envs.put(env);
         }
         match (answered, request.kind) {
@@ -229,9 +229,15 @@ impl Callback {
     }
 
     fn space(&self) -> TermEnv {
+        self.context()
+            .map_or_else(TermEnv::new, |context| context.envs.take())
+    }
+
+    /// The context that it came from, where that is known.
+    fn context(&self) -> Option<Arc<Context>> {
         match &self.waiter {
-            Waiter::Owner(context) | Waiter::Caller(context) => context.envs.take(),
-            _ => TermEnv::new(),
+            Waiter::Owner(context) | Waiter::Caller(context) => context.upgrade(),
+            Waiter::Thread(_) | Waiter::Loop(..) => None,
         }
     }
 
@@ -265,7 +271,11 @@ impl Callback {
 
     fn wake(&self) {
         match &self.waiter {
-            Waiter::Owner(context) => context.nudge(),
+            Waiter::Owner(_) => {
+                if let Some(context) = self.context() {
+                    context.nudge();
+                }
+            }
             Waiter::Thread(came) => {
                 came.notify_one();
             }

@@ -23,11 +23,10 @@ enum Event {
 /// at hand.
 pub(super) fn wait(
     py: Python<'_>,
-    context: &Arc<Context>,
+    mut waiting: Waiting<'_>,
     mut owner: Option<&mut Owner>,
-    callback: &Shared<Callback>,
 ) -> Result<Reply> {
-    let mut waiting = Waiting::begin(context, callback);
+    let (context, callback) = (waiting.context, waiting.callback);
     let mut own_spinner = Spinner::default();
     loop {
         let serves = owner.is_some();
@@ -49,15 +48,16 @@ pub(super) fn wait(
     }
 }
 
-/// Says where the owner thread waits, for as long as it does.
-struct Waiting<'a> {
-    context: &'a Context,
+/// Says where the owner thread waits, for as long as it does. It begins before the callback is sent: whoever runs
+/// the function must find it so.
+pub(super) struct Waiting<'a> {
+    context: &'a Arc<Context>,
     callback: &'a Shared<Callback>,
     before: Option<Shared<Callback>>,
 }
 
 impl<'a> Waiting<'a> {
-    fn begin(context: &'a Context, callback: &'a Shared<Callback>) -> Self {
+    pub(super) fn begin(context: &'a Arc<Context>, callback: &'a Shared<Callback>) -> Self {
         Self {
             context,
             callback,
