@@ -161,12 +161,6 @@ impl<'py> Object<'py> {
         }
     }
 
-    /// A new, empty list.
-    pub(crate) fn list(py: Python<'py>) -> Result<Self> {
-        // SAFETY: attached; a new reference.
-        unsafe { Self::owned_or_raised(py, ffi::PyList_New(0)) }
-    }
-
     /// Appends to a list.
     pub(crate) fn append(&self, element: &Object<'_>) -> Result<()> {
         // SAFETY: attached; the list takes a reference of its own.

@@ -1,8 +1,7 @@
 """Calls of Erlang functions that an asyncio loop waits for while it does other things.
 
-The native side collects the answers for a loop, and makes a descriptor readable when there are some. Loop and
-descriptor belong together only while calls are outstanding: a loop without any has nothing of ours, and can be closed
-or left behind like any other.
+The native side collects the answers for a loop, and makes a descriptor readable when there are some. The loop watches
+it from the first call on until it is closed; an interrupt of the request that runs the loop makes it readable, too.
 """
 
 from __future__ import annotations
@@ -43,6 +42,10 @@ async def async_call(name: str | _erlang.Fun, /, *args: Any, **kwargs: Any) -> A
         # Cancelled, or dropped together with its loop. Of a call that was answered nothing is left to forget.
         answers.forget(number)
         raise
+    finally:
+        # The exception of a cancelled future refers to this frame: the descriptor would wait for the garbage
+        # collector.
+        del answers, future
 
 
 class _Answers:
@@ -51,56 +54,50 @@ class _Answers:
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.loop = loop
         self._calls: dict[int, Future[Any]] = {}
+        self._come: list[tuple[int, bool, Any]] = []
         self._last = 0
-        self._handle, self._fd = _erlang.answers_open()
-        self._is_open = True
-        loop.add_reader(self._fd, self._receive)
+        self._handle, fd = _erlang.answers_open()
+        loop.add_reader(fd, self._receive)
 
     def submit(
         self, name: str | _erlang.Fun, args: tuple[Any, ...]
     ) -> tuple[int, Future[Any]]:
         self._last = number = self._last + 1
+        # First, for the answer may come at once.
+        future = self._calls[number] = self.loop.create_future()
         try:
             _erlang.answers_submit(self._handle, number, name, args)
         except BaseException:
-            self._close_if_idle()
+            del self._calls[number]
             raise
-        future = self._calls[number] = self.loop.create_future()
         return number, future
 
     def forget(self, number: int) -> None:
-        if self._calls.pop(number, None) is not None and self._is_open:
+        if self._calls.pop(number, None) is not None:
             _erlang.answers_forget(self._handle, number)
-            self._close_if_idle()
 
     def _receive(self) -> None:
-        for number, succeeded, value in _erlang.answers_take(self._handle):
-            future = self._calls.pop(number, None)
-            if future is None or future.done():
-                continue
-            if succeeded:
-                future.set_result(value)
-            else:
-                future.set_exception(value)
-        if not self._calls:
-            # After those who have just got their answers: they may call again.
-            self.loop.call_soon(self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        if self._calls or not self._is_open:
-            return
-        self._is_open = False
-        if _watching.get(id(self.loop)) is self:
-            del _watching[id(self.loop)]
-        if not self.loop.is_closed():
-            self.loop.remove_reader(self._fd)
-        _erlang.answers_close(self._handle)
+        # An interrupt may come between any two steps, and asyncio goes on after those of its callbacks. So nothing is
+        # in local variables only, and everything can be done again.
+        try:
+            _erlang.answers_take(self._handle, self._come)
+            for number, succeeded, value in self._come:
+                future = self._calls.get(number)
+                if future is not None and not future.done():
+                    if succeeded:
+                        future.set_result(value)
+                    else:
+                        future.set_exception(value)
+                self._calls.pop(number, None)
+            self._come.clear()
+        except BaseException:
+            self.loop.call_soon(self._receive)
+            raise
 
     def __del__(self, _close: Callable[[int], None] = _erlang.answers_close) -> None:
-        # The loop was closed with calls outstanding.
-        if getattr(self, "_is_open", False):
-            self._is_open = False
-            _close(self._handle)
+        handle = getattr(self, "_handle", None)
+        if handle is not None:
+            _close(handle)
 
 
 #: By the identity of the loop, which is nobody else's as long as its answers are there.

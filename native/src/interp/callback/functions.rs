@@ -46,7 +46,7 @@ static METHODS: Methods<12> = Methods([
     method(c"consume_time_slice", py_consume_time_slice, c"consume_time_slice(percent, /)\n--\n\nWhether the turn of the request is over, after so much more of it was used."),
     method(c"answers_open", py_answers_open, c"answers_open()\n--\n\nA handle for calls of an event loop, and the descriptor that becomes readable when answers have come."),
     method(c"answers_submit", py_answers_submit, c"answers_submit(handle, number, function, args, /)\n--\n\nCall an Erlang function, by name or an Fun, and have the answer under a number."),
-    method(c"answers_take", py_answers_take, c"answers_take(handle, /)\n--\n\nWhat has come: a list of (number, True, value) and (number, False, exception)."),
+    method(c"answers_take", py_answers_take, c"answers_take(handle, into, /)\n--\n\nAppend what has come to a list: (number, True, value) and (number, False, exception)."),
     method(c"answers_forget", py_answers_forget, c"answers_forget(handle, number, /)\n--\n\nThe answer is not wanted any more."),
     method(c"answers_close", py_answers_close, c"answers_close(handle, /)\n--\n\nNo answer is wanted any more. Closes the descriptor."),
     ffi::PyMethodDef::zeroed(),
@@ -216,8 +216,7 @@ function!(py_answers_submit, "answers_submit", |py, arguments| {
 });
 
 function!(py_answers_take, "answers_take", |py, arguments| {
-    let [handle] = arguments.exactly()?;
-    let list = Object::list(py)?;
+    let [handle, list] = arguments.exactly()?;
     for (number, reply) in answers(py, handle)?.take() {
         let (good, value) = match received(py, &reply) {
             Ok(Ok(value)) => (true, value),
@@ -231,7 +230,7 @@ function!(py_answers_take, "answers_take", |py, arguments| {
         let number = Object::int(py, number.cast_signed())?;
         list.append(&Object::tuple(py, [number, Object::bool(py, good), value])?)?;
     }
-    Ok(list)
+    Ok(Object::none(py))
 });
 
 function!(py_answers_forget, "answers_forget", |py, arguments| {
