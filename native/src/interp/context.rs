@@ -61,6 +61,15 @@ const UNASKED: u64 = 1 << 63;
 /// The environments that a context keeps for reuse.
 const SPARE_ENVS: usize = 256;
 
+/// Where the owner thread waits for callbacks, on top of one another.
+#[derive(Default)]
+struct Waits {
+    /// The innermost last.
+    at: Vec<Shared<Callback>>,
+    /// A request runs on top of the innermost.
+    busy: bool,
+}
+
 /// See the module.
 pub(crate) struct Context {
     pub(crate) serial: u64,
@@ -86,8 +95,7 @@ pub(crate) struct Context {
     watched: AtomicBool,
     /// The request that runs, on top of those that wait for callbacks; innermost last.
     running: Mutex<Vec<Shared<Request>>>,
-    /// The callback that the owner thread waits for.
-    waiting_at: Mutex<Option<Shared<Callback>>>,
+    waits: Mutex<Waits>,
     /// Requests that wait for their next turn.
     suspended: Mutex<Vec<Shared<Request>>>,
     closing: Mutex<Option<Closing>>,
@@ -123,7 +131,7 @@ impl Context {
             unasked: AtomicU64::new(UNASKED),
             watched: AtomicBool::new(false),
             running: Mutex::default(),
-            waiting_at: Mutex::default(),
+            waits: Mutex::default(),
             suspended: Mutex::default(),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
@@ -236,11 +244,6 @@ impl Context {
         self.running.lock().last().cloned()
     }
 
-    /// Whether one of the requests that run here satisfies a predicate.
-    pub(super) fn any_running(&self, predicate: impl FnMut(&Shared<Request>) -> bool) -> bool {
-        self.running.lock().iter().any(predicate)
-    }
-
     /// The owner thread runs nothing any more, and cannot say what it ran: it has panicked.
     pub(crate) fn code_ended(&self) {
         for request in self.begun() {
@@ -248,17 +251,50 @@ impl Context {
         }
     }
 
-    /// The owner thread says which callback it waits for; gives the one before.
-    pub(super) fn set_waiting_at(
-        &self,
-        callback: Option<Shared<Callback>>,
-    ) -> Option<Shared<Callback>> {
-        std::mem::replace(&mut *self.waiting_at.lock(), callback)
+    /// The owner thread says which callback it waits for, on top of those that it waits for already. Gives what
+    /// [`Self::pop_wait`] takes.
+    pub(super) fn push_wait(&self, callback: Shared<Callback>) -> bool {
+        let mut waits = self.waits.lock();
+        waits.at.push(callback);
+        std::mem::replace(&mut waits.busy, false)
+    }
+
+    /// The innermost wait is over.
+    pub(super) fn pop_wait(&self, busy_before: bool) {
+        let mut waits = self.waits.lock();
+        let over = waits.at.pop();
+        waits.busy = busy_before;
+        drop(waits);
+        drop(over);
+    }
+
+    /// Whether a request runs on top of the innermost wait.
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.waits.lock().busy = busy;
     }
 
     /// The callback that the owner thread waits for, and on top of which nothing runs.
     pub(super) fn waiting_at(&self) -> Option<Shared<Callback>> {
-        self.waiting_at.lock().clone()
+        let waits = self.waits.lock();
+        waits.at.last().filter(|_| !waits.busy).cloned()
+    }
+
+    /// Whether `predicate` holds for a request that has to end before a new one can run, the first wait on top of
+    /// which the latter can run satisfying `runs_at`.
+    pub(super) fn any_in_the_way(
+        &self,
+        runs_at: impl Fn(&Callback) -> bool,
+        predicate: impl Fn(&Request) -> bool,
+    ) -> bool {
+        let waits = self.waits.lock();
+        let running = self.running.lock();
+        let place = waits.at.iter().rev().find(|wait| runs_at(wait));
+        let below = place.and_then(|wait| wait.request().map(|request| request.id));
+        running
+            .iter()
+            .rev()
+            .take_while(|request| Some(request.id) != below)
+            .any(|request| predicate(request))
     }
 
     /// The owner thread looks at what it waits for, if it does. May be called on any thread.
@@ -302,7 +338,7 @@ impl Context {
     pub(crate) fn interrupt_once(&self, request: u64) -> bool {
         let interrupted = self.interrupts.interrupt(request);
         // In this order: the owner thread says that it waits before it looks for interrupts.
-        if interrupted && self.waiting_at.lock().is_some() {
+        if interrupted && self.waiting_at().is_some() {
             self.nudge();
         }
         if interrupted {

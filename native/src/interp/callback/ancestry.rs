@@ -45,8 +45,10 @@ fn circle(parent: &Shared<Callback>, target: &Arc<Context>) -> Option<Vec<Pid>> 
         }
         path.push(context.pid);
         let Some(wait) = context.waiting_at() else {
-            // Code that led to the new request without waiting for it here, as that of an event loop does.
-            let own = context.any_running(|running| parent.comes_from(running));
+            // Code that led to the new request may be in the way of the one that waits here: it does not wait for it
+            // itself, as that of an event loop does not, or waits further in.
+            let runs_at = |wait: &Callback| wait.serves() && made_in.is_or_descends_from(wait);
+            let own = context.any_in_the_way(runs_at, |running| parent.comes_from(running));
             return own.then_some(path);
         };
         if made_in.is_or_descends_from(&wait) {

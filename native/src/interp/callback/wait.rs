@@ -53,7 +53,7 @@ pub(super) fn wait(
 pub(super) struct Waiting<'a> {
     context: &'a Arc<Context>,
     callback: &'a Shared<Callback>,
-    before: Option<Shared<Callback>>,
+    busy_before: bool,
 }
 
 impl<'a> Waiting<'a> {
@@ -61,23 +61,21 @@ impl<'a> Waiting<'a> {
         Self {
             context,
             callback,
-            before: context.set_waiting_at(Some(callback.clone())),
+            busy_before: context.push_wait(callback.clone()),
         }
     }
 
     /// While a request runs on top, the thread does not wait here.
     fn on_top(&mut self, is_request: bool, work: impl FnOnce()) {
-        if is_request {
-            self.context.set_waiting_at(None);
-        }
+        self.context.set_busy(is_request);
         work();
-        self.context.set_waiting_at(Some(self.callback.clone()));
+        self.context.set_busy(false);
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.context.set_waiting_at(self.before.take());
+        self.context.pop_wait(self.busy_before);
     }
 }
 
