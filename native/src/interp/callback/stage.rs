@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// See the module. There is one on the owner thread of a context, as long as it serves.
 pub(crate) struct Stage {
-    pub(super) context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     /// Null while the owner is at work itself, as during conversions.
     owner: Cell<*mut Owner>,
     /// How much of its turn the request says to have used, in percent.

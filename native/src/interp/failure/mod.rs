@@ -7,7 +7,7 @@ mod text;
 
 use super::execute::Answer;
 use super::owner::Owner;
-use super::{Kind, Request};
+use super::{Closing, Kind, Request};
 use crate::beam::{Interned, TermEnv, Word, atoms, intern};
 use crate::erlang_module::{Native, Types};
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
@@ -42,7 +42,7 @@ pub(crate) fn answer(
         message = teller.message(&exception, text::MESSAGE);
     }
     let class = class_word(env, &class_name(&exception));
-    let reason = special_reason(env, &owner.types, request, &exception)
+    let reason = special_reason(env, owner, request, &exception)
         .unwrap_or_else(|| env.tuple(&[class, env.string(&message)]));
     Answer {
         result: env.tuple(&[known.error, reason]),
@@ -54,16 +54,23 @@ pub(crate) fn answer(
 /// The exceptions whose reason is not `{Class, Message}`.
 fn special_reason(
     env: &TermEnv,
-    types: &Types,
+    owner: &Owner,
     request: &Request,
     exception: &Object<'_>,
 ) -> Option<Word> {
     let known = atoms();
+    let types = &owner.types;
     if exception.is_a(types.interrupted()) {
-        return Some(if request.is_timed_out() {
-            known.timeout
-        } else {
-            known.interrupted
+        if request.is_timed_out() {
+            return Some(known.timeout);
+        }
+        // Code that waits for Erlang ends with its context, and may be faster than the reaper.
+        let stage = owner.stage.as_ref();
+        return Some(match stage.and_then(|stage| stage.context.closing()) {
+            Some(Closing::Answer(why) | Closing::Keep(why)) => {
+                env.tuple(&[known.context_died, why])
+            }
+            None => known.interrupted,
         });
     }
     if exception.is_a(types.erlang_error().as_ptr()) {
