@@ -5,7 +5,7 @@
 %% Runs a function for Python code, in whatever process it is called, and makes of every end that it can have what
 %% the native side hands on.
 
--export([serve/4, tail/2, tail/3, current/0]).
+-export([serve/4, exited/1, tail/2, tail/3, current/0]).
 -export_type([called/0, kind/0, frame/0]).
 
 -type called() :: binary() | function().
@@ -45,6 +45,11 @@ answer(Found, Args) ->
         Kind:Reason:Stack ->
             {raised, Kind, Reason, text(Kind, Reason, Stack), frames(Stack), cause(py_error:take())}
     end.
+
+%% As if the function had raised what ended its process.
+-spec exited(Reason :: term()) -> py_nif:answer().
+exited(Reason) ->
+    {raised, exit, Reason, text(exit, Reason, []), [], none}.
 
 %% The callback whose function this process runs.
 -spec current() -> py_nif:callback() | none.
