@@ -21,12 +21,10 @@ fn callbacks_open(env: Env<'_>) -> Term<'_> {
     word(env, atoms().ok)
 }
 
-/// `callback_begin(Callback) -> ok | expired`: the calling process runs it; should it end before it answers, Python
-/// is told.
+/// `callback_begin(Callback) -> ok | expired`: whether anybody waits for the function that a process is about to run.
 #[rustler::nif]
 fn callback_begin(env: Env<'_>, callback: Shared<Callback>) -> Term<'_> {
-    let wanted = Callback::begin(&callback, env, Pid::new(env.pid()));
-    known_or_expired(env, wanted)
+    known_or_expired(env, callback.is_wanted())
 }
 
 /// `callback_answer(Callback, Tag, Answer) -> ok | expired`: `Tag` is the reference that the caller waits with from

@@ -1,6 +1,6 @@
 //! What Erlang holds references to.
 
-use crate::beam::{Pid, Shared};
+use crate::beam::Shared;
 use crate::interp::{Callback, Client, Context, Environment, Request};
 use crate::term::{LentBytes, ObjectRef};
 use rustler::{Env, LocalPid, Monitor, Resource};
@@ -34,8 +34,8 @@ impl Resource for LentBytes {}
 impl Resource for Callback {
     const IMPLEMENTS_DOWN: bool = true;
 
-    fn down<'a>(&'a self, env: Env<'a>, pid: LocalPid, _monitor: Monitor) {
-        Callback::down(self, env, Pid::new(pid));
+    fn down<'a>(&'a self, env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        Callback::down(self, env);
     }
 }
 

@@ -60,8 +60,6 @@ pub(crate) struct Callback {
     waiter: Waiter,
     slot: Mutex<Slot>,
     awaited: Mutex<Option<Awaited>>,
-    /// The process that runs it, where that is one of its own.
-    process: Mutex<Option<Word>>,
 }
 
 impl Callback {
@@ -78,7 +76,6 @@ impl Callback {
             waiter,
             slot: Mutex::new(Slot::Waiting),
             awaited: Mutex::default(),
-            process: Mutex::default(),
         })
     }
 
@@ -153,41 +150,31 @@ impl Callback {
             .map(|one| one.context.load(Ordering::SeqCst))
     }
 
-    /// A process begins to run it, and its death is noticed from now on. `false`: nobody waits any more.
-    pub(crate) fn begin(self_: &Shared<Self>, env: Env, pid: Pid) -> bool {
-        *self_.process.lock() = Some(pid.word());
-        self_.monitor(Some(env), &pid.local()).is_some() && self_.is_wanted()
-    }
-
-    /// It lies with the dispatcher until a process begins to run it. `false`: there is no dispatcher.
+    /// The dispatcher answers for the process that runs it, and this does for the dispatcher. `false`: there is none.
     pub(super) fn handed_to(self_: &Shared<Self>, dispatcher: Pid) -> bool {
-        *self_.process.lock() = Some(dispatcher.word());
         self_.monitor(None, &dispatcher.local()).is_some()
     }
 
-    /// A process that is or was responsible for it has ended.
-    pub(crate) fn down(&self, env: Env, pid: Pid) {
-        if *self.process.lock() == Some(pid.word()) {
-            let caller = env;
-            let env = TermEnv::new();
-            let known = atoms();
-            if let Waiter::Caller(_) = &self.waiter {
-                let reason = env.tuple(&[known.exit, known.noproc]);
-                let result = env.tuple(&[known.error, reason]);
-                let _wanted = self.finish(caller, result);
-                return;
-            }
-            let text = env.binary(b"exit: noproc (the process that ran the function has ended)");
-            let word = env.tuple(&[
-                known.raised,
-                known.exit,
-                known.noproc,
-                text,
-                env.list_of(&[]),
-                known.none,
-            ]);
-            let _wanted = self.put(None, Reply { env, word });
+    /// A dispatcher has ended, and its processes with it.
+    pub(crate) fn down(&self, caller: Env) {
+        let env = TermEnv::new();
+        let known = atoms();
+        if let Waiter::Caller(_) = &self.waiter {
+            let reason = env.tuple(&[known.exit, known.noproc]);
+            let result = env.tuple(&[known.error, reason]);
+            let _wanted = self.finish(caller, result);
+            return;
         }
+        let text = env.binary(b"exit: noproc (the process that ran the function has ended)");
+        let word = env.tuple(&[
+            known.raised,
+            known.exit,
+            known.noproc,
+            text,
+            env.list_of(&[]),
+            known.none,
+        ]);
+        let _wanted = self.put(None, Reply { env, word });
     }
 
     /// The answer has come; `renewed` is what the caller waits with from now on. `false`: nobody wants it.
