@@ -27,6 +27,7 @@ groups() ->
         replacing_disturbs_no_call_that_runs,
         function_outlives_the_process_that_registered_it,
         functions_outlive_a_killed_server,
+        python_finds_the_names_that_are_registered,
         wrong_names_are_refused,
         wrong_functions_are_refused,
         wrong_arguments_are_refused,
@@ -192,6 +193,21 @@ functions_outlive_a_killed_server(_Config) ->
     ?assertEqual([{ok, Fun}], lists:usort([py_callback:lookup(Name) || Name <- [kept, new]])),
     ok = py_callback:unregister(kept),
     ?assertEqual({error, not_found}, py_callback:lookup(kept)).
+
+python_finds_the_names_that_are_registered(Config) ->
+    Finds = fun() -> py:eval(<<"[hasattr(__import__('erlang'), n) for n in names]">>, #{names => [kept, 'größe', <<"a b">>]}) end,
+    ?assertEqual({ok, [false, false, false]}, Finds()),
+    [ok = py_callback:register(Name, {?MODULE, sum}) || Name <- ["kept", <<"größe"/utf8>>, 'a b']],
+    ?assertEqual({ok, [true, true, true]}, Finds()),
+    ok = py_callback:unregister('größe'),
+    ?assertEqual({ok, [true, false, true]}, Finds()),
+    py_suite:silently(fun() -> py_suite:killed(whereis(py_callback)) end),
+    ?assertEqual({ok, [true, false, true]}, Finds()),
+    ?assertEqual(ok, py_leaks:eventually(fun() -> py_callback:unregister("a b") =:= ok end)),
+    ?assertEqual({ok, [true, false, false]}, Finds()),
+    %% Python outlives the application.
+    ok = py_suite:restart(Config, #{}),
+    ?assertEqual({ok, [false, false, false]}, Finds()).
 
 wrong_names_are_refused(_Config) ->
     Fun = fun(Args) -> Args end,
