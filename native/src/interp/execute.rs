@@ -3,6 +3,7 @@
 use super::code::Grammar;
 use super::continuation::Continuation;
 use super::owner::Owner;
+use super::task::Task;
 use super::{Closing, Context, Kind, Request, Scope, failure, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
@@ -50,74 +51,6 @@ pub(crate) enum Outcome {
     },
     /// It goes on in Python, later.
     Next(Continuation),
-}
-
-/// What a request asks for, its terms still in the request's environment.
-enum Task<'e> {
-    Call {
-        module: Word,
-        function: Word,
-        arguments: Word,
-        keywords: Word,
-    },
-    Eval {
-        code: &'e [u8],
-        locals: Word,
-    },
-    Exec {
-        code: &'e [u8],
-    },
-    Getattr {
-        object: Word,
-        name: Word,
-    },
-    CallMethod {
-        object: Word,
-        name: Word,
-        arguments: Word,
-        keywords: Word,
-    },
-    ToTerm {
-        object: Word,
-    },
-    Echo {
-        term: Word,
-    },
-}
-
-impl<'e> Task<'e> {
-    fn read(env: &'e TermEnv, payload: Word) -> Option<Self> {
-        let known = atoms();
-        match *env.get_tuple(payload)? {
-            [kind, module, function, arguments, keywords] if kind == known.call => {
-                Some(Self::Call {
-                    module,
-                    function,
-                    arguments,
-                    keywords,
-                })
-            }
-            [kind, code, locals] if kind == known.eval => Some(Self::Eval {
-                code: env.get_binary(code)?,
-                locals,
-            }),
-            [kind, code] if kind == known.exec => Some(Self::Exec {
-                code: env.get_binary(code)?,
-            }),
-            [kind, object, name] if kind == known.getattr => Some(Self::Getattr { object, name }),
-            [kind, object, name, arguments, keywords] if kind == known.call_method => {
-                Some(Self::CallMethod {
-                    object,
-                    name,
-                    arguments,
-                    keywords,
-                })
-            }
-            [kind, object] if kind == known.to_term => Some(Self::ToTerm { object }),
-            [kind, term] if kind == known.echo => Some(Self::Echo { term }),
-            _ => None,
-        }
-    }
 }
 
 /// Answers an `{echo, Term}` request, which measures the way through the mailbox, before Python is entered.

@@ -19,6 +19,7 @@ mod scope;
 mod sources;
 mod spares;
 mod stack;
+mod task;
 
 pub(crate) use callback::{Callback, Stage, Station};
 pub(crate) use client::Client;

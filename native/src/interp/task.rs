@@ -1,0 +1,71 @@
+//! What a request asks for.
+
+use crate::beam::{TermEnv, Word, atoms};
+
+/// One request's wish, its terms still in the request's environment.
+pub(super) enum Task<'e> {
+    Call {
+        module: Word,
+        function: Word,
+        arguments: Word,
+        keywords: Word,
+    },
+    Eval {
+        code: &'e [u8],
+        locals: Word,
+    },
+    Exec {
+        code: &'e [u8],
+    },
+    Getattr {
+        object: Word,
+        name: Word,
+    },
+    CallMethod {
+        object: Word,
+        name: Word,
+        arguments: Word,
+        keywords: Word,
+    },
+    ToTerm {
+        object: Word,
+    },
+    Echo {
+        term: Word,
+    },
+}
+
+impl<'e> Task<'e> {
+    pub(super) fn read(env: &'e TermEnv, payload: Word) -> Option<Self> {
+        let known = atoms();
+        match *env.get_tuple(payload)? {
+            [kind, module, function, arguments, keywords] if kind == known.call => {
+                Some(Self::Call {
+                    module,
+                    function,
+                    arguments,
+                    keywords,
+                })
+            }
+            [kind, code, locals] if kind == known.eval => Some(Self::Eval {
+                code: env.get_binary(code)?,
+                locals,
+            }),
+            [kind, code] if kind == known.exec => Some(Self::Exec {
+                code: env.get_binary(code)?,
+            }),
+            [kind, object, name] if kind == known.getattr => Some(Self::Getattr { object, name }),
+            [kind, object, name, arguments, keywords] if kind == known.call_method => {
+                Some(Self::CallMethod {
+                    object,
+                    name,
+                    arguments,
+                    keywords,
+                })
+            }
+            [kind, object] if kind == known.to_term => Some(Self::ToTerm { object }),
+            [kind, term] if kind == known.echo => Some(Self::Echo { term }),
+            _ => None,
+        }
+    }
+}
