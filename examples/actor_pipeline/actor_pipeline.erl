@@ -22,6 +22,8 @@
     mode => owngil | worker,
     %% the folder that stages.py is in
     folder => file:name_all(),
+    %% the classes of the stages, in their order
+    stages => [atom()],
     lines => pos_integer(),
     quiet => boolean()
 }.
@@ -74,8 +76,8 @@ pipeline(Lines, Opts) ->
     Sink = self(),
     Rejects = spawn_link(fun() -> rejects(0) end),
     true = register(?REJECTS, Rejects),
-    Classes = ['Total', 'Locate', 'Parse'],
-    First = lists:foldl(
+    Classes = maps:get(stages, Opts, ['Parse', 'Locate', 'Total']),
+    First = lists:foldr(
         fun(Class, Following) -> spawn_link(fun() -> stage(Class, Following, Sink, Opts) end) end, Sink, Classes
     ),
     Started = erlang:monotonic_time(microsecond),
@@ -83,10 +85,10 @@ pipeline(Lines, Opts) ->
     Totals = sink(),
     Took = erlang:monotonic_time(microsecond) - Started,
     Waiting = [receive {most_waiting, Class, Most} -> Most end || Class <- Classes],
+    true = unregister(?REJECTS),
     Rejects ! {count, self()},
     receive
         {rejected, Rejected} ->
-            true = unregister(?REJECTS),
             #{totals => Totals, rejected => Rejected, most_waiting => lists:max(Waiting), microseconds => Took}
     end.
 

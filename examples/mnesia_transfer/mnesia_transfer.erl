@@ -183,7 +183,7 @@ many(Contexts, Opts) ->
     Total = lists:sum(balances()),
     Total = ?BALANCE * length(?ACCOUNTS),
     Runs = counters:get(runs(), 1),
-    say(Opts, "~b at once        ~b transfers in ~b runs of the Python function; the total is still ~b~n", [
+    say(Opts, "~b at once          ~b transfers in ~b runs of the Python function; the total is still ~b~n", [
         ?TELLERS, ?TELLERS * ?TRANSFERS, Runs, Total
     ]),
     #{transfers => ?TELLERS * ?TRANSFERS, runs => Runs, total => Total}.
