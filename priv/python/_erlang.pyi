@@ -21,6 +21,9 @@ class ProcessError(RuntimeError):
 class PythonError(RuntimeError):
     """What failed in Python inside the Erlang function: the cause of its ErlangError."""
 
+    type: str
+    module: str
+    message: str
     traceback: str
 
 @final

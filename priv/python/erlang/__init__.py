@@ -20,6 +20,7 @@ from _erlang import (
     send,
     whereis,
 )
+from _erlang import is_registered as _is_registered
 
 # Not from typing: see _boot.
 TYPE_CHECKING = False
@@ -78,10 +79,18 @@ def atom(name: str, /) -> Atom:
 
 def __getattr__(name: str) -> "Any":
     home = _LATER.get(name)
-    if home is None:
-        from ._functions import find
+    if home is not None:
+        module = __import__(f"{__name__}.{home}", fromlist=(name,))
+        value = globals()[name] = getattr(module, name)
+        return value
+    # Names of Python's own protocols are asked for by the import system, and are no functions of anybody's.
+    is_protocol = name[:2] == name[-2:] == "__"
+    # Nothing is remembered: what is missing now may be registered later, and the other way round.
+    if not is_protocol and _is_registered(name):
+        from erlang._functions import Function
 
-        return find(name)
-    module = __import__(f"{__name__}.{home}", fromlist=(name,))
-    value = globals()[name] = getattr(module, name)
-    return value
+        return Function(name)
+    text = f"module 'erlang' has no attribute {name!r}"
+    if not is_protocol:
+        text += ", and no Erlang function is registered under that name"
+    raise AttributeError(text, name=name)

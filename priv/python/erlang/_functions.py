@@ -35,16 +35,3 @@ class Function:
 
     def __hash__(self) -> int:
         return hash((Function, self.__name__))
-
-
-def find(name: str) -> Function:
-    """Return the function that is registered under a name now."""
-    # Nothing is remembered: what is missing now may be registered later, and the other way round. Names of Python's
-    # own protocols are asked for by the import system, and are no functions of anybody's.
-    is_protocol = name[:2] == name[-2:] == "__"
-    if not is_protocol and _erlang.is_registered(name):
-        return Function(name)
-    text = f"module 'erlang' has no attribute {name!r}"
-    if not is_protocol:
-        text += ", and no Erlang function is registered under that name"
-    raise AttributeError(text, name=name)
