@@ -134,7 +134,8 @@ answered(Request, OldRef, Callback, Answer, Deadline) ->
     end.
 
 tail(Function, Args, Deadline) ->
-    Result = reraised(py_callback_runner:tail(Function, Args)),
+    Parent = py_callback_runner:current(),
+    Result = reraised(py_callback_runner:tail(Parent, Function, Args, Deadline)),
     case remaining(Deadline) of
         0 -> {error, timeout};
         _ -> Result

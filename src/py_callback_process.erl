@@ -30,7 +30,7 @@ begun(callback, Callback, Function, Args) ->
     _ = py_nif:callback_answer(Callback, none, Answer),
     ok;
 begun(tail, Callback, Function, Args) ->
-    finished(Callback, Function, py_callback_runner:tail(Callback, Function, Args)).
+    finished(Callback, Function, py_callback_runner:tail(Callback, Function, Args, infinity)).
 
 %% For the process that it was linked to. Without effect where it had answered, or was never to.
 -spec died(kind(), py_nif:callback(), py_callback_runner:called(), term()) -> ok.

@@ -5,7 +5,7 @@
 %% Runs a function for Python code, in whatever process it is called, and makes of every end that it can have what
 %% the native side hands on.
 
--export([serve/4, exited/1, tail/2, tail/3, current/0]).
+-export([serve/4, exited/1, tail/4, current/0]).
 -export_type([called/0, kind/0, frame/0]).
 
 -type called() :: binary() | function().
@@ -65,27 +65,24 @@ cause(none) ->
 cause({Class, Module, Message, _Frames, _Details} = Story) ->
     {Class, Module, Message, py_traceback:text(py_error:with_lines(Story))}.
 
-%% What comes instead of the value of a call, so it ends as the call would.
--spec tail(called(), [term()]) -> {ok, term()} | {error, {kind(), term()}}.
-tail(Function, Args) ->
+%% What comes instead of the value of a call, so it ends as the call would, and is a part of what the call was.
+-spec tail(py_nif:callback() | none, called(), [term()], integer() | infinity) ->
+    {ok, term()} | {error, {kind(), term()}}.
+tail(Callback, Function, Args, Deadline) ->
     case found(Function) of
         {error, Reason} ->
             {error, {error, Reason}};
         Found ->
-            try
-                {ok, run(Found, Args)}
-            catch
-                Kind:Reason -> {error, {Kind, Reason}}
-            end
+            Outer = put(?CURRENT, {Callback, Deadline}),
+            Result =
+                try
+                    {ok, run(Found, Args)}
+                catch
+                    Kind:Reason -> {error, {Kind, Reason}}
+                end,
+            ok = restore(Outer),
+            Result
     end.
-
-%% The same in a process of its own, which has to be told whose chain it continues.
--spec tail(py_nif:callback(), called(), [term()]) -> {ok, term()} | {error, {kind(), term()}}.
-tail(Callback, Function, Args) ->
-    Outer = put(?CURRENT, {Callback, infinity}),
-    Result = tail(Function, Args),
-    ok = restore(Outer),
-    Result.
 
 restore(undefined) ->
     _ = erase(?CURRENT),

@@ -181,7 +181,7 @@ name_that_nobody_registered_is_an_error(_Config) ->
         ?assertMatch({raised, error, {not_registered, Name}, _, [], none}, serve(Name, []))
      || Name <- [<<>>, binary:copy(<<"a">>, 256)]
     ],
-    ?assertEqual({error, {error, {not_registered, <<"nie">>}}}, py_callback_runner:tail(<<"nie">>, [])),
+    ?assertEqual({error, {error, {not_registered, <<"nie">>}}}, tail(<<"nie">>, [])),
     %% And is told apart from a function that says so itself.
     ok = py_callback:register(says_so, fun(_) -> error({not_registered, <<"x">>}) end),
     ?assertMatch({raised, error, {not_registered, <<"x">>}, _, [{?MODULE, _, 1, _}], none}, serve(<<"says_so">>, [])).
@@ -189,7 +189,7 @@ name_that_nobody_registered_is_an_error(_Config) ->
 stopped_application_is_an_error(Config) ->
     ok = py_suite:stop(),
     ?assertEqual({raised, error, not_running, <<"error: not_running">>, [], none}, serve(<<"any">>, [])),
-    ?assertEqual({error, {error, not_running}}, py_callback_runner:tail(<<"any">>, [])),
+    ?assertEqual({error, {error, not_running}}, tail(<<"any">>, [])),
     ok = py_suite:restart(Config, #{}).
 
 dictionary_tells_the_callback_while_it_runs(_Config) ->
@@ -241,24 +241,28 @@ last_error_of_the_caller_comes_back(_Config) ->
     ?assertMatch({ok, ok}, serve(fun() -> py_error:keep(story(<<"inner">>)) end, [])),
     ?assertEqual(Before, py:last_error()).
 
+tail(Function, Args) ->
+    py_callback_runner:tail(none, Function, Args, infinity).
+
 tail_is_the_result_of_the_call(_Config) ->
     ok = py_callback:register(identity, fun([Value]) -> Value end),
-    ?assertEqual({ok, {error, x}}, py_callback_runner:tail(<<"identity">>, [{error, x}])),
-    ?assertEqual({ok, 3}, py_callback_runner:tail(fun erlang:'+'/2, [1, 2])),
+    ?assertEqual({ok, {error, x}}, tail(<<"identity">>, [{error, x}])),
+    ?assertEqual({ok, 3}, tail(fun erlang:'+'/2, [1, 2])),
     [
-        ?assertEqual({error, {Kind, reason}}, py_callback_runner:tail(fun() -> erlang:raise(Kind, reason, []) end, []))
+        ?assertEqual({error, {Kind, reason}}, tail(fun() -> erlang:raise(Kind, reason, []) end, []))
      || Kind <- [error, exit, throw]
     ],
     ?assertEqual([], py_suite:flush()).
 
-%% Run by the process that waits it goes on with what that process is in; run by another it has to be told.
+%% What it asks of contexts is a part of what the call was, and ends at its deadline.
 tail_belongs_to_its_chain(_Config) ->
     Callback = make_ref(),
-    ?assertEqual({ok, undefined}, py_callback_runner:tail(fun current/0, [])),
+    Tail = fun(Parent, Function, Deadline) -> py_callback_runner:tail(Parent, Function, [], Deadline) end,
+    ?assertEqual({ok, {none, 7}}, Tail(none, fun current/0, 7)),
     ?assertEqual(
         {ok, {ok, {Callback, 9}}},
-        py_callback_runner:serve(Callback, fun() -> py_callback_runner:tail(fun current/0, []) end, [], 9)
+        py_callback_runner:serve(Callback, fun() -> Tail(Callback, fun current/0, 9) end, [], 9)
     ),
-    ?assertEqual({ok, {Callback, infinity}}, py_callback_runner:tail(Callback, fun current/0, [])),
-    ?assertEqual({error, {exit, x}}, py_callback_runner:tail(Callback, fun() -> exit(x) end, [])),
+    ?assertEqual({ok, {Callback, infinity}}, Tail(Callback, fun current/0, infinity)),
+    ?assertEqual({error, {exit, x}}, Tail(Callback, fun() -> exit(x) end, infinity)),
     ?assertEqual(undefined, current()).
