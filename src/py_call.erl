@@ -107,8 +107,18 @@ request(Target, Payload, Timeout, Scope, Parent) ->
 called_back(_Request, _Ref, tail, Function, Args, Deadline) ->
     tail(Function, Args, Deadline);
 called_back(Request, Ref, Callback, Function, Args, Deadline) ->
+    reraised(served(Request, Ref, Callback, Function, Args, Deadline)).
+
+served(Request, Ref, Callback, Function, Args, Deadline) ->
     Answer = py_callback_runner:serve(Callback, Function, Args, Deadline),
-    reraised(answered(Request, Ref, Callback, Answer, Deadline)).
+    case remaining(Deadline) of
+        0 ->
+            %% Its value comes too late.
+            _ = taken_back(py_nif:callback_cancel(Callback), Request, Ref),
+            {error, timeout};
+        _ ->
+            answered(Request, Ref, Callback, Answer, Deadline)
+    end.
 
 %% What comes next has another reference, made here for the sake of the receive (see scripts/check-receive).
 answered(Request, OldRef, Callback, Answer, Deadline) ->
@@ -124,8 +134,7 @@ answered(Request, OldRef, Callback, Answer, Deadline) ->
                 {Ref, tail, Function, Args, _Left} ->
                     tail(Function, Args, Deadline);
                 {Ref, Next, Function, Args, _Left} ->
-                    NextAnswer = py_callback_runner:serve(Next, Function, Args, Deadline),
-                    answered(Request, Ref, Next, NextAnswer, Deadline)
+                    served(Request, Ref, Next, Function, Args, Deadline)
             after remaining(Deadline) ->
                 take_back(Request, Ref)
             end;
@@ -157,8 +166,7 @@ expired(Request, Ref, Deadline) ->
                 {Ref, tail, Function, Args, _Left} ->
                     tail(Function, Args, Deadline);
                 {Ref, Callback, Function, Args, _Left} ->
-                    Answer = py_callback_runner:serve(Callback, Function, Args, Deadline),
-                    answered(Request, Ref, Callback, Answer, Deadline)
+                    served(Request, Ref, Callback, Function, Args, Deadline)
             after Timeout ->
                 take_back(Request, Ref)
             end
