@@ -2,7 +2,8 @@
 //!
 //! The interrupter names a request. A pending call, which CPython runs at the next safe point of that
 //! interpreter, raises `erlang.Interrupted` if that request still runs, or waits below others that run on top of
-//! it: those are interrupted first. A request that has ended meanwhile leaves nothing behind for the next one.
+//! it: those are interrupted first, each once, so that what they do on their way out is not interrupted again for
+//! the sake of the requests below. A request that has ended meanwhile leaves nothing behind for the next one.
 //! `time.sleep` waits on the same gate.
 
 use crate::py::{Object, Python, Raised, Result, api, ffi};
@@ -33,6 +34,8 @@ pub(crate) struct Interrupts {
     below: Mutex<Vec<u64>>,
     depth: AtomicUsize,
     wanted: AtomicU64,
+    /// The innermost request that was interrupted last, for its own or another's sake.
+    delivered: AtomicU64,
     posted: AtomicBool,
     /// An asynchronous exception was set, which has to be taken back when the request ends.
     scheduled: AtomicBool,
@@ -88,8 +91,13 @@ impl Interrupts {
             self.running
                 .store(below.pop().unwrap_or_default(), Ordering::SeqCst);
         }
+        self.take_back();
+    }
+
+    /// Takes a scheduled exception back: the request has ended, or gets its interrupt in another way.
+    fn take_back(&self) {
         if self.scheduled.swap(false, Ordering::SeqCst) {
-            // SAFETY: attached; null takes a scheduled exception back.
+            // SAFETY: on the owner thread, attached; null takes a scheduled exception back.
             unsafe {
                 ffi::PyThreadState_SetAsyncExc(
                     ffi::PyThread_get_thread_ident().cast_signed(),
@@ -116,8 +124,19 @@ impl Interrupts {
         self.running() == request || below.contains(&request)
     }
 
-    /// Interrupts `request` if it runs here; `false` when it does not (any more).
-    pub(crate) fn interrupt(self: &Arc<Self>, request: u64) -> bool {
+    /// Whether an interrupt of `wanted` is one of `request`, too, which runs on top of it.
+    fn covers(&self, wanted: u64, request: u64) -> bool {
+        if wanted == request || wanted == 0 {
+            return wanted == request;
+        }
+        let below = self.below.lock();
+        let mut enclosing = below.iter().take_while(|&&one| one != request);
+        enclosing.any(|&one| one == wanted)
+    }
+
+    /// Interrupts `request` if it runs here; `false` when it does not (any more). Code that was interrupted already,
+    /// and may be on its way out, is so `again` only where that is asked for.
+    pub(crate) fn interrupt(self: &Arc<Self>, request: u64, again: bool) -> bool {
         let gate = self.gate.lock();
         let Some(target) = gate.as_ref() else {
             return false;
@@ -125,7 +144,21 @@ impl Interrupts {
         if !self.runs(request) {
             return false;
         }
-        self.wanted.store(request, Ordering::SeqCst);
+        if again {
+            self.delivered.store(0, Ordering::SeqCst);
+        }
+        let running = self.running();
+        let was_interrupted = self.delivered.load(Ordering::SeqCst) == running;
+        if request == running && was_interrupted {
+            return true;
+        }
+        if !self.covers(self.wanted.load(Ordering::SeqCst), request) {
+            self.wanted.store(request, Ordering::SeqCst);
+        }
+        if was_interrupted {
+            // Its turn comes when what runs on top of it has ended.
+            return true;
+        }
         self.woken.notify_all();
         if !self.posted.swap(true, Ordering::SeqCst) {
             let argument = Arc::into_raw(self.clone());
@@ -143,29 +176,52 @@ impl Interrupts {
         true
     }
 
-    /// Whether an interrupt waits for what runs; asking takes it.
+    /// Whether an interrupt waits for what runs; asking takes it. One for a request below stays, so that all code on
+    /// the way there is interrupted.
     fn take(&self) -> bool {
         let wanted = self.wanted.load(Ordering::SeqCst);
-        self.runs(wanted)
-            && self
+        if !self.concerns_what_runs(wanted) {
+            return false;
+        }
+        let running = self.running();
+        let ours = wanted != running
+            || self
                 .wanted
                 .compare_exchange(wanted, 0, Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
+                .is_ok();
+        if ours {
+            self.delivered.store(running, Ordering::SeqCst);
+        }
+        ours
     }
 
     /// Whether an interrupt waits for what runs.
     pub(crate) fn waits(&self) -> bool {
-        self.runs(self.wanted.load(Ordering::SeqCst))
+        self.concerns_what_runs(self.wanted.load(Ordering::SeqCst))
+    }
+
+    fn concerns_what_runs(&self, wanted: u64) -> bool {
+        let running = self.running();
+        self.runs(wanted) && (wanted == running || self.delivered.load(Ordering::SeqCst) != running)
     }
 
     /// The exception, if an interrupt waits for what runs. For waiting that was cut short on the owner thread.
     pub(crate) fn take_raised(&self, py: Python<'_>) -> Option<Raised> {
         let class = self.gate.lock().as_ref().map(|gate| gate.class)?;
-        self.take().then(|| interrupted(py, class))
+        self.take().then(|| {
+            self.take_back();
+            interrupted(py, class)
+        })
     }
 
-    /// The exception of an interrupt.
+    /// The exception of an interrupt, for what runs. One that is on its way for the same reason is taken back.
     pub(crate) fn raised(&self, py: Python<'_>) -> Raised {
+        let running = self.running();
+        let _on_its_way =
+            self.wanted
+                .compare_exchange(running, 0, Ordering::SeqCst, Ordering::SeqCst);
+        self.delivered.store(running, Ordering::SeqCst);
+        self.take_back();
         match self.gate.lock().as_ref().map(|gate| gate.class) {
             Some(class) => interrupted(py, class),
             None => Raised::runtime_error(py, "the context has ended"),

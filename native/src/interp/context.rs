@@ -329,14 +329,15 @@ impl Context {
 
     /// Interrupts a request if it runs here, again and again until it ends.
     pub(crate) fn interrupt(self: &Arc<Self>, request: u64) {
-        if self.interrupt_once(request) {
+        if self.interrupt_once(request, false) {
             reaper().repeat_interrupt(self, request);
         }
     }
 
     /// Interrupts a request if it runs here, also while it waits for a callback; `false` when it does not run.
-    pub(crate) fn interrupt_once(&self, request: u64) -> bool {
-        let interrupted = self.interrupts.interrupt(request);
+    /// `again`: also if it was interrupted before.
+    pub(crate) fn interrupt_once(&self, request: u64, again: bool) -> bool {
+        let interrupted = self.interrupts.interrupt(request, again);
         // In this order: the owner thread says that it waits before it looks for interrupts.
         if interrupted && self.waiting_at().is_some() {
             self.nudge();
@@ -347,10 +348,38 @@ impl Context {
         interrupted
     }
 
+    /// Interrupts a request, and what the callbacks that it led to wait for in this and other contexts.
+    pub(crate) fn interrupt_chain(self: &Arc<Self>, request: u64) {
+        // All of it is looked for first, since what is interrupted ends. The outermost is interrupted first, so that
+        // no code goes on with what the processes make of that.
+        let mut chain = vec![(self.clone(), request)];
+        while let Some((context, request)) = chain.last()
+            && let Some((awaited, serial)) = context.awaited_by(*request)
+            && let Some(context) = registry().by_serial(serial)
+        {
+            chain.push((context, awaited));
+        }
+        let mut seen = Vec::new();
+        for (context, request) in chain {
+            // What runs on top of it there is interrupted with it.
+            if !seen.contains(&context.serial) {
+                seen.push(context.serial);
+                context.interrupt(request);
+            }
+        }
+    }
+
+    /// What the process waits for that runs the callback of a request.
+    fn awaited_by(&self, request: u64) -> Option<(u64, u64)> {
+        let waits = self.waits.lock();
+        let own = |wait: &&Shared<Callback>| wait.request().is_some_and(|one| one.id == request);
+        waits.at.iter().rev().find(own)?.awaited()
+    }
+
     /// Interrupts whatever runs here; `false` when nothing does.
     pub(crate) fn interrupt_running(self: &Arc<Self>) -> bool {
         let request = self.interrupts.running();
-        if request == 0 || !self.interrupt_once(request) {
+        if request == 0 || !self.interrupt_once(request, true) {
             return false;
         }
         reaper().repeat_interrupt(self, request);

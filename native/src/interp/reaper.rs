@@ -240,7 +240,7 @@ fn answer_what_is_left(context: &Arc<Context>) {
 /// Interrupts once more; gives the entry back as long as it is needed.
 fn pursue(mut pending: Pending) -> Option<Pending> {
     let now = Instant::now();
-    if !pending.context.interrupt_once(pending.request) {
+    if !pending.context.interrupt_once(pending.request, true) {
         return None;
     }
     if now.saturating_duration_since(pending.since) >= pending.context.stuck_after {

@@ -399,7 +399,7 @@ impl Request {
         if met == Cancel::Running
             && let Some(context) = registry().by_serial(self.context.load(Ordering::SeqCst))
         {
-            context.interrupt(self.id);
+            context.interrupt_chain(self.id);
         }
         met
     }

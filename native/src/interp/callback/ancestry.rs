@@ -58,7 +58,8 @@ fn circle(parent: &Shared<Callback>, target: &Arc<Context>) -> Option<Vec<Pid>> 
         if parent.is_or_descends_from(&wait) {
             return Some(path);
         }
-        context = registry().by_serial(wait.awaited()?)?;
+        let (_request, serial) = wait.awaited()?;
+        context = registry().by_serial(serial)?;
         made_in = wait;
     }
 }

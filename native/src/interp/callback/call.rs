@@ -172,6 +172,12 @@ fn may_call(py: Python<'_>, context: &Context) -> Result<Option<Shared<Request>>
         request.set_timed_out();
         return Err(context.interrupts.raised(py));
     }
+    if request
+        .as_ref()
+        .is_some_and(|request| request.state.is_cancelled())
+    {
+        return Err(context.interrupts.raised(py));
+    }
     Ok(request)
 }
 

@@ -142,12 +142,12 @@ impl Callback {
         }
     }
 
-    /// The serial of the context that the process waits for.
-    pub(super) fn awaited(&self) -> Option<u64> {
+    /// The request that its process waits for, and the serial of the context that has it.
+    pub(crate) fn awaited(&self) -> Option<(u64, u64)> {
         let awaited = self.awaited.lock();
         awaited
             .as_ref()
-            .map(|one| one.context.load(Ordering::SeqCst))
+            .map(|one| (one.request, one.context.load(Ordering::SeqCst)))
     }
 
     /// The dispatcher answers for the process that runs it, and this does for the dispatcher. `false`: there is none.

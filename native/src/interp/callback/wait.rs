@@ -97,13 +97,17 @@ fn next(
         return Event::Envelope(envelope);
     }
     loop {
+        if context.mailbox.is_closed()
+            || context.interrupts.waits()
+            || request.is_some_and(|request| request.state.is_cancelled())
+        {
+            let _nobody_wants_it = callback.give_up();
+            return Event::GivenUp;
+        }
         if let Some(reply) = callback.take() {
             return Event::Reply(reply);
         }
-        if context.mailbox.is_closed()
-            || context.interrupts.waits()
-            || request.is_some_and(|request| request.is_late())
-        {
+        if request.is_some_and(|request| request.is_late()) {
             return callback.give_up().map_or(Event::GivenUp, Event::Reply);
         }
         match context.mailbox.take_new() {
