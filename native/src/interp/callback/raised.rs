@@ -31,11 +31,14 @@ pub(super) fn outcome<'py>(
     }
 }
 
-/// Raises an exception object.
+/// Raises an exception object. One that is being handled becomes its context.
 pub(super) fn raise(exception: Object<'_>) -> Raised {
     let py = exception.py();
-    // SAFETY: attached; the exception is given away.
-    unsafe { ffi::PyErr_SetRaisedException(exception.into_ptr()) };
+    // SAFETY: attached; a live exception and its class.
+    unsafe {
+        let class = ffi::Py_TYPE(exception.as_ptr());
+        ffi::PyErr_SetObject(class.cast(), exception.as_ptr());
+    }
     Raised::seen(py)
 }
 
