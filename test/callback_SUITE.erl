@@ -246,7 +246,9 @@ name_that_is_no_text_is_a_type_error(Config) ->
         ?assertMatch({error, {'TypeError', _}}, py:eval(Context, <<"__import__('erlang').call(", Args/binary, ")">>))
      || Args <- [<<"">>, <<"1">>, <<"None">>, <<"b'sum'">>, <<"['sum']">>]
     ],
-    ?assertMatch({error, {'UnicodeEncodeError', _}}, py:eval(Context, <<"__import__('erlang').call('\\ud800')">>)).
+    %% Nor one that no Erlang text can be, whose look-up is one of any name that is not there.
+    ?assertMatch({error, {'UnicodeEncodeError', _}}, py:eval(Context, <<"__import__('erlang').call('\\ud800')">>)),
+    ?assertEqual({ok, false}, py:eval(Context, <<"hasattr(__import__('erlang'), '\\ud800')">>)).
 
 keyword_arguments_are_a_type_error_that_says_so(Config) ->
     Context = ?config(ctx, Config),

@@ -124,13 +124,21 @@ impl<'py> Object<'py> {
         Ok(value)
     }
 
-    /// The text of a str, `None` for other objects.
+    /// The text of a str, `None` for other objects; an exception where it has lone surrogates.
     pub(crate) fn str_of(&self) -> Result<Option<String>> {
-        // SAFETY: attached; reads the type of a live object.
-        if unsafe { ffi::PyUnicode_Check(self.as_ptr()) } == 0 {
-            return Ok(None);
+        let mut size = 0;
+        // SAFETY: attached; reads the type of a live object, and the buffer of a str, which lives as long.
+        unsafe {
+            if ffi::PyUnicode_Check(self.as_ptr()) == 0 {
+                return Ok(None);
+            }
+            let data = ffi::PyUnicode_AsUTF8AndSize(self.as_ptr(), &mut size);
+            if data.is_null() {
+                return Err(Raised::seen(self.py));
+            }
+            let bytes = std::slice::from_raw_parts(data.cast::<u8>(), size as usize);
+            Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
         }
-        self.str_lossy().map(Some)
     }
 
     /// The name of its class, for texts.

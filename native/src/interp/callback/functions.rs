@@ -155,7 +155,16 @@ function!(py_call_fun, "call_fun", |py, arguments| {
 
 function!(py_is_registered, "is_registered", |py, arguments| {
     let [first] = arguments.exactly()?;
-    Ok(Object::bool(py, is_known(&name(first, "a name")?)))
+    // One that no Erlang text can be is none.
+    let known = match first.str_of() {
+        Ok(Some(name)) => is_known(&name),
+        Ok(None) => return Err(Raised::type_error(py, "a name is a str")),
+        Err(raised) => {
+            raised.clear(py);
+            false
+        }
+    };
+    Ok(Object::bool(py, known))
 });
 
 function!(py_send, "send", |py, arguments| {
