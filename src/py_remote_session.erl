@@ -16,12 +16,19 @@
     {call | cast, py_nif:target(), py_nif:payload(), py_nif:scope()}
     | {ask, py_nif:target(), context_info | interrupt | environment | own_environment}.
 
+%% Environments of one context, which is monitored.
+-record(given, {
+    own = none :: py_nif:environment() | none,
+    others = [] :: [py_nif:environment()]
+}).
+
 -record(state, {
     proxy :: pid(),
     caller :: pid(),
     requests = #{} :: #{reference() => py_nif:request()},
-    %% A reference on another node keeps nothing alive; what the caller was given lives as long as it does.
-    given = #{} :: #{{own, py_nif:target()} | reference() => py_nif:environment()}
+    %% A reference on another node keeps nothing alive; what the caller was given lives as long as it does, or until
+    %% the context ends.
+    given = #{} :: #{Context :: pid() => #given{}}
 }).
 
 -spec start_link(peer()) -> gen_server:start_ret().
@@ -75,6 +82,10 @@ handle_info({cancel, Ref}, State) ->
     end;
 handle_info(close, State) ->
     {stop, normal, State};
+handle_info({'DOWN', _Monitor, process, Context, _Reason}, #state{given = Given} = State) when
+    is_map_key(Context, Given)
+->
+    {noreply, State#state{given = maps:remove(Context, Given)}};
 handle_info({'DOWN', _Monitor, process, _ProxyOrCaller, _Reason}, State) ->
     {stop, normal, State};
 handle_info(Answer, #state{requests = Requests} = State) when is_map_key(element(1, Answer), Requests) ->
@@ -96,16 +107,34 @@ ask(context_info, Context, State) ->
 ask(interrupt, Context, State) ->
     {py_nif:interrupt(Context), State};
 ask(environment, Context, State) ->
-    given(py_nif:environment(Context), none, State);
+    keep(py_nif:environment(Context), Context, State);
 ask(own_environment, Context, #state{given = Given} = State) ->
     case Given of
-        #{{own, Context} := Environment} -> {{ok, Environment}, State};
-        _ -> given(py_nif:own_environment(Context), {own, Context}, State)
+        #{Context := #given{own = Environment}} when Environment =/= none -> {{ok, Environment}, State};
+        _ -> keep_own(py_nif:own_environment(Context), Context, State)
     end.
 
-given({ok, Environment} = Answer, none, State) ->
-    given(Answer, Environment, State);
-given({ok, Environment} = Answer, Key, #state{given = Given} = State) ->
-    {Answer, State#state{given = Given#{Key => Environment}}};
-given({error, _} = Error, _Key, State) ->
+keep({ok, Environment} = Answer, Context, State) ->
+    #given{others = Others} = Kept = given(Context, State),
+    {Answer, put_given(Context, Kept#given{others = [Environment | Others]}, State)};
+keep({error, _} = Error, _Context, State) ->
     {Error, State}.
+
+keep_own({ok, Environment} = Answer, Context, State) ->
+    Kept = given(Context, State),
+    {Answer, put_given(Context, Kept#given{own = Environment}, State)};
+keep_own({error, _} = Error, _Context, State) ->
+    {Error, State}.
+
+%% Of a context that gives something for the first time the end is watched.
+given(Context, #state{given = Given}) ->
+    case Given of
+        #{Context := Kept} ->
+            Kept;
+        _ ->
+            _ = erlang:monitor(process, Context),
+            #given{}
+    end.
+
+put_given(Context, Kept, #state{given = Given} = State) ->
+    State#state{given = Given#{Context => Kept}}.

@@ -69,7 +69,8 @@ groups() ->
             node_of_another_version_is_an_error,
             context_of_an_earlier_life_of_its_node_is_dead,
             time_out_covers_connecting,
-            callers_go_while_a_node_hangs
+            callers_go_while_a_node_hangs,
+            session_keeps_nothing_of_contexts_that_have_ended
         ]}
     ].
 
@@ -745,3 +746,31 @@ callers_go_while_a_node_hangs(Config) ->
         ok = py_leaks:eventually(fun() -> py_peers:proxies(here) =< Proxies + 1 end),
         ok = py_leaks:eventually(fun() -> py_peers:sessions(Peer) =:= 1 end)
     end).
+
+session_keeps_nothing_of_contexts_that_have_ended(Config) ->
+    with_context(Config, fun(Peer, Context, _) ->
+        ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])),
+        %% Ours is the only one left.
+        ok = py_leaks:eventually(fun() -> py_peers:sessions(Peer) =:= 1 end),
+        Held = py_peers:call(Peer, ?MODULE, held_by_the_session, []),
+        Others = [py_peers:context(Peer) || _ <- lists:seq(1, 3)],
+        [
+            begin
+                {ok, _} = py_context:create_local_env(Other),
+                {ok, _} = py_context:create_local_env(Other),
+                Own = py:get_local_env(Other),
+                ?assertEqual(Own, py:get_local_env(Other))
+            end
+         || Other <- Others
+        ],
+        ?assert(py_peers:call(Peer, ?MODULE, held_by_the_session, []) > Held),
+        [ok = py_context:stop(Other) || Other <- Others],
+        ok = py_leaks:eventually(fun() -> py_peers:call(Peer, ?MODULE, held_by_the_session, []) =:= Held end),
+        ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16]))
+    end).
+
+%% In words of memory, and monitors.
+held_by_the_session() ->
+    [{_, Session, _, _}] = supervisor:which_children(py_remote_session_sup),
+    {monitors, Monitors} = process_info(Session, monitors),
+    {erts_debug:flat_size(sys:get_state(Session)), length(Monitors)}.
