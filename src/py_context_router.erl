@@ -219,7 +219,7 @@ at(Server, Index) ->
         {ok, Pid} ->
             Pid;
         {dead, Pid} ->
-            case py_pool:replacement(Server, Index, Pid, ?DEFAULT_TIMEOUT) of
+            case py_pool:replacement(default, Server, Index, Pid, ?DEFAULT_TIMEOUT) of
                 {ok, Index, New, _Handle} -> New;
                 {error, _} = Error -> Error
             end
@@ -379,7 +379,7 @@ rebind(Pool, Target, Timeout) ->
         {{Home, Index}, Pid, Target} ->
             case py_pool_table:size(Home) of
                 {ok, Server, Size} when Index =< Size ->
-                    keep(Pool, {Home, Index}, py_pool:replacement(Server, Index, Pid, Timeout));
+                    keep(Pool, {Home, Index}, py_pool:replacement(Home, Server, Index, Pid, Timeout));
                 {error, not_running} = Error ->
                     Error;
                 _ ->
@@ -399,7 +399,7 @@ rebind_ordinary(Pool, Handle, Timeout) ->
     case {erase({?MODULE, Pool}), py_pool_table:pool(Pool)} of
         %% With several nodes there is something else than to wait.
         {{Index, Pid, Handle}, {ok, Server, Size, Binding}} when Index =< Size, Binding =/= turn ->
-            keep(Pool, py_pool:replacement(Server, Index, Pid, Timeout));
+            keep(Pool, py_pool:replacement(Pool, Server, Index, Pid, Timeout));
         {{_Place, Dead, _}, {ok, _, _, _}} ->
             bind(Pool, Dead, Timeout);
         {undefined, {ok, _, _, _}} ->
@@ -429,15 +429,15 @@ places(Pool, Timeout) ->
             Ready = maps:from_list([{I, {ok, I, Pid, H}} || {I, Pid, H} <- py_pool_table:ready(Pool)]),
             %% One time limit for all of them.
             Deadline = py_call:deadline(Timeout),
-            {ok, [place(Index, Ready, Server, Deadline) || Index <- lists:seq(1, Size)]};
+            {ok, [place(Pool, Index, Ready, Server, Deadline) || Index <- lists:seq(1, Size)]};
         {error, _} = Error ->
             Error
     end.
 
-place(Index, Ready, Server, Deadline) ->
+place(Pool, Index, Ready, Server, Deadline) ->
     case Ready of
         #{Index := Place} -> Place;
-        _ -> py_pool:replacement(Server, Index, self(), py_call:remaining(Deadline))
+        _ -> py_pool:replacement(Pool, Server, Index, self(), py_call:remaining(Deadline))
     end.
 
 ?DOC(false).
@@ -455,11 +455,11 @@ bind(Pool, Dead, Timeout) ->
         {ok, Server, _Size, shared} ->
             case py_pool_share:choose(Pool, py_pool_table:ready(Pool), Dead) of
                 {ok, {Index, Pid, Handle}} -> keep(Pool, {ok, Index, Pid, Handle});
-                none -> keep(Pool, py_pool:replacement(Server, 1, self(), Timeout))
+                none -> keep(Pool, py_pool:replacement(Pool, Server, 1, self(), Timeout))
             end;
         {ok, Server, Size, least_loaded} ->
             Ready = py_pool_table:ready(Pool),
-            case length(Ready) < Size andalso py_pool:claim(Server, Timeout) of
+            case length(Ready) < Size andalso py_pool:claim(Pool, Server, Timeout) of
                 {ok, _, _, _} = Found -> keep(Pool, Found);
                 {error, _} = Error -> Error;
                 _ -> least_loaded(Pool, Server, Timeout)
@@ -473,13 +473,13 @@ of_scheduler(Pool, Server, Size, Timeout) ->
     Index = (erlang:system_info(scheduler_id) - 1) rem Size + 1,
     case py_pool_table:context(Pool, Index) of
         {ok, Pid, Handle} -> {ok, Index, Pid, Handle};
-        none -> py_pool:replacement(Server, Index, self(), Timeout)
+        none -> py_pool:replacement(Pool, Server, Index, self(), Timeout)
     end.
 
 %% Places that nobody has used yet come first, then those that are ready, in turn. A node that is away may turn up
 %% with each place once.
 in_turn(Pool, Server, Attempts, Dead, Deadline) ->
-    case py_pool:claim(Server, py_call:remaining(Deadline)) of
+    case py_pool:claim(Pool, Server, py_call:remaining(Deadline)) of
         {ok, _, _, _} = Found ->
             Found;
         {error, timeout} = Error ->
@@ -502,7 +502,7 @@ least_loaded(Pool, Server, Timeout) ->
     Ready = py_pool_table:ready(Pool),
     case py_nif:least_loaded([Handle || {_, _, Handle} <- Ready]) of
         none ->
-            keep(Pool, py_pool:replacement(Server, 1, self(), Timeout));
+            keep(Pool, py_pool:replacement(Pool, Server, 1, self(), Timeout));
         Nth when is_integer(Nth) ->
             {Index, Pid, Handle} = lists:nth(Nth, Ready),
             keep(Pool, {ok, Index, Pid, Handle})

@@ -7,7 +7,7 @@
 %% they are wanted, and replaces those that die, under the same index, at once at first and then at growing
 %% intervals. Callers pass through here only when they need a context that is not there yet.
 
--export([start_link/3, claim/2, replacement/4]).
+-export([start_link/3, stop/1, await_end/1, claim/3, replacement/5]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -33,7 +33,9 @@
     context :: py_pool_options:context(),
     %% The places take them in turn.
     nodes :: [py_pool_options:place_node(), ...],
-    places :: #{pos_integer() => #place{}}
+    places :: #{pos_integer() => #place{}},
+    %% Its contexts are about to end, and it ends with the last one.
+    stopping = false :: boolean()
 }).
 
 -type found() :: {ok, pos_integer(), pid(), py_nif:target()} | {error, term()}.
@@ -47,23 +49,49 @@
 start_link(Name, Size, Options) ->
     gen_server:start_link(?MODULE, {Name, Size, Options}, []).
 
+%% Ends the pool and waits for that, which may take as long as its contexts want; `died' when something else has ended
+%% it, and its supervisor may start it again.
+-spec stop(pid()) -> ok | died.
+stop(Server) ->
+    ok = gen_server:cast(Server, stop),
+    case await_end(Server) of
+        normal -> ok;
+        _ -> died
+    end.
+
+-spec await_end(pid()) -> Reason :: term().
+await_end(Server) ->
+    Monitor = erlang:monitor(process, Server),
+    receive
+        {'DOWN', Monitor, process, Server, Reason} -> Reason
+    end.
+
 %% A context for a process that has none yet: one that nobody uses, started if need be; `all_started' when
 %% the caller should choose among those that are ready.
--spec claim(pid(), timeout()) -> found() | all_started.
-claim(Server, Timeout) ->
-    call(Server, claim, Timeout).
+-spec claim(atom(), pid(), timeout()) -> found() | all_started.
+claim(Pool, Server, Timeout) ->
+    call(Pool, Server, claim, Timeout).
 
 %% The context that took the place of a dead one.
--spec replacement(pid(), pos_integer(), pid(), timeout()) -> found().
-replacement(Server, Index, Dead, Timeout) ->
-    call(Server, {replacement, Index, Dead}, Timeout).
+-spec replacement(atom(), pid(), pos_integer(), pid(), timeout()) -> found().
+replacement(Pool, Server, Index, Dead, Timeout) ->
+    call(Pool, Server, {replacement, Index, Dead}, Timeout).
 
-call(Server, Request, Timeout) ->
+call(Pool, Server, Request, Timeout) ->
     try
         gen_server:call(Server, Request, Timeout)
     catch
         exit:{timeout, _} -> {error, timeout};
-        exit:_ -> {error, not_running}
+        %% The application is being stopped.
+        exit:{shutdown, _} -> {error, not_running};
+        exit:_ -> gone(Pool)
+    end.
+
+%% It was stopped, or is about to be started again.
+gone(Pool) ->
+    case py_pool_table:pool(Pool) of
+        {ok, _, _, _} -> {error, not_running};
+        {error, _} = Error -> Error
     end.
 
 -spec init({atom(), pos_integer(), py_pool_options:pool()}) -> {ok, #state{}}.
@@ -87,6 +115,8 @@ binding(#{binding := Binding}) -> Binding.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(_Request, _From, #state{stopping = true} = State) ->
+    {reply, gone(State#state.name), State};
 handle_call(claim, From, State) ->
     %% Lower indices first, so that a node that needs few contexts starts few.
     case [I || I <- lists:seq(1, map_size(State#state.places)), is_idle(I, State)] of
@@ -112,11 +142,26 @@ handle_call({replacement, Index, Dead}, From, State) ->
 handle_call(_Request, _From, State) ->
     {reply, {error, unexpected_call}, State}.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+handle_cast(stop, #state{stopping = false} = State) ->
+    ok = end_contexts(State),
+    Gone = gone(State#state.name),
+    Tell = fun(_, #place{waiting = Waiting} = Place) ->
+        ok = reply(Waiting, Gone),
+        Place#place{waiting = []}
+    end,
+    stop_after_the_last(State#state{places = maps:map(Tell, State#state.places), stopping = true});
 handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({'DOWN', _Monitor, process, Pid, _Reason}, #state{stopping = true} = State) ->
+    case by_pid(Pid, State) of
+        {ok, Place} -> stop_after_the_last(put_place(Place#place{pid = undefined}, State));
+        error -> {noreply, State}
+    end;
+handle_info(_Message, #state{stopping = true} = State) ->
+    {noreply, State};
 handle_info({py_context_ready, Pid, Handle}, State) ->
     case by_pid(Pid, State) of
         {ok, Place} -> {noreply, ready(Place, Handle, State)};
@@ -143,22 +188,33 @@ handle_info(_Message, State) ->
     {noreply, State}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{name = Name, places = Places}) ->
-    true = py_pool_table:delete_pool(Name),
-    Pids = [Pid || #place{pid = Pid} <- maps:values(Places), is_pid(Pid)],
-    %% All at once, then one after another: each may take a moment to end.
-    lists:foreach(fun(Pid) -> exit(Pid, shutdown) end, Pids),
+terminate(_Reason, #state{places = Places} = State) ->
+    ok = end_contexts(State),
     lists:foreach(
         fun(Pid) ->
             receive
                 {'DOWN', _, process, Pid, _} -> ok
             end
         end,
-        Pids
+        pids(State)
     ),
     %% Queues that waited for a replacement, which will not come.
     Handles = [H || #place{handle = A, inherits = B} <- maps:values(Places), H <- [A, B], is_reference(H)],
     lists:foreach(fun(Handle) -> py_nif:context_close(Handle, shutdown) end, Handles).
+
+%% Nobody finds them any more, and all end at once: each may take a moment.
+end_contexts(#state{name = Name} = State) ->
+    true = py_pool_table:delete_pool(Name),
+    lists:foreach(fun(Pid) -> exit(Pid, shutdown) end, pids(State)).
+
+stop_after_the_last(State) ->
+    case pids(State) of
+        [] -> {stop, normal, State};
+        _ -> {noreply, State}
+    end.
+
+pids(#state{places = Places}) ->
+    [Pid || #place{pid = Pid} <- maps:values(Places), is_pid(Pid)].
 
 %% ------------------------------------------------------------------------------------------------
 

@@ -11,30 +11,75 @@ start_link() ->
 
 -spec start_pool(atom(), pos_integer(), py_pool_options:pool()) -> ok | {error, term()}.
 start_pool(Name, Size, Options) ->
-    try supervisor:start_child(?MODULE, pool(Name, Size, Options)) of
+    case ask(start_child, [pool(Name, Size, Options)]) of
         {ok, _} ->
             ok;
-        {error, {already_started, _}} ->
-            {error, already_started};
+        {error, {already_started, Server}} ->
+            case is_pid(Server) andalso py_pool_table:pool(Name) of
+                {error, _} ->
+                    %% It is being stopped.
+                    _ = py_pool:await_end(Server),
+                    start_pool(Name, Size, Options);
+                _ ->
+                    {error, already_started}
+            end;
         {error, already_present} ->
             %% It was stopped, and whoever did so has not taken the name back yet, or died before it could.
-            _ = supervisor:delete_child(?MODULE, Name),
+            _ = ask(delete_child, [Name]),
             start_pool(Name, Size, Options);
-        {error, Reason} ->
-            {error, Reason}
-    catch
-        exit:_ -> {error, not_running}
+        {error, _} = Error ->
+            Error
     end.
 
+%% The pool ends its contexts and itself, so that this supervisor waits for none of them.
 -spec stop_pool(atom()) -> ok | {error, not_found | not_running}.
 stop_pool(Name) ->
-    try supervisor:terminate_child(?MODULE, Name) of
-        ok ->
-            %% Others may have done that meanwhile, and started another one.
-            _ = supervisor:delete_child(?MODULE, Name),
+    case server(Name) of
+        {ok, Server} when is_pid(Server) ->
+            case py_pool:stop(Server) of
+                ok -> take_back(Name, Server);
+                died -> stop_pool(Name)
+            end;
+        {ok, undefined} ->
+            _ = ask(delete_child, [Name]),
             ok;
-        {error, not_found} ->
-            {error, not_found}
+        {ok, restarting} ->
+            _ = ask(terminate_child, [Name]),
+            stop_pool(Name);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Others may have done that meanwhile, and started another one.
+take_back(Name, Server) ->
+    case ask(delete_child, [Name]) of
+        {error, running} ->
+            case server(Name) of
+                {ok, Server} ->
+                    %% The supervisor has not heard of its end yet.
+                    true = erlang:yield(),
+                    take_back(Name, Server);
+                _ ->
+                    ok
+            end;
+        _ ->
+            ok
+    end.
+
+server(Name) ->
+    case ask(which_children, []) of
+        {error, not_running} = Error ->
+            Error;
+        Pools ->
+            case lists:keyfind(Name, 1, Pools) of
+                {Name, Server, _, _} -> {ok, Server};
+                false -> {error, not_found}
+            end
+    end.
+
+ask(Function, Arguments) ->
+    try
+        apply(supervisor, Function, [?MODULE | Arguments])
     catch
         exit:_ -> {error, not_running}
     end.
@@ -46,4 +91,10 @@ init([]) ->
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Default]}}.
 
 pool(Name, Size, Options) ->
-    #{id => Name, start => {py_pool, start_link, [Name, Size, Options]}, shutdown => 15_000}.
+    %% One that was stopped ends normally.
+    #{
+        id => Name,
+        start => {py_pool, start_link, [Name, Size, Options]},
+        restart => transient,
+        shutdown => 15_000
+    }.

@@ -262,7 +262,7 @@ hanging_node_keeps_nobody_else_waiting(Config) ->
     Waiting = py_suite:spawn_caller(fun where/0),
     ok = py_leaks:eventually(fun() -> starts(spread) > 0 end),
     ?assertEqual({ok, node()}, py_suite:fresh(fun where/0)),
-    ?assertEqual({error, timeout}, py_suite:fresh(fun() -> py_pool:replacement(server(spread), 1, self(), 50) end)),
+    ?assertEqual({error, timeout}, py_suite:fresh(fun() -> py_pool:replacement(spread, server(spread), 1, self(), 50) end)),
     py_peers:resume(System),
     ?assertMatch({result, {ok, _}}, py_suite:await_down(Waiting, 30_000)).
 

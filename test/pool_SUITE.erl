@@ -24,6 +24,8 @@ groups() ->
         call_finds_the_replacement_by_itself,
         named_pool_has_its_own_contexts,
         named_pool_stops_with_its_contexts,
+        process_that_waits_for_a_place_is_told_what_was_stopped,
+        pool_that_takes_its_time_to_end_holds_up_no_other,
         name_of_a_pool_is_taken_once,
         name_is_free_again_when_the_stopper_dies,
         pools_stop_and_start_at_the_same_time,
@@ -215,20 +217,69 @@ name_of_a_pool_is_taken_once(Config) ->
     ?assertEqual({error, already_started}, py_context_router:start_pool(extra, 1)),
     ?assertEqual({error, already_started}, py_context_router:start_pool(default, 1)).
 
+%% A pool whose context does not end before its gate is opened.
+busy_pool(Name, Socket, Config) ->
+    ok = py_context_router:start_pool(Name, 1, py_suite:mode(Config)),
+    Context = py_context_router:get_context(Name),
+    ok = py_suite:install(Context),
+    _ = py:spawn_call(Context, ct_signals, gate, [py_suite:port(Socket), <<"gate">>]),
+    py_suite:await_signal(Socket, <<"gate">>).
+
+%% A process that stops the pool, which has begun to end.
+stopper(Name) ->
+    Stopper = py_suite:spawn_caller(fun() -> py_context_router:stop_pool(Name) end),
+    ok = py_leaks:eventually(fun() -> py_context_router:num_contexts(Name) =:= 0 end),
+    Stopper.
+
 name_is_free_again_when_the_stopper_dies(Config) ->
-    ok = py_context_router:start_pool(extra, 1, py_suite:mode(Config)),
-    %% Its request is there before it dies, and is served afterwards.
-    ok = sys:suspend(py_pool_sup),
-    {Stopper, Monitor} = py_suite:spawn_caller(fun() -> py_context_router:stop_pool(extra) end),
-    ok = py_leaks:eventually(fun() ->
-        process_info(whereis(py_pool_sup), message_queue_len) =/= {message_queue_len, 0}
-    end),
-    ok = py_suite:killed(Stopper),
-    {died, killed} = py_suite:await_down({Stopper, Monitor}, 30_000),
-    ok = sys:resume(py_pool_sup),
+    Socket = py_suite:open(),
+    Gate = busy_pool(extra, Socket, Config),
+    {Pid, _} = Stopper = stopper(extra),
+    ok = py_suite:killed(Pid),
+    {died, killed} = py_suite:await_down(Stopper, 30_000),
+    Starter = py_suite:spawn_caller(fun() -> py_context_router:start_pool(extra, 1, py_suite:mode(Config)) end),
+    ok = py_suite:release(Socket, Gate),
+    ?assertEqual({result, ok}, py_suite:await_down(Starter, 30_000)),
+    ?assertEqual({ok, 4.0}, py:call(extra, math, sqrt, [16])),
+    ok = py_context_router:stop_pool(extra),
+    ok = py_suite:close(Socket).
+
+pool_that_takes_its_time_to_end_holds_up_no_other(Config) ->
+    Socket = py_suite:open(),
+    Gate = busy_pool(slow, Socket, Config),
+    {Pid, _} = Stopper = stopper(slow),
+    ?assertEqual({error, {no_pool, slow}}, py:call(slow, math, sqrt, [16])),
     ?assertEqual(ok, py_context_router:start_pool(extra, 1, py_suite:mode(Config))),
     ?assertEqual({ok, 4.0}, py:call(extra, math, sqrt, [16])),
-    ok = py_context_router:stop_pool(extra).
+    ?assertEqual(ok, py_context_router:stop_pool(extra)),
+    ?assert(is_process_alive(Pid)),
+    ok = py_suite:release(Socket, Gate),
+    ?assertEqual({result, ok}, py_suite:await_down(Stopper, 30_000)),
+    ok = py_suite:close(Socket).
+
+process_that_waits_for_a_place_is_told_what_was_stopped(Config) ->
+    ok = py_context_router:start_pool(extra, 1, py_suite:mode(Config)),
+    ?assertEqual({error, {no_pool, extra}}, waiting_while(extra, fun() -> py_context_router:stop_pool(extra) end)),
+    ?assertEqual({error, not_running}, waiting_while(default, fun py_context_router:stop/0)),
+    ok = py_context_router:start_pool(extra, 1, py_suite:mode(Config)),
+    ?assertEqual({error, not_running}, waiting_while(extra, fun py_suite:stop/0)).
+
+%% What a call to the pool answers that waits for its first context when the pool is stopped.
+waiting_while(Pool, Stop) ->
+    {ok, Server, _} = py_pool_table:size(Pool),
+    ok = sys:suspend(py_context_sup),
+    Caller = py_suite:spawn_caller(fun() -> py:call(Pool, math, sqrt, [16]) end),
+    ok = awaits_message(whereis(py_context_sup)),
+    Stopper = py_suite:spawn_caller(Stop),
+    ok = awaits_message(Server),
+    ok = sys:resume(py_context_sup),
+    {result, Answer} = py_suite:await_down(Caller, 30_000),
+    {result, ok} = py_suite:await_down(Stopper, 30_000),
+    Answer.
+
+%% Returns when a message has come that the process does not take yet.
+awaits_message(Pid) ->
+    py_leaks:eventually(fun() -> process_info(Pid, message_queue_len) =:= {message_queue_len, 1} end).
 
 pools_stop_and_start_at_the_same_time(Config) ->
     Mode = py_suite:mode(Config),
@@ -486,7 +537,7 @@ time_limit_of_parallel_is_one_for_all_places(_Config) ->
             go -> py_call:parallel([{default, {call, math, sqrt, [16], #{}}}], 20)
         end
     end),
-    1 = erlang:trace_pattern({py_pool, replacement, 4}, true, []),
+    1 = erlang:trace_pattern({py_pool, replacement, 5}, true, []),
     1 = erlang:trace(Caller, true, [call]),
     Caller ! go,
     ?assertEqual({result, {error, timeout}}, py_suite:await_down(Calling, 30_000)),
@@ -494,9 +545,9 @@ time_limit_of_parallel_is_one_for_all_places(_Config) ->
     receive
         {trace_delivered, Caller, Delivered} -> ok
     end,
-    1 = erlang:trace_pattern({py_pool, replacement, 4}, false, []),
+    1 = erlang:trace_pattern({py_pool, replacement, 5}, false, []),
     ok = sys:resume(Server),
-    Limits = [Limit || {trace, _, call, {py_pool, replacement, [_, _, _, Limit]}} <- py_suite:flush()],
+    Limits = [Limit || {trace, _, call, {py_pool, replacement, [_, _, _, _, Limit]}} <- py_suite:flush()],
     ?assertMatch([_, 0, 0, 0], Limits).
 
 one_context_serves_many_processes(Config) ->
