@@ -73,7 +73,6 @@ impl Owner {
         function: Word,
         arguments: Word,
     ) -> bool {
-        request.code_ended();
         if request.kind == Kind::Call {
             request.hand_over(reply, function, arguments);
             return true;

@@ -196,19 +196,23 @@ impl Owner {
         let over = match outcome {
             Outcome::Answer(answer) => {
                 Self::answer(context, request, &answer, reply);
+                context.pop_running(true);
                 true
             }
             Outcome::Tail {
                 function,
                 arguments,
-            } => Self::hand_over(context, request, reply, function, arguments),
+            } => {
+                // First: what the function asks for here does not wait for this code.
+                context.pop_running(true);
+                Self::hand_over(context, request, reply, function, arguments)
+            }
             Outcome::Next(continuation) => {
                 context.pop_running(false);
                 self.suspend(context, request, continuation);
                 return;
             }
         };
-        context.pop_running(true);
         let body = request.body.lock().take_if(|_| over);
         if let Some(body) = body {
             context.envs.put(body.env);
