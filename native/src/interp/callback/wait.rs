@@ -105,7 +105,12 @@ fn next(
             return Event::GivenUp;
         }
         if let Some(reply) = callback.take() {
-            return Event::Reply(reply);
+            // What nested calls were refused for lack of time must not be taken for a value that came in time.
+            return if request.is_some_and(|request| request.is_late()) {
+                Event::GivenUp
+            } else {
+                Event::Reply(reply)
+            };
         }
         if request.is_some_and(|request| request.is_late()) {
             return callback.give_up().map_or(Event::GivenUp, Event::Reply);
