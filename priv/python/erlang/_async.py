@@ -104,6 +104,11 @@ class _Answers:
 _watching: WeakValueDictionary[int, _Answers] = WeakValueDictionary()
 
 
+def watch(loop: AbstractEventLoop) -> None:
+    """Let interrupts reach the loop, before its first call of Erlang."""
+    _answers_of(loop)
+
+
 def _answers_of(loop: AbstractEventLoop) -> _Answers:
     answers = _watching.get(id(loop))
     if answers is None:

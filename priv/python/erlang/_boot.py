@@ -47,9 +47,36 @@ def prepare() -> None:
     sys.breakpointhook = _refuse_breakpoint
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
+    sys.meta_path.insert(0, _AsyncioFinder())
     site.main()
     _sources.show_lines()
     _birth.remember()
+
+
+class _AsyncioFinder:
+    """Finds asyncio, once, so that its loops can be interrupted from its first import on."""
+
+    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> Any:
+        """Find what the import system's own finder finds, with a loader that does more."""
+        if name != "asyncio":
+            return None
+        sys.meta_path.remove(self)
+        machinery: Any = sys.modules["_frozen_importlib_external"]
+        spec = machinery.PathFinder.find_spec(name)
+        if spec is not None and type(spec.loader) is machinery.SourceFileLoader:
+            spec.loader = _asyncio_loader(machinery.SourceFileLoader, spec)
+        return spec
+
+
+def _asyncio_loader(base: Any, spec: Any) -> Any:
+    class Loader(base):  # type: ignore[misc]
+        def exec_module(self, module: ModuleType) -> None:
+            super().exec_module(module)
+            from . import _policy
+
+            _policy.install()
+
+    return Loader(spec.loader.name, spec.loader.path)
 
 
 def _refuse_breakpoint(*_args: object, **_kwargs: object) -> None:
@@ -167,6 +194,10 @@ class _Birth:
         sys.path[:] = self.path
         os.environ.clear()
         os.environ.update(self.environ)
+        if "asyncio" in sys.modules:
+            from . import _policy
+
+            _policy.install()
         return not (traced or self.has_audit_hooks)
 
 
