@@ -34,16 +34,22 @@ groups() ->
         endless_recursion_without_python_frames_is_a_recursion_error,
         endless_recursion_between_two_contexts_is_a_recursion_error,
         endless_recursion_through_awaited_calls_is_a_recursion_error,
+        endless_recursion_through_c_code_is_a_recursion_error,
+        endless_recursion_through_conversions_is_a_recursion_error,
 
         requests_of_others_wait_and_run_in_their_order,
         nested_requests_overtake_those_that_wait,
         two_chains_in_one_context_do_not_mix,
+        requests_that_were_put_off_can_be_taken_back,
+        requests_that_were_put_off_are_answered_when_the_context_dies,
+        requests_that_were_put_off_move_to_the_replacement_of_a_stuck_context,
 
         circle_of_two_contexts_is_a_deadlock,
         circle_of_three_contexts_is_a_deadlock,
         deadlock_in_the_middle_of_a_chain_is_seen,
         refused_request_never_runs,
         call_after_a_deadlock_goes_through,
+        call_of_a_context_that_converts_is_a_deadlock,
         chains_that_go_back_and_forth_are_no_deadlock,
         waiting_for_a_busy_context_is_no_deadlock,
         chains_in_the_same_order_are_no_deadlock,
@@ -63,6 +69,10 @@ groups() ->
 
         cancel_ends_python_of_every_level,
         death_of_the_caller_ends_python_of_every_level,
+        cancel_at_any_level_ends_python_of_the_inner_ones,
+        death_at_any_level_ends_python_of_the_inner_ones,
+        death_of_the_context_ends_a_chain_of_many_levels,
+        function_of_any_level_may_stop_the_context,
         death_of_the_context_below_is_an_error_above,
         death_of_the_outer_context_leaves_the_inner_call,
         interrupt_hits_the_innermost_level,
@@ -411,6 +421,55 @@ endless_recursion_through_awaited_calls_is_a_recursion_error(Config) ->
         ?assertEqual({ok, 100}, Await(Context, 100))
     end).
 
+endless_recursion_through_c_code_is_a_recursion_error(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py_callbacks:module(Context, "ct_deep", <<
+        "import erlang, functools, json, re\n"
+        "class Asks:\n"
+        "    def __init__(self, n): self.n = n\n"
+        "    def __repr__(self): return str(erlang.call('down', self.n))\n"
+        "def sort(n): return sorted([0], key=lambda _: erlang.call('down', n))\n"
+        "def reduce(n): return functools.reduce(lambda a, b: erlang.call('down', n), [0, 0])\n"
+        "def substitute(n): return re.sub('a', lambda _: str(erlang.call('down', n)), 'a')\n"
+        "def show(n): return repr([[[Asks(n)]]])\n"
+        "def dump(n): return json.dumps([[object()]], default=lambda _: erlang.call('down', n))\n"
+        "def first(n):\n"
+        "    def inner(m): return erlang.call('down', n) if m == 0 else inner(m - 1)\n"
+        "    return inner(100)\n"
+    >>),
+    [
+        begin
+            Call = fun(Where, N) -> py:call(Where, ct_deep, Function, [N + 1]) end,
+            offering([{down, descender([Context], Call)}], fun() ->
+                recursion_error(fun() -> Call(Context, 0) end),
+                ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16]))
+            end)
+        end
+     || Function <- [sort, reduce, substitute, show, dump, first]
+    ],
+    ok.
+
+%% The function of a conversion must not come back to the context, but may go on to another one.
+endless_recursion_through_conversions_is_a_recursion_error(Config) ->
+    [First, Second, _] = ?config(contexts, Config),
+    [
+        ok = py_callbacks:module(Context, "ct_converts", <<
+            "import erlang\n"
+            "class Asks:\n"
+            "    def __init__(self, n): self.n = n\n"
+            "    def __erlang_term__(self): return erlang.call('down', self.n)\n"
+        >>)
+     || Context <- [First, Second]
+    ],
+    Call = fun(Where, N) -> py:call(Where, ct_converts, 'Asks', [N + 1]) end,
+    offering([{down, descender([First, Second], Call)}], fun() ->
+        Reason = innermost_reason(Call(First, 0)),
+        ?assertMatch({deadlock, [_ | _]}, Reason)
+    end).
+
+innermost_reason({error, {throw, {stopped, Reason}}}) -> Reason;
+innermost_reason({error, Reason}) -> Reason.
+
 recursion_error(Call) ->
     Result = Call(),
     case Result of
@@ -488,6 +547,75 @@ two_chains_in_one_context_do_not_mix(Config) ->
         end),
         ?assertEqual([[]], lists:usort(Results))
     end).
+
+requests_that_were_put_off_can_be_taken_back(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py_callbacks:module(Context, "ct_order", <<"order = []\n">>),
+    Append = fun(What) -> py:spawn_call(Context, ct_order, 'order.append', [What]) end,
+    offering([{wait, gate()}], fun() ->
+        Ref = py:spawn_call(Context, erlang, call, [wait]),
+        Pid = entered([]),
+        [Cancelled, Kept] = [Append(What) || What <- [<<"cancelled">>, <<"kept">>]],
+        Test = self(),
+        Dying = spawn(fun() ->
+            _ = Append(<<"dead">>),
+            Test ! {submitted, self()},
+            receive never -> ok end
+        end),
+        await({submitted, Dying}),
+        Late = py_suite:spawn_caller(fun() -> py:call(Context, ct_order, 'order.append', [<<"late">>], #{timeout => 20}) end),
+        ?assertEqual({error, timeout}, result(Late)),
+        ok = py:cancel(Cancelled),
+        ok = py_suite:killed(Dying),
+        open(Pid, done),
+        ?assertEqual({ok, <<"done">>}, py:await(Ref)),
+        ?assertEqual({ok, none}, py:await(Kept)),
+        ?assertEqual({ok, [<<"kept">>]}, py:eval(Context, <<"__import__('ct_order').order">>))
+    end).
+
+requests_that_were_put_off_are_answered_when_the_context_dies(Config) ->
+    [_, _, Victim] = ?config(contexts, Config),
+    Port = port(Config),
+    offering([{wait, gate()}], fun() ->
+        Caller = {Pid, _} = py_suite:spawn_caller(fun() -> py:call(Victim, ct_frames, frame, [Port, <<"left">>, wait]) end),
+        Pid = entered([]),
+        Mine = [py:spawn_call(Victim, operator, pos, [I]) || I <- lists:seq(1, 100)],
+        Others = [py_suite:spawn_caller(fun() -> py:call(Victim, operator, pos, [I]) end) || I <- lists:seq(1, 10)],
+        eventually(fun() -> waiting(Victim) =:= 110 end),
+        ok = py_suite:killed(Victim),
+        [?assertEqual({error, {context_died, killed}}, py:await(Ref)) || Ref <- Mine],
+        [?assertEqual({error, {context_died, killed}}, result(Other)) || Other <- Others],
+        signal(Config, <<"left">>),
+        open(Pid, late),
+        ?assertEqual({error, {context_died, killed}}, result(Caller))
+    end).
+
+requests_that_were_put_off_move_to_the_replacement_of_a_stuck_context(Config) ->
+    ok = py_suite:restart(Config, #{stuck_after => 300, num_contexts => 1}),
+    Stuck = py:context(1),
+    ok = py_callbacks:install(Stuck),
+    Socket = ?config(socket, Config),
+    Port = port(Config),
+    %% Code that ignores interrupts runs on top of code that waits.
+    Hang = fun([]) ->
+        {error, timeout} = py:call(Stuck, ct_signals, gate, [Port, <<"gate">>], #{timeout => 100}),
+        late
+    end,
+    ok = py:register_function(hang, Hang),
+    ok = py:register_function(wait, gate()),
+    Waiting = py_suite:spawn_caller(fun() -> py:call(Stuck, ct_frames, frame, [Port, <<"left">>, wait]) end),
+    Pid = entered([]),
+    Queued = [py:spawn_call(operator, pos, [I]) || I <- lists:seq(1, 10)],
+    ?assertEqual(10, waiting(Stuck)),
+    %% The process that runs the function makes the context stuck, and goes on.
+    Pid ! {py_callbacks, go, fun() -> Hang([]) end},
+    Gate = py_suite:await_signal(Socket, <<"gate">>),
+    py_suite:silently(fun() ->
+        ?assertEqual([{ok, I} || I <- lists:seq(1, 10)], [py:await(Ref) || Ref <- Queued]),
+        ?assertEqual({error, {context_died, stuck}}, result(Waiting))
+    end),
+    ?assertNotEqual(Stuck, py:context(1)),
+    py_suite:release(Socket, Gate).
 
 %%% Circles
 
@@ -662,6 +790,27 @@ call_after_a_deadlock_goes_through(Config) ->
         ]
     end),
     ok.
+
+%% Nothing can run on top of a conversion.
+call_of_a_context_that_converts_is_a_deadlock(Config) ->
+    [First, Second, _] = ?config(contexts, Config),
+    ok = py:exec(First, <<
+        "import erlang\n"
+        "class Asks:\n"
+        "    def __erlang_term__(self): return erlang.call('back')\n"
+    >>),
+    Back = fun([]) ->
+        {error, {deadlock, [First]}} = py:call(First, math, sqrt, [16]),
+        %% Nor behind another context.
+        {error, {error, {badmatch, {error, {deadlock, [First]}}}}} = py:call(Second, ct_chain, through, [back_again]),
+        {ok, 4.0} = py:call(Second, math, sqrt, [16]),
+        converted
+    end,
+    Again = fun([]) -> {ok, _} = py:call(First, math, sqrt, [16]) end,
+    offering([{back, Back}, {back_again, Again}], fun() ->
+        ?assertEqual({ok, <<"converted">>}, py:call(First, '__main__', 'Asks', [])),
+        ?assertEqual({ok, [<<"converted">>]}, py:eval(First, <<"[Asks()]">>))
+    end).
 
 chains_that_go_back_and_forth_are_no_deadlock(Config) ->
     [A, B, C] = ?config(contexts, Config),
@@ -1085,6 +1234,118 @@ death_of_the_caller_ends_python_of_every_level(Config) ->
             end)
         end
      || Contexts <- [[First], [First, Second], [First, Second, Third]]
+    ],
+    ok.
+
+%% A chain through spawned calls, so that every level has a process of its own, which may be told to take back
+%% what it waits for.
+awaiting_descent(Config, Context) ->
+    Test = self(),
+    Port = port(Config),
+    fun([N]) ->
+        Ref =
+            case N of
+                3 -> py:spawn_call(Context, ct_frames, spin, [Port, <<"spins">>]);
+                _ -> py:spawn_call(Context, ct_frames, frame, [Port, left(N + 1, 0), level, N + 1])
+            end,
+        Test ! {inside, self()},
+        receive
+            {py_response, Ref, _} ->
+                passed;
+            cancel ->
+                ok = py:cancel(Ref),
+                cancelled
+        end
+    end.
+
+cancel_at_any_level_ends_python_of_the_inner_ones(Config) ->
+    at_any_level(Config, fun(Pid) ->
+        Pid ! cancel,
+        <<"cancelled">>
+    end).
+
+death_at_any_level_ends_python_of_the_inner_ones(Config) ->
+    at_any_level(Config, fun(Pid) ->
+        exit(Pid, kill),
+        killed
+    end).
+
+at_any_level(Config, End) ->
+    Context = ?config(ctx, Config),
+    Port = port(Config),
+    [
+        offering([{level, awaiting_descent(Config, Context)}], fun() ->
+            Ref = py:spawn_call(Context, ct_frames, frame, [Port, left(1, 0), level, 1]),
+            Pids = [inside(), inside(), inside()],
+            signal(Config, <<"spins">>),
+            Outcome = End(lists:nth(N, Pids)),
+            [signal(Config, Tag) || Tag <- [<<"spins left">>, left(3, 0), left(2, 0), left(1, 0)]],
+            Result = py:await(Ref),
+            case {Outcome, N} of
+                {killed, 1} -> ?assertMatch({error, {exit, _}}, Result);
+                {killed, _} -> ?assertEqual({ok, <<"passed">>}, Result);
+                {_, 1} -> ?assertEqual({ok, Outcome}, Result);
+                {_, _} -> ?assertEqual({ok, <<"passed">>}, Result)
+            end,
+            %% The processes of the inner levels learn of the end of what they wait for.
+            [ended(Pid) || Pid <- lists:sublist(Pids, N)],
+            [exit(Pid, kill) || Pid <- Pids],
+            [ended(Pid) || Pid <- Pids],
+            ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16]))
+        end)
+     || N <- [1, 2, 3]
+    ],
+    ok.
+
+death_of_the_context_ends_a_chain_of_many_levels(Config) ->
+    [_, _, Victim] = ?config(contexts, Config),
+    Test = self(),
+    Port = port(Config),
+    Descend = fun
+        ([0]) ->
+            Test ! {innermost, self()},
+            receive go -> late end;
+        ([N]) ->
+            Test ! {level, {0, N, py:call(Victim, ct_frames, frame, [Port, left(N, 0), level, N - 1])}},
+            late
+    end,
+    offering([{level, Descend}], fun() ->
+        Caller = {Pid, _} = py_suite:spawn_caller(fun() -> py:call(Victim, ct_frames, frame, [Port, left(50, 0), level, 49]) end),
+        await({innermost, Pid}),
+        ok = py_suite:killed(Victim),
+        [signal(Config, left(N, 0)) || N <- lists:seq(1, 50)],
+        Pid ! go,
+        ?assertEqual({error, {context_died, killed}}, result(Caller)),
+        [
+            receive
+                {level, {0, N, Result}} -> ?assertEqual({N, {error, {context_died, killed}}}, {N, Result})
+            end
+         || N <- lists:seq(1, 49)
+        ]
+    end).
+
+function_of_any_level_may_stop_the_context(Config) ->
+    Test = self(),
+    [
+        begin
+            Context = py_suite:new_context(Config),
+            ok = install(Context),
+            Descend = fun
+                ([0]) ->
+                    ok = py_context:stop(Context),
+                    Test ! {stopped, py:call(Context, math, sqrt, [16])},
+                    late;
+                ([N]) ->
+                    Test ! {nested, py:call(Context, ct_chain, through, [descend, N - 1])},
+                    late
+            end,
+            offering([{descend, Descend}], fun() ->
+                ?assertEqual({error, {context_died, normal}}, py:call(Context, ct_chain, through, [descend, Depth]))
+            end),
+            ?assertMatch([{error, {context_died, _}}], collect(stopped)),
+            ?assertEqual(lists:duplicate(Depth, {error, {context_died, normal}}), collect(nested))
+        end
+     || Depth <- [1, 5]
     ],
     ok.
 
