@@ -2,7 +2,7 @@
 
 use super::callback::{Relay, wake_loops};
 use super::queue::Queue;
-use super::{COUNTERS, Callback, Client, Counters, Request, reaper, registry};
+use super::{COUNTERS, Callback, Client, Counters, Request, Scope, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::interrupt::Interrupts;
 use crate::term::Conversion;
@@ -221,6 +221,19 @@ impl Context {
     /// A request waits for its next turn.
     pub(super) fn suspend(&self, request: Shared<Request>) {
         self.suspended.lock().push(request);
+    }
+
+    /// Whether a request that waits for its next turn will use a namespace.
+    pub(super) fn has_suspended_in(&self, namespace: u64) -> bool {
+        let uses = |request: &Shared<Request>| {
+            let of = match &request.scope {
+                Scope::Own => &request.client,
+                Scope::Of(client) => client,
+                Scope::In(_) => return false,
+            };
+            of.id == namespace && !request.state.is_over()
+        };
+        self.suspended.lock().iter().any(uses)
     }
 
     /// Its turn has come.

@@ -358,6 +358,10 @@ impl Owner {
     ) {
         match envelope {
             Envelope::Request(request) => self.run(py, context, request, reply),
+            Envelope::NamespaceDown(id) if context.has_suspended_in(id) => {
+                // A cast outlives its sender. It goes on before this comes again.
+                context.drop_namespace(id);
+            }
             Envelope::NamespaceDown(id) => {
                 self.unasked(py, context, |owner| owner.namespaces.remove(py, id));
             }
