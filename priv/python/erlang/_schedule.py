@@ -31,9 +31,15 @@ def schedule_py(
     """
     _check(module, "the name of a module")
     _check(func, "the name of a function")
-    if isinstance(args, (str, bytes)):
+    if isinstance(args, (str, bytes)) or not hasattr(args, "__iter__"):
         raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}")
-    return Continuation((module, func, tuple(args), dict(kwargs or {})))
+    if kwargs is None:
+        kwargs = {}
+    elif not hasattr(kwargs, "keys"):
+        raise TypeError(f"kwargs is a mapping, not {type(kwargs).__name__}")
+    for name in kwargs:
+        _check(name, "a key of kwargs")
+    return Continuation((module, func, tuple(args), dict(kwargs)))
 
 
 def schedule_inline(
