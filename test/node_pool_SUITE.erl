@@ -31,18 +31,10 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    Distributed = py_peers:distribute(),
-    ok = py_suite:start(#{num_contexts => 1}),
-    {ok, _} = py:eval("1"),
-    ok = py_suite:stop(),
-    Before = py_leaks:snapshot(),
-    ok = py_suite:start(#{num_contexts => 1}),
-    [{distributed, Distributed}, {leaks, Before} | Config].
+    py_peers:init_suite(Config).
 
 end_per_suite(Config) ->
-    ok = py_suite:stop(),
-    ok = py_leaks:check(?config(leaks, Config), #{spares => 8}),
-    py_peers:undistribute(?config(distributed, Config)).
+    py_peers:end_suite(Config, #{spares => 8}).
 
 init_per_testcase(_Case, Config) ->
     Peer = py_peers:start(),
@@ -56,36 +48,6 @@ end_per_testcase(_Case, Config) ->
 %% A pool on this node and the peer, in this order.
 start_pool(Size, Config) ->
     ok = py_context_router:start_pool(spread, Size, #{nodes => [node(), ?config(there, Config)]}).
-
-%% Processes that are bound and stay: the node of each one's context, and the processes.
-bound(Count) ->
-    Owner = self(),
-    Holders = [
-        spawn(fun() ->
-            {ok, Node} = where(),
-            Owner ! {self(), Node},
-            receive
-                stop -> ok
-            end
-        end)
-     || _ <- lists:seq(1, Count)
-    ],
-    Nodes = [
-        receive
-            {Holder, Node} -> Node
-        end
-     || Holder <- Holders
-    ],
-    {Nodes, Holders}.
-
-%% The node that a call of this process runs on, which Python does not know.
-where() ->
-    {ok, 4.0} = py:call(spread, math, sqrt, [16]),
-    {ok, node(py_context_router:get_context(spread))}.
-
-release(Holders) ->
-    _ = [Holder ! stop || Holder <- Holders],
-    ok.
 
 count(Node, Nodes) ->
     length([N || N <- Nodes, N =:= Node]).
@@ -112,16 +74,16 @@ places_start_when_wanted(Config) ->
     ?assertEqual(4, py_context_router:num_contexts(spread)),
     %% The one of the pool `default' is the only one there.
     Others = length(contexts_of(?config(peer, Config))),
-    {[_, _], Holders} = bound(2),
+    {[_, _], Holders} = py_peers:bound(spread, 2),
     ?assertEqual(2, length(py_context_router:contexts(spread))),
     ?assertEqual(Others + 1, length(contexts_of(?config(peer, Config)))),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 places_are_spread_over_the_nodes(Config) ->
     start_pool(5, Config),
-    {Nodes, Holders} = bound(5),
+    {Nodes, Holders} = py_peers:bound(spread, 5),
     ?assertEqual({3, 2}, {count(node(), Nodes), count(?config(there, Config), Nodes)}),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 every_form_of_request_works(Config) ->
     ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)]}),
@@ -140,14 +102,14 @@ every_form_of_request_works(Config) ->
 
 processes_take_the_places_in_turn(Config) ->
     start_pool(2, Config),
-    {_, Holders} = bound(2),
-    {Nodes, More} = bound(10),
+    {_, Holders} = py_peers:bound(spread, 2),
+    {Nodes, More} = py_peers:bound(spread, 10),
     ?assertEqual({5, 5}, {count(node(), Nodes), count(?config(there, Config), Nodes)}),
-    release(Holders ++ More).
+    py_peers:let_go(Holders ++ More).
 
 calls_are_routed_and_bound_to_other_nodes(Config) ->
     start_pool(2, Config),
-    {_, Holders} = bound(2),
+    {_, Holders} = py_peers:bound(spread, 2),
     ok = py:register_pool(spread, math),
     %% In parallel on the places of the pool, wherever they are.
     ?assertEqual({ok, [{ok, N * 1.0} || N <- lists:seq(1, 6)]}, py:parallel([{math, sqrt, [N * N]} || N <- lists:seq(1, 6)])),
@@ -166,7 +128,7 @@ calls_are_routed_and_bound_to_other_nodes(Config) ->
     ok = py_peers:call(?config(peer, Config), py_context, stop, [Free]),
     ?assertEqual({error, {context_died, noproc}}, py:eval("1")),
     ok = py_context_router:unbind_context(),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 namespace_stays_with_the_binding(Config) ->
     ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)]}),
@@ -179,14 +141,13 @@ many_callers_at_once(Config) ->
     start_pool(4, Config),
     Results = py_suite:concurrently(40, fun(I) ->
         [{ok, I} = py:call(spread, builtins, int, [I]) || _ <- lists:seq(1, 10)],
-        {ok, Node} = where(),
-        Node
+        py_peers:where(spread)
     end),
     ?assertEqual(lists:sort([node(), ?config(there, Config)]), lists:usort(Results)).
 
 dead_context_is_replaced_in_its_place(Config) ->
     start_pool(2, Config),
-    {_, Holders} = bound(2),
+    {_, Holders} = py_peers:bound(spread, 2),
     Before = py_pool_table:ready(spread),
     [{1, _, _}, {2, Old, Old}] = Before,
     true = exit(Old, kill),
@@ -197,17 +158,17 @@ dead_context_is_replaced_in_its_place(Config) ->
         end
     end),
     ?assertEqual(hd(Before), hd(py_pool_table:ready(spread))),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 %% A caller that is bound to the peer, in a call that does not end.
 spinning(Config) ->
     Socket = ?config(socket, Config),
     Port = py_suite:port(Socket),
     Caller = py_suite:spawn_caller(fun() ->
-        {ok, There} = where(),
+        There = py_peers:where(spread),
         ok = py_suite:install(py_context_router:get_context(spread)),
         Lost = py:call(spread, ct_signals, spin, [Port, <<"spin">>], #{}),
-        {There, Lost, where(), py_suite:flush()}
+        {There, Lost, py_peers:where(spread), py_suite:flush()}
     end),
     _ = py_suite:await_signal(Socket, <<"spin">>),
     Caller.
@@ -216,27 +177,27 @@ lost_node_costs_only_what_runs_there(Config) ->
     There = ?config(there, Config),
     ok = py_context_router:start_pool(spread, 2, #{nodes => [There, node()]}),
     Caller = spinning(Config),
-    {[Here], Holders} = bound(1),
+    {[Here], Holders} = py_peers:bound(spread, 1),
     ?assertEqual(node(), Here),
     py_peers:stop(?config(peer, Config)),
     ?assertEqual(
-        {result, {There, {error, {context_died, noconnection}}, {ok, node()}, []}},
+        {result, {There, {error, {context_died, noconnection}}, node(), []}},
         py_suite:await_down(Caller, 20_000)
     ),
-    {Nodes, More} = bound(5),
+    {Nodes, More} = py_peers:bound(spread, 5),
     ?assertEqual([node()], lists:usort(Nodes)),
-    release(Holders ++ More).
+    py_peers:let_go(Holders ++ More).
 
 node_that_comes_back_is_used_again(Config) ->
     There = ?config(there, Config),
     ok = py_context_router:start_pool(spread, 1, #{nodes => [There]}),
-    {ok, There} = where(),
+    There = py_peers:where(spread),
     py_peers:stop(?config(peer, Config)),
     ?assertMatch({error, {context_died, _}}, py:call(spread, math, sqrt, [16])),
     [Name | _] = string:split(atom_to_list(There), "@"),
     Peer = py_peers:start(#{num_contexts => 1}, Name),
     ok = py_leaks:eventually(fun() -> py:call(spread, math, sqrt, [16]) =:= {ok, 4.0} end),
-    ?assertEqual({ok, There}, where()),
+    ?assertEqual(There, py_peers:where(spread)),
     ok = py_context_router:stop_pool(spread),
     py_peers:stop(Peer).
 
@@ -244,12 +205,12 @@ node_without_the_application_is_waited_for(_Config) ->
     Peer = py_peers:start_bare(),
     Bare = py_peers:node(Peer),
     ok = py_context_router:start_pool(spread, 2, #{nodes => [Bare, node()]}),
-    ?assertEqual({ok, node()}, py_suite:fresh(fun where/0)),
-    ?assertEqual({ok, node()}, py_suite:fresh(fun where/0)),
+    ?assertEqual(node(), py_suite:fresh(fun() -> py_peers:where(spread) end)),
+    ?assertEqual(node(), py_suite:fresh(fun() -> py_peers:where(spread) end)),
     ok = py_peers:call(Peer, py_suite, start, [#{num_contexts => 1}]),
     ok = py_leaks:eventually(fun() -> length(py_context_router:contexts(spread)) =:= 2 end),
-    Nodes = py_suite:concurrently(4, fun(_) -> where() end),
-    ?assertEqual(lists:sort([{ok, Bare}, {ok, node()}]), lists:usort(Nodes)),
+    Nodes = py_suite:concurrently(4, fun(_) -> py_peers:where(spread) end),
+    ?assertEqual(lists:sort([Bare, node()]), lists:usort(Nodes)),
     ok = py_context_router:stop_pool(spread),
     py_peers:stop(Peer).
 
@@ -259,12 +220,12 @@ hanging_node_keeps_nobody_else_waiting(Config) ->
     _ = erlang:disconnect_node(There),
     System = py_peers:suspend(?config(peer, Config)),
     %% The first place is the one that hangs.
-    Waiting = py_suite:spawn_caller(fun where/0),
+    Waiting = py_suite:spawn_caller(fun() -> py_peers:where(spread) end),
     ok = py_leaks:eventually(fun() -> starts(spread) > 0 end),
-    ?assertEqual({ok, node()}, py_suite:fresh(fun where/0)),
+    ?assertEqual(node(), py_suite:fresh(fun() -> py_peers:where(spread) end)),
     ?assertEqual({error, timeout}, py_suite:fresh(fun() -> py_pool:replacement(spread, server(spread), 1, self(), 50) end)),
     py_peers:resume(System),
-    ?assertMatch({result, {ok, _}}, py_suite:await_down(Waiting, 30_000)).
+    ?assertMatch({result, _}, py_suite:await_down(Waiting, 30_000)).
 
 server(Pool) ->
     {ok, Server, _} = py_pool_table:size(Pool),
@@ -292,15 +253,15 @@ pools_outlast_the_naming_of_their_node(_Config) ->
 stopping_the_pool_ends_its_contexts(Config) ->
     start_pool(4, Config),
     Before = length(contexts_of(?config(peer, Config))),
-    {_, Holders} = bound(4),
+    {_, Holders} = py_peers:bound(spread, 4),
     ?assertEqual(Before + 2, length(contexts_of(?config(peer, Config)))),
     ok = py_context_router:stop_pool(spread),
     ?assertEqual(Before, length(contexts_of(?config(peer, Config)))),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 death_of_the_pool_ends_its_contexts(Config) ->
     start_pool(2, Config),
-    {_, Holders} = bound(2),
+    {_, Holders} = py_peers:bound(spread, 2),
     [_, {2, Old, Old}] = py_pool_table:ready(spread),
     Monitor = erlang:monitor(process, Old),
     true = exit(server(spread), kill),
@@ -309,4 +270,4 @@ death_of_the_pool_ends_its_contexts(Config) ->
     end,
     %% Its supervisor starts it again.
     ok = py_leaks:eventually(fun() -> py:call(spread, math, sqrt, [16]) =:= {ok, 4.0} end),
-    release(Holders).
+    py_peers:let_go(Holders).

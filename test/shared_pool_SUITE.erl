@@ -32,18 +32,10 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    Distributed = py_peers:distribute(),
-    ok = py_suite:start(#{num_contexts => 1}),
-    {ok, _} = py:eval("1"),
-    ok = py_suite:stop(),
-    Before = py_leaks:snapshot(),
-    ok = py_suite:start(#{num_contexts => 1}),
-    [{distributed, Distributed}, {leaks, Before} | Config].
+    py_peers:init_suite(Config).
 
 end_per_suite(Config) ->
-    ok = py_suite:stop(),
-    ok = py_leaks:check(?config(leaks, Config), #{spares => 8}),
-    py_peers:undistribute(?config(distributed, Config)).
+    py_peers:end_suite(Config, #{spares => 8}).
 
 init_per_testcase(_Case, Config) ->
     Peers = [py_peers:start(), py_peers:start()],
@@ -75,44 +67,15 @@ server() ->
     {ok, Server, _} = py_pool_table:size(common),
     Server.
 
-bound(Count) ->
-    Owner = self(),
-    Holders = [
-        spawn(fun() ->
-            Owner ! {self(), where()},
-            receive
-                stop -> ok
-            end
-        end)
-     || _ <- lists:seq(1, Count)
-    ],
-    Nodes = [
-        receive
-            {Holder, Node} -> Node
-        end
-     || Holder <- Holders
-    ],
-    {Nodes, Holders}.
-
-where() ->
-    {ok, 4.0} = py:call(common, math, sqrt, [16]),
-    node(py_context_router:get_context(common)).
-
-release(Holders) ->
-    _ = [Holder ! stop || Holder <- Holders],
-    ok.
-
 %% Keeps a context busy, with more that waits.
 busy(Context, Config) ->
-    Socket = ?config(socket, Config),
     ok = py_suite:install(Context),
-    Gate = py:spawn_call(Context, ct_signals, gate, [py_suite:port(Socket), <<"gate">>]),
-    Port = py_suite:await_signal(Socket, <<"gate">>),
-    {Gate, Port, [py:spawn_call(Context, math, sqrt, [16]) || _ <- lists:seq(1, 5)]}.
+    Gate = py_gates:closed_gate(Config, Context),
+    {Gate, [py:spawn_call(Context, math, sqrt, [16]) || _ <- lists:seq(1, 5)]}.
 
-idle({Gate, Port, Refs}, Config) ->
-    py_suite:release(?config(socket, Config), Port),
-    _ = [{ok, _} = py:await(Ref) || Ref <- [Gate | Refs]],
+idle({Gate, Refs}, Config) ->
+    ok = py_gates:open_gate(Config, Gate),
+    _ = [{ok, _} = py:await(Ref) || Ref <- Refs],
     ok.
 
 %%% Tests
@@ -129,9 +92,9 @@ every_node_knows_the_contexts_of_all(Config) ->
 
 processes_use_the_contexts_of_all_nodes(Config) ->
     share(2, Config),
-    {Nodes, Holders} = bound(60),
+    {Nodes, Holders} = py_peers:bound(common, 60),
     ?assertEqual(lists:sort([node() | ?config(nodes, Config)]), lists:usort(Nodes)),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 every_form_of_request_works(Config) ->
     share(1, Config),
@@ -151,16 +114,16 @@ every_form_of_request_works(Config) ->
 pool_alone_works(_Config) ->
     ok = py_context_router:start_pool(common, 2, #{shared => true}),
     ?assertEqual({ok, 4.0}, py:call(common, math, sqrt, [16])),
-    ?assertEqual([node()], lists:usort(py_suite:concurrently(10, fun(_) -> where() end))).
+    ?assertEqual([node()], lists:usort(py_suite:concurrently(10, fun(_) -> py_peers:where(common) end))).
 
 %% With two contexts, both are the candidates.
 long_queues_are_avoided_here(Config) ->
     share(1, Config),
     [There | _] = ?config(nodes, Config),
     Busy = busy(hd(py_context_router:contexts(common)), Config),
-    {Nodes, Holders} = bound(10),
+    {Nodes, Holders} = py_peers:bound(common, 10),
     ?assertEqual([There], lists:usort(Nodes)),
-    release(Holders),
+    py_peers:let_go(Holders),
     idle(Busy, Config).
 
 long_queues_are_avoided_elsewhere(Config) ->
@@ -172,9 +135,9 @@ long_queues_are_avoided_elsewhere(Config) ->
         Queue > 1
     end),
     %% One after another: ten at once would make a queue here.
-    Bound = [bound(1) || _ <- lists:seq(1, 10)],
+    Bound = [py_peers:bound(common, 1) || _ <- lists:seq(1, 10)],
     ?assertEqual([[node()]], lists:usort([Nodes || {Nodes, _} <- Bound])),
-    release(lists:append([Holders || {_, Holders} <- Bound])),
+    py_peers:let_go(lists:append([Holders || {_, Holders} <- Bound])),
     idle(Busy, Config).
 
 %% This process is a member of the group: it hears what a node would.
@@ -184,7 +147,7 @@ only_changes_are_published(Config) ->
     [{There, _}] = known(),
     ok = pg:join(py_pool_scope, common, self()),
     First = published(),
-    {Nodes, Holders} = bound(1),
+    {Nodes, Holders} = py_peers:bound(common, 1),
     Before = [{There, Load} || {Context, Load} <- First, Context =:= There],
     %% Somebody new there: the next thing that is heard is another load.
     Caller = py_peers:call(Peer, erlang, spawn, [?MODULE, caller, [There, self()]]),
@@ -197,7 +160,7 @@ only_changes_are_published(Config) ->
     ?assertNotEqual(Second, published()),
     ok = pg:leave(py_pool_scope, common, self()),
     ?assertEqual(1, length(Nodes)),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 published() ->
     receive
@@ -238,9 +201,9 @@ stale_figures_are_not_used(Config) ->
     Elsewhere = py_peers:context(hd(?config(peers, Config))),
     Version = py_remote_server:version(),
     ok = told(Version, Elsewhere, Now),
-    ?assertEqual(node(Elsewhere), py_suite:fresh(fun where/0)),
+    ?assertEqual(node(Elsewhere), py_suite:fresh(fun() -> py_peers:where(common) end)),
     ok = told(Version, Elsewhere, Now - 31_000),
-    ?assertEqual(node(), py_suite:fresh(fun where/0)).
+    ?assertEqual(node(), py_suite:fresh(fun() -> py_peers:where(common) end)).
 
 figures_of_lost_nodes_are_not_used(Config) ->
     share(0, Config),
@@ -249,7 +212,7 @@ figures_of_lost_nodes_are_not_used(Config) ->
     py_peers:stop(Peer),
     ok = py_leaks:eventually(fun() -> not lists:member(node(Elsewhere), nodes(connected)) end),
     ok = told(py_remote_server:version(), Elsewhere, erlang:monotonic_time(millisecond)),
-    ?assertEqual(node(), py_suite:fresh(fun where/0)).
+    ?assertEqual(node(), py_suite:fresh(fun() -> py_peers:where(common) end)).
 
 dead_context_elsewhere_is_passed_over(Config) ->
     share(0, Config),
@@ -265,9 +228,9 @@ pool_that_stops_elsewhere_is_forgotten(Config) ->
     [Gone, Left] = ?config(nodes, Config),
     ok = py_peers:call(Peer, py_context_router, stop_pool, [common]),
     ok = py_leaks:eventually(fun() -> [node(C) || {C, _} <- known()] =:= [Left] end),
-    {Nodes, Holders} = bound(20),
+    {Nodes, Holders} = py_peers:bound(common, 20),
     ?assertNot(lists:member(Gone, Nodes)),
-    release(Holders).
+    py_peers:let_go(Holders).
 
 lost_node_costs_only_what_runs_there(Config) ->
     share(1, Config),
@@ -278,10 +241,10 @@ lost_node_costs_only_what_runs_there(Config) ->
     Busy = busy(hd(py_context_router:contexts(common)), Config),
     Caller = py_suite:spawn_caller(fun() ->
         ok = py_suite:install(There),
-        At = where(),
+        At = py_peers:where(common),
         Lost = py:call(common, ct_signals, spin, [Port, <<"spin">>], #{}),
         Next = py:await(py:spawn_call(common, math, sqrt, [16])),
-        {At, Lost, Next, where(), py_suite:flush()}
+        {At, Lost, Next, py_peers:where(common), py_suite:flush()}
     end),
     _ = py_suite:await_signal(Socket, <<"spin">>),
     py_peers:stop(Peer),
@@ -297,7 +260,7 @@ stopped_application_elsewhere_is_forgotten(Config) ->
     Busy = busy(hd(py_context_router:contexts(common)), Config),
     Owner = self(),
     Caller = py_suite:spawn_caller(fun() ->
-        Owner ! {at, where()},
+        Owner ! {at, py_peers:where(common)},
         receive
             go_on -> {py:await(py:spawn_call(common, math, sqrt, [16])), py:call(common, math, sqrt, [25])}
         end

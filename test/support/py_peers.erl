@@ -2,11 +2,44 @@
 %% break the distribution between them and this node.
 -module(py_peers).
 
+-export([init_suite/1, end_suite/2, with_node/1, nothing_is_left/1]).
 -export([distribute/0, undistribute/1, start/0, start/1, start/2, start_bare/0, start_bare/1, start_nameless/0, stop/1, node/1, call/4]).
 -export([context/1, context/2, suspend/1, resume/1, sessions/1, proxies/1]).
+-export([bound/2, where/1, let_go/1]).
 
 -define(COOKIE, py_peers).
 -define(HOST, "127.0.0.1").
+
+%% Around the cases of a suite: this node is one that others can connect to, and runs the application with one
+%% context.
+init_suite(Config) ->
+    Distributed = distribute(),
+    ok = py_suite:start(#{num_contexts => 1}),
+    {ok, _} = py:eval("1"),
+    ok = py_suite:stop(),
+    Before = py_leaks:snapshot(),
+    ok = py_suite:start(#{num_contexts => 1}),
+    [{distributed, Distributed}, {leaks, Before} | Config].
+
+end_suite(Config, Allowed) ->
+    ok = py_suite:stop(),
+    ok = py_leaks:check(proplists:get_value(leaks, Config), Allowed),
+    undistribute(proplists:get_value(distributed, Config)).
+
+%% With a node for several cases, `peer' and `node', and a context there that knows the signals, `ctx'.
+with_node(Config) ->
+    Peer = start(),
+    Context = context(Peer),
+    ok = py_suite:fresh(fun() -> py_suite:install(Context) end),
+    Before = call(Peer, py_leaks, snapshot, []),
+    [{peer, Peer}, {ctx, Context}, {node, erlang:node(Context)}, {leaks_there, Before} | Config].
+
+%% Fails unless all that those cases used between the nodes is given back.
+nothing_is_left(Config) ->
+    Peer = proplists:get_value(peer, Config),
+    ok = py_leaks:eventually(fun() -> {sessions(Peer), proxies(here)} =:= {0, 0} end),
+    [] = ets:tab2list(py_remote_server),
+    ok = call(Peer, py_leaks, check, [proplists:get_value(leaks_there, Config), #{spares => 4}]).
 
 %% Makes this node one that others can connect to; gives what undistribute/1 wants.
 distribute() ->
@@ -116,3 +149,32 @@ count(here, Supervisor) ->
     proplists:get_value(active, supervisor:count_children(Supervisor));
 count(Peer, Supervisor) ->
     proplists:get_value(active, call(Peer, supervisor, count_children, [Supervisor])).
+
+%% So many processes that are bound to contexts of a pool and stay, with the nodes of these.
+bound(Pool, Count) ->
+    Owner = self(),
+    Holders = [
+        spawn(fun() ->
+            Owner ! {self(), where(Pool)},
+            receive
+                stop -> ok
+            end
+        end)
+     || _ <- lists:seq(1, Count)
+    ],
+    Nodes = [
+        receive
+            {Holder, Node} -> Node
+        end
+     || Holder <- Holders
+    ],
+    {Nodes, Holders}.
+
+let_go(Holders) ->
+    _ = [Holder ! stop || Holder <- Holders],
+    ok.
+
+%% The node that calls of this process to the pool run on, which Python does not know.
+where(Pool) ->
+    {ok, 4.0} = py:call(Pool, math, sqrt, [16]),
+    erlang:node(py_context_router:get_context(Pool)).
