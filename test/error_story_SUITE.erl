@@ -39,25 +39,13 @@ groups() ->
     ]).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group(Mode, Config) of
-        {skip, _} = Skip -> Skip;
-        Started -> [{ctx, py_suite:new_context(Started)} | Started]
-    end.
+    py_suite:init_group_with_context(Mode, Config).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
-%% After every case the context that it used answers, and nothing is left in the mailbox.
 end_per_testcase(_Case, Config) ->
-    {ok, 4.0} = py:call(?config(ctx, Config), math, sqrt, [16]),
-    {ok, 4.0} = py:call(math, sqrt, [16]),
-    ?assertEqual([], py_suite:flush()),
-    ok.
-
-%% The story of what a text raises.
-story(Config, Code) ->
-    {error, _} = py:exec(?config(ctx, Config), Code),
-    py:last_error().
+    py_suite:all_is_well(Config).
 
 last_error_tells_the_whole_story(Config) ->
     Context = ?config(ctx, Config),
@@ -130,7 +118,7 @@ failed_cast_logs_the_traceback(Config) ->
     end.
 
 plain_exception_has_every_key(Config) ->
-    Story = story(Config, <<"raise ValueError('x')">>),
+    Story = py_suite:story(Config, <<"raise ValueError('x')">>),
     ?assertEqual(
         [cause, context, message, module, notes, traceback, traceback_text, type],
         lists:sort(maps:keys(Story))
@@ -153,7 +141,7 @@ plain_exception_has_every_key(Config) ->
     ?assertEqual(<<"ValueError: invalid literal for int() with base 10: 'a'\n">>, Text).
 
 cause_is_told(Config) ->
-    #{type := 'ValueError', context := undefined, cause := Cause} = story(Config, <<
+    #{type := 'ValueError', context := undefined, cause := Cause} = py_suite:story(Config, <<
         "def low():\n"
         "    raise KeyError('k')\n"
         "try:\n"
@@ -175,7 +163,7 @@ cause_is_told(Config) ->
     ),
     ?assertEqual(lists:sort(maps:keys(py:last_error())), lists:sort(maps:keys(Cause))),
     %% A cause hides the context, even if Python code asks for that again.
-    Both = story(Config, <<
+    Both = py_suite:story(Config, <<
         "e = ValueError('v')\n"
         "e.__context__ = TypeError()\n"
         "e.__cause__ = KeyError()\n"
@@ -186,16 +174,16 @@ cause_is_told(Config) ->
 
 context_is_told_where_python_shows_it(Config) ->
     Raise = fun(How) ->
-        story(Config, ["try: 1/0\nexcept ZeroDivisionError: raise ValueError('v')", How])
+        py_suite:story(Config, ["try: 1/0\nexcept ZeroDivisionError: raise ValueError('v')", How])
     end,
     ?assertMatch(#{cause := undefined, context := #{type := 'ZeroDivisionError'}}, Raise("")),
     ?assertMatch(#{cause := undefined, context := undefined}, Raise(" from None")),
     ?assertMatch(#{cause := #{type := 'KeyError'}, context := undefined}, Raise(" from KeyError()")).
 
 chains_that_bite_their_tail_end(Config) ->
-    Own = story(Config, <<"e = ValueError('own')\ne.__cause__ = e\nraise e">>),
+    Own = py_suite:story(Config, <<"e = ValueError('own')\ne.__cause__ = e\nraise e">>),
     ?assertMatch(#{cause := undefined, context := undefined, omitted := #{cause := 1}}, Own),
-    Ring = story(Config, <<
+    Ring = py_suite:story(Config, <<
         "a, b, c = ValueError('a'), ValueError('b'), ValueError('c')\n"
         "a.__context__, b.__context__, c.__cause__ = b, c, a\n"
         "raise a\n"
@@ -204,13 +192,13 @@ chains_that_bite_their_tail_end(Config) ->
         #{message := "a", context := #{message := "b", context := #{message := "c", cause := undefined, omitted := #{cause := 1}}}},
         Ring
     ),
-    Group = story(Config, <<"g = ExceptionGroup('g', [e := ValueError()])\ne.__cause__ = g\nraise g">>),
+    Group = py_suite:story(Config, <<"g = ExceptionGroup('g', [e := ValueError()])\ne.__cause__ = g\nraise g">>),
     ?assertMatch(#{exceptions := [#{type := 'ValueError', cause := undefined, omitted := #{cause := 1}}]}, Group).
 
 long_chains_are_cut(Config) ->
     [
         begin
-            Story = story(Config, [
+            Story = py_suite:story(Config, [
                 "e = None\n"
                 "for i in range(20_000):\n"
                 "    below, e = e, ValueError(str(i))\n"
@@ -231,7 +219,7 @@ chain(#{cause := undefined, context := Below} = Story) -> [Story | chain(Below)]
 chain(#{cause := Below} = Story) -> [Story | chain(Below)].
 
 members_of_groups_are_told(Config) ->
-    Story = story(Config, <<
+    Story = py_suite:story(Config, <<
         "def low(): raise KeyError('k')\n"
         "try: low()\n"
         "except KeyError as e: known = e\n"
@@ -250,7 +238,7 @@ members_of_groups_are_told(Config) ->
     ),
     #{exceptions := [Plain | _]} = Story,
     ?assertNot(is_map_key(exceptions, Plain)),
-    Derived = story(Config, <<
+    Derived = py_suite:story(Config, <<
         "class Mine(BaseExceptionGroup):\n"
         "    exceptions = property(lambda self: 1/0)\n"
         "raise Mine('m', [KeyboardInterrupt()])\n"
@@ -258,11 +246,11 @@ members_of_groups_are_told(Config) ->
     ?assertMatch(#{type := 'Mine', exceptions := [#{type := 'KeyboardInterrupt'}]}, Derived).
 
 wide_and_deep_groups_are_cut(Config) ->
-    Wide = story(Config, <<"raise ExceptionGroup('w', [ValueError(i) for i in range(1000)])">>),
+    Wide = py_suite:story(Config, <<"raise ExceptionGroup('w', [ValueError(i) for i in range(1000)])">>),
     #{exceptions := Members, omitted := #{exceptions := 901}} = Wide,
     ?assertEqual([integer_to_list(I) || I <- lists:seq(0, 98)], [M || #{message := M} <- Members]),
     py_suite:contains(maps:get(traceback_text, Wide), "and 985 more exceptions"),
-    Deep = story(Config, <<
+    Deep = py_suite:story(Config, <<
         "g = ValueError()\n"
         "for i in range(500): g = ExceptionGroup(str(i), [g])\n"
         "raise g"
@@ -270,7 +258,7 @@ wide_and_deep_groups_are_cut(Config) ->
     ?assertEqual(100, depth(Deep)),
     py_suite:contains(maps:get(traceback_text, Deep), "max_group_depth is 10"),
     %% As a tree it has more leaves than there are atoms in the universe.
-    Doubled = story(Config, <<
+    Doubled = py_suite:story(Config, <<
         "g = ValueError()\n"
         "for i in range(300): g = ExceptionGroup(str(i), [g, g])\n"
         "raise g"
@@ -285,7 +273,7 @@ count(#{exceptions := Members}) -> 1 + lists:sum([count(Member) || Member <- Mem
 count(#{}) -> 1.
 
 notes_are_told(Config) ->
-    Story = story(Config, <<
+    Story = py_suite:story(Config, <<
         "e = ValueError('v')\n"
         "e.add_note('first')\n"
         "e.add_note('z\\u00f6\\u65e5\\nlines')\n"
@@ -295,7 +283,7 @@ notes_are_told(Config) ->
     py_suite:contains(maps:get(traceback_text, Story), <<"ValueError: v\nfirst\nzö日\nlines\n"/utf8>>).
 
 notes_may_be_anything(Config) ->
-    Notes = fun(Code) -> maps:get(notes, story(Config, ["e = ValueError()\n", Code, "\nraise e"])) end,
+    Notes = fun(Code) -> maps:get(notes, py_suite:story(Config, ["e = ValueError()\n", Code, "\nraise e"])) end,
     ?assertEqual([], Notes("e.__notes__ = None")),
     ?assertEqual([], Notes("e.__notes__ = []")),
     ?assertEqual([<<"5">>], Notes("e.__notes__ = 5")),
@@ -315,14 +303,14 @@ notes_may_be_anything(Config) ->
         "        return 'shrinks'\n"
         "e.__notes__ = [Bad(), 'gone']"
     )),
-    Raised = story(Config, <<
+    Raised = py_suite:story(Config, <<
         "class C(Exception):\n"
         "    @property\n"
         "    def __notes__(self): raise ValueError('no notes')\n"
         "raise C\n"
     >>),
     ?assertMatch(#{type := 'C', notes := [<<"<the __notes__ of this C failed>">>]}, Raised),
-    Attributes = story(Config, <<
+    Attributes = py_suite:story(Config, <<
         "class C(Exception):\n"
         "    def __getattribute__(self, name): raise SystemExit\n"
         "raise C('c')\n"
@@ -330,14 +318,14 @@ notes_may_be_anything(Config) ->
     ?assertMatch(#{type := 'C', message := "c", notes := [_]}, Attributes).
 
 many_notes_are_cut(Config) ->
-    #{notes := Notes, omitted := #{notes := 900}} = Story = story(Config, <<
+    #{notes := Notes, omitted := #{notes := 900}} = Story = py_suite:story(Config, <<
         "e = ValueError()\n"
         "e.__notes__ = [str(i) for i in range(1000)]\n"
         "raise e\n"
     >>),
     ?assertEqual([integer_to_binary(I) || I <- lists:seq(0, 99)], Notes),
     py_suite:contains(maps:get(traceback_text, Story), "[900 notes left out]"),
-    #{notes := [Long | _] = Longs, omitted := #{notes := LeftOut}} = story(Config, <<
+    #{notes := [Long | _] = Longs, omitted := #{notes := LeftOut}} = py_suite:story(Config, <<
         "e = ValueError()\n"
         "e.__notes__ = ['x' * 1_000_000 for i in range(100)]\n"
         "raise e\n"
@@ -347,7 +335,7 @@ many_notes_are_cut(Config) ->
     ?assert(iolist_size(Longs) < 300_000).
 
 properties_do_not_hide_what_happened(Config) ->
-    Story = story(Config, <<
+    Story = py_suite:story(Config, <<
         "def no(self): raise SystemExit\n"
         "class Hides(Exception):\n"
         "    __cause__ = __context__ = __traceback__ = __suppress_context__ = __dict__ = property(no)\n"
@@ -361,7 +349,7 @@ properties_do_not_hide_what_happened(Config) ->
 
 module_of_a_class_may_be_anything(Config) ->
     Module = fun(Code) ->
-        #{module := Name, traceback_text := Text} = story(Config, ["class C(Exception): pass\n", Code, "\nraise C()"]),
+        #{module := Name, traceback_text := Text} = py_suite:story(Config, ["class C(Exception): pass\n", Code, "\nraise C()"]),
         py_suite:contains(Text, [Name, ".C\n"]),
         Name
     end,
@@ -381,7 +369,7 @@ module_of_a_class_may_be_anything(Config) ->
     ?assertMatch(<<_:10_000/binary, " ... [990000 more characters]">>, Module("C.__module__ = 'x' * 1_000_000")).
 
 long_tracebacks_are_cut_in_the_middle(Config) ->
-    Story = story(Config, <<
+    Story = py_suite:story(Config, <<
         "def down(n):\n"
         "    if n: down(n - 1)\n"
         "    else: raise ValueError\n"
@@ -396,7 +384,7 @@ long_tracebacks_are_cut_in_the_middle(Config) ->
 
 %% Each would be too much for every frame and every exception of a story.
 long_names_are_cut(Config) ->
-    Story = story(Config, <<
+    Story = py_suite:story(Config, <<
         "Big = type('B' * 10_000_000, (Exception,), {'__qualname__': 'Q' * 10_000_000})\n"
         "made = compile('raise Big from Big()', 'f' * 10_000_000, 'exec')\n"
         "exec(made.replace(co_qualname='q' * 10_000_000))\n"
@@ -433,7 +421,7 @@ syntax_error_tells_its_place(Config) ->
 
 fields_of_a_syntax_error_may_be_anything(Config) ->
     Syntax = fun(Fields) ->
-        #{traceback_text := _, syntax := Told} = story(Config, [
+        #{traceback_text := _, syntax := Told} = py_suite:story(Config, [
             "e = SyntaxError('m')\n",
             [["e.", Name, " = ", Value, $\n] || {Name, Value} <- Fields],
             "raise e"

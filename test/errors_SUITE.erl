@@ -30,20 +30,13 @@ groups() ->
     ]).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group(Mode, Config) of
-        {skip, _} = Skip -> Skip;
-        Started -> [{ctx, py_suite:new_context(Started)} | Started]
-    end.
+    py_suite:init_group_with_context(Mode, Config).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
-%% After every case the context that it used answers, and nothing is left in the mailbox.
 end_per_testcase(_Case, Config) ->
-    {ok, 4.0} = py:call(?config(ctx, Config), math, sqrt, [16]),
-    {ok, 4.0} = py:call(math, sqrt, [16]),
-    ?assertEqual([], py_suite:flush()),
-    ok.
+    py_suite:all_is_well(Config).
 
 every_exception_is_an_answer(Config) ->
     Context = ?config(ctx, Config),
@@ -201,56 +194,49 @@ module_that_refuses_the_interpreter_names_the_remedy(Config) ->
     py_suite:contains(Text, "module x does not"),
     py_suite:contains(maps:get(traceback_text, py:last_error()), "mode => worker").
 
-interrupt_of_a_message_in_the_making_is_an_interrupt(Config) ->
+%% A class of exceptions whose text never ends.
+endless() ->
+    <<
+        "import ct_signals\n"
+        "class Endless(Exception):\n"
+        "    def __str__(self):\n"
+        "        ct_signals.spin(self.args[0], 'told')\n"
+    >>.
+
+%% What a call of the function `fail' answers that is interrupted while its exception is asked, and the story.
+interrupted_while_told(Config, Socket, Fail) ->
     Context = ?config(ctx, Config),
-    Socket = py_suite:open(),
     ok = py_suite:install(Context),
-    Fail = fun() ->
-        ok = py:exec(Context, <<
-            "import ct_signals\n"
-            "class Endless(Exception):\n"
-            "    def __str__(self):\n"
-            "        ct_signals.spin(self.args[0], 'told')\n"
-            "def fail(port): raise Endless(port)\n"
-        >>),
+    Caller = py_suite:spawn_caller(fun() ->
+        ok = py:exec(Context, [endless(), Fail]),
         Result = py:call(Context, '__main__', fail, [py_suite:port(Socket)]),
         {Result, py:last_error()}
-    end,
-    Caller = py_suite:spawn_caller(Fail),
+    end),
     _ = py_suite:await_signal(Socket, <<"told">>),
     ok = py:interrupt(Context),
-    {result, {Result, Story}} = py_suite:await_down(Caller, 30_000),
+    {result, Told} = py_suite:await_down(Caller, 30_000),
+    Told.
+
+interrupt_of_a_message_in_the_making_is_an_interrupt(Config) ->
+    Socket = py_suite:open(),
+    {Result, Story} = interrupted_while_told(Config, Socket, "def fail(port): raise Endless(port)\n"),
     ?assertEqual({error, interrupted}, Result),
     ?assertMatch(#{type := 'Interrupted'}, Story),
     py_suite:close(Socket).
 
 %% Each of them would go on for ever; the context is not given up as stuck, so one after the other ends.
 one_interrupt_ends_all_messages_of_a_chain(Config) ->
-    Context = ?config(ctx, Config),
     Socket = py_suite:open(),
-    ok = py_suite:install(Context),
-    Fail = fun() ->
-        ok = py:exec(Context, <<
-            "import ct_signals\n"
-            "class Endless(Exception):\n"
-            "    def __str__(self):\n"
-            "        ct_signals.spin(self.args[0], 'told')\n"
-            "def fail(port):\n"
-            "    e = None\n"
-            "    for _ in range(90):\n"
-            "        below, e = e, Endless(port)\n"
-            "        e.__context__ = below\n"
-            "    last = ValueError('last')\n"
-            "    last.__context__ = e\n"
-            "    raise last\n"
-        >>),
-        Result = py:call(Context, '__main__', fail, [py_suite:port(Socket)]),
-        {Result, py:last_error()}
-    end,
-    Caller = py_suite:spawn_caller(Fail),
-    _ = py_suite:await_signal(Socket, <<"told">>),
-    ok = py:interrupt(Context),
-    {result, {Result, Story}} = py_suite:await_down(Caller, 30_000),
+    {Result, Story} = interrupted_while_told(Config, Socket, <<
+        "def fail(port):\n"
+        "    e = None\n"
+        "    for _ in range(90):\n"
+        "        below, e = e, Endless(port)\n"
+        "        e.__context__ = below\n"
+        "    last = ValueError('last')\n"
+        "    last.__context__ = e\n"
+        "    raise last\n"
+    >>),
     ?assertEqual({error, {'ValueError', "last"}}, Result),
     #{type := 'ValueError', context := #{type := 'Endless', context := #{message := Below}}} = Story,
     py_suite:contains(Below, "interrupted"),
@@ -266,12 +252,7 @@ caller_that_dies_during_a_message_does_no_harm(Config) ->
     Socket = py_suite:open(),
     ok = py_suite:install(Context),
     {Caller, Monitor} = py_suite:spawn_caller(fun() ->
-        ok = py:exec(Context, <<
-            "import ct_signals\n"
-            "class Endless(Exception):\n"
-            "    def __str__(self):\n"
-            "        ct_signals.spin(self.args[0], 'told')\n"
-        >>),
+        ok = py:exec(Context, endless()),
         py:eval(Context, <<"(_ for _ in ()).throw(Endless(port))">>, #{port => py_suite:port(Socket)})
     end),
     _ = py_suite:await_signal(Socket, <<"told">>),

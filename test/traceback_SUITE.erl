@@ -36,25 +36,13 @@ groups() ->
     ).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group(Mode, Config) of
-        {skip, _} = Skip -> Skip;
-        Started -> [{ctx, py_suite:new_context(Started)} | Started]
-    end.
+    py_suite:init_group_with_context(Mode, Config).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
-%% After every case the context that it used answers, and nothing is left in the mailbox.
 end_per_testcase(_Case, Config) ->
-    {ok, 4.0} = py:call(?config(ctx, Config), math, sqrt, [16]),
-    {ok, 4.0} = py:call(math, sqrt, [16]),
-    ?assertEqual([], py_suite:flush()),
-    ok.
-
-%% The story of what a text raises.
-story(Config, Code) ->
-    {error, _} = py:exec(?config(ctx, Config), Code),
-    py:last_error().
+    py_suite:all_is_well(Config).
 
 %%% As Python prints it
 
@@ -190,7 +178,7 @@ text_of_a_syntax_error_is_python_s(Config) ->
     ok.
 
 cut_stories_say_so_in_the_text(Config) ->
-    Text = maps:get(traceback_text, story(Config, <<
+    Text = maps:get(traceback_text, py_suite:story(Config, <<
         "def down(n):\n"
         "    down(n - 1) if n else 1/0\n"
         "down(300)\n"

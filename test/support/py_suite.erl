@@ -3,12 +3,12 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([groups/1, groups/2, init_group/2, init_group/3, init_group_with_context/2, end_group/1, end_group/2]).
--export([start/1, restart/2, stop/0, both_answer/1]).
+-export([groups/1, groups/2, init_group/2, init_group/3, init_group_with_context/2, init_group_with_context/3]).
+-export([end_group/1, end_group/2, start/1, restart/2, stop/0, both_answer/1, all_is_well/1]).
 -export([new_context/1, mode/1, version/0, venv/1, checkout/0, with_numpy/2, load_numpy/0, python_path/1, import_objects/1]).
 -export([install/0, install/1, open/0, close/1, port/1, await_signal/2, release/2]).
 -export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1, in_peer/3, with_connected_node/1]).
--export([error_text/2, contains/2, flush/0, silently/1, log/2, capture_log/0, release_log/1]).
+-export([error_text/2, story/2, contains/2, flush/0, silently/1, log/2, capture_log/0, release_log/1]).
 
 -define(DEADLINE, 30_000).
 
@@ -48,11 +48,26 @@ init_group_with_context(Mode, Config) ->
         Started -> [{ctx, new_context(Started)} | Started]
     end.
 
+%% With a context that the fun prepares.
+init_group_with_context(Mode, Config, Prepare) ->
+    case init_group_with_context(Mode, Config) of
+        {skip, _} = Skip ->
+            Skip;
+        Started ->
+            ok = Prepare(proplists:get_value(ctx, Started)),
+            Started
+    end.
+
 %% After every case the context that it used answers, and so does the pool.
 both_answer(Config) ->
     {ok, 4.0} = py:call(proplists:get_value(ctx, Config), math, sqrt, [16]),
     {ok, 4.0} = py:call(math, sqrt, [16]),
     ok.
+
+%% The same, and nothing is left in the mailbox.
+all_is_well(Config) ->
+    ok = both_answer(Config),
+    ?assertEqual([], flush()).
 
 end_group(Config) ->
     end_group(Config, #{spares => 16}).
@@ -328,6 +343,11 @@ error_text(Class, Result) ->
     {error, {Class, Text}} = Result,
     ?assert(io_lib:char_list(Text) orelse is_list(Text)),
     Text.
+
+%% What py:last_error/0 tells about the exception that the code raises in the group's context.
+story(Config, Code) ->
+    {error, _} = py:exec(proplists:get_value(ctx, Config), Code),
+    py:last_error().
 
 contains(Text, Part) ->
     case string:find(Text, Part) of
