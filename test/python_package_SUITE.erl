@@ -14,8 +14,8 @@
     function_by_name_can_be_pickled/1,
     continuations_check_their_arguments/1,
     time_slices_are_percentages/1,
-    loop_has_one_descriptor_from_its_first_call_on/1,
-    calls_one_after_another_share_a_descriptor/1,
+    calls_at_the_same_time_share_the_descriptor_of_the_loop/1,
+    calls_one_after_another_share_the_descriptor_of_the_loop/1,
     refused_call_leaves_the_loop_as_it_was/1
 ]).
 
@@ -35,8 +35,8 @@ groups() ->
             function_by_name_can_be_pickled,
             continuations_check_their_arguments,
             time_slices_are_percentages,
-            loop_has_one_descriptor_from_its_first_call_on,
-            calls_one_after_another_share_a_descriptor,
+            calls_at_the_same_time_share_the_descriptor_of_the_loop,
+            calls_one_after_another_share_the_descriptor_of_the_loop,
             refused_call_leaves_the_loop_as_it_was
         ],
         [import_brings_nothing_heavy]
@@ -158,7 +158,7 @@ time_slices_are_percentages(Config) ->
     %% Either is right: only code that has just begun knows how much of its turn is left.
     ?assert(is_boolean(eval(<<"erlang.consume_time_slice(1)">>, Config))).
 
-loop_has_one_descriptor_from_its_first_call_on(Config) ->
+calls_at_the_same_time_share_the_descriptor_of_the_loop(Config) ->
     Self = self(),
     ok = py:register_function(gate, fun([]) ->
         Self ! {reached, self()},
@@ -170,12 +170,12 @@ loop_has_one_descriptor_from_its_first_call_on(Config) ->
     Ref = py:spawn_call(ctx(Config), '__main__', outstanding, []),
     Gates = [receive {reached, Gate} -> Gate end || _ <- [1, 2]],
     [Gate ! go_on || Gate <- Gates],
-    ?assertEqual({ok, [0, 1, 1]}, py:await(Ref)),
+    ?assertEqual({ok, [0, 0, 0]}, py:await(Ref)),
     ok = py:unregister_function(gate).
 
-calls_one_after_another_share_a_descriptor(Config) ->
+calls_one_after_another_share_the_descriptor_of_the_loop(Config) ->
     run(watching(), Config),
-    ?assertEqual({ok, [1, 1]}, py:call(ctx(Config), '__main__', one_after_another, [])).
+    ?assertEqual({ok, [0, 0]}, py:call(ctx(Config), '__main__', one_after_another, [])).
 
 refused_call_leaves_the_loop_as_it_was(Config) ->
     run(watching(), Config),
