@@ -48,7 +48,7 @@ pub(super) fn send<'py>(py: Python<'py>, to: &Object<'py>, object: &Object<'py>)
         let target = target(py, tools.types, &env, to)?;
         Ok((target, tools.term(py, &env, object)?))
     })
-    .and_then(|(target, word)| deliver(py, &context, &mut env, target, word));
+    .and_then(|(target, word)| deliver(to, &context, &mut env, target, word));
     context.envs.put(env);
     sent
 }
@@ -99,18 +99,21 @@ fn target(
 }
 
 fn deliver(
-    py: Python<'_>,
+    to: &Object<'_>,
     context: &Arc<Context>,
     env: &mut TermEnv,
     target: Target,
     word: Word,
 ) -> Result<()> {
+    let py = to.py();
     match target {
         Target::Local(pid) => {
             if env.try_send(&pid, word) {
                 return Ok(());
             }
-            Err(process_error(py, "the process does not exist any more"))
+            let process = to.to_text()?;
+            let text = format!("the process {process} does not exist any more");
+            Err(process_error(py, &text))
         }
         Target::Remote(to) => {
             if context.mailbox.is_closed() {
