@@ -77,7 +77,7 @@ check(Property, Contexts) ->
         {error, _} -> ct:fail("PropEr is not in the code path; `scripts/setup.sh test' installs it")
     end,
     Log = fun(Text, Values) -> ct:log(Text, Values) end,
-    Options = [long_result, {numtests, tests()}, {max_size, 30}, {max_shrinks, 30}, {on_output, Log}],
+    Options = [long_result, {numtests, tests()}, {max_size, 60}, {max_shrinks, 50}, {on_output, Log}],
     case proper:quickcheck(?MODULE:Property(list_to_tuple(Contexts)), Options) of
         true ->
             ok;
@@ -383,7 +383,8 @@ encoded({One, Node}, Contexts) when One =:= attempt; One =:= schedule_py; One =:
 }).
 
 tree(Places, Order) ->
-    ?SIZED(Size, erlang_node(Size, #may{free = Places, order = Order})).
+    Part = ?SIZED(Size, {attempt, erlang_node(Size, #may{free = Places, order = Order})}),
+    ?LET(Length, proper_types:range(1, 4), {all, proper_types:vector(Length, Part)}).
 
 erlang_node(Size, May) when Size < 1 ->
     erlang_leaf(May);
