@@ -7,6 +7,8 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
+-import(py_gates, [running/5, closed_gate/1, open_gate/2]).
+
 suite() ->
     [{timetrap, {seconds, 60}}].
 
@@ -42,13 +44,7 @@ groups() ->
     ]).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group_with_context(Mode, Config) of
-        {skip, _} = Skip ->
-            Skip;
-        Started ->
-            ok = py_suite:install(?config(ctx, Started)),
-            Started
-    end.
+    py_suite:init_group_with_context(Mode, Config, fun py_suite:install/1).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
@@ -60,23 +56,8 @@ end_per_testcase(_Case, Config) ->
     {ok, 4.0} = py:call(?config(ctx, Config), math, sqrt, [16]),
     py_suite:close(?config(socket, Config)).
 
-%% Starts a function of `ct_signals' and waits until it runs.
 running(Config, Function, Tag, More) ->
-    Socket = ?config(socket, Config),
-    Ref = py:spawn_call(?config(ctx, Config), ct_signals, Function, [py_suite:port(Socket), Tag | More]),
-    _ = py_suite:await_signal(Socket, Tag),
-    Ref.
-
-%% Closes the gate of the context: what follows is queued until it opens.
-closed_gate(Config) ->
-    Socket = ?config(socket, Config),
-    Ref = py:spawn_call(?config(ctx, Config), ct_signals, gate, [py_suite:port(Socket), <<"gate">>]),
-    {Ref, py_suite:await_signal(Socket, <<"gate">>)}.
-
-open_gate(Config, {Ref, Port}) ->
-    py_suite:release(?config(socket, Config), Port),
-    {ok, <<"gate">>} = py:await(Ref),
-    ok.
+    running(Config, ?config(ctx, Config), Function, Tag, More).
 
 within(Milliseconds, Fun) ->
     Begin = erlang:monotonic_time(millisecond),

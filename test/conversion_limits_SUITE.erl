@@ -35,13 +35,7 @@ groups() ->
     ]).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group_with_context(Mode, Config) of
-        {skip, _} = Skip ->
-            Skip;
-        Started ->
-            ok = py_suite:python_path(?config(ctx, Started)),
-            Started
-    end.
+    py_suite:init_group_with_context(Mode, Config, fun py_suite:python_path/1).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).

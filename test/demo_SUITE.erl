@@ -405,13 +405,7 @@ exception_is_worded_as_python_does(_Config) ->
 
 command_runs_everything(Config) ->
     Command = filename:join(?config(example, Config), "run.sh"),
-    %% .../_build/<profile>/lib/erlang_python
-    Profile = filename:basename(filename:dirname(filename:dirname(code:lib_dir(erlang_python)))),
-    Port = open_port({spawn_executable, Command}, [
-        exit_status, stderr_to_stdout, binary, {cd, "/"}, {env, [{"REBAR_PROFILE", Profile}]}
-    ]),
-    {Status, Output} = finished(Port, []),
-    ct:log("~ts", [Output]),
+    {Status, Output} = py_suite:run(Command),
     ?assertEqual(0, Status),
     [
         ?assertNotEqual({Text, nomatch}, {Text, string:find(Output, Text)})
@@ -423,9 +417,3 @@ command_runs_everything(Config) ->
             " was killed"
         ]
     ].
-
-finished(Port, Output) ->
-    receive
-        {Port, {data, Data}} -> finished(Port, [Output, Data]);
-        {Port, {exit_status, Status}} -> {Status, unicode:characters_to_binary(Output)}
-    end.

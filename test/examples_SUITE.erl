@@ -156,21 +156,9 @@ commands_run(_Config) ->
 
 command_runs(Name, Texts) ->
     Command = filename:join([py_suite:checkout(), "examples", Name, "run.sh"]),
-    %% .../_build/<profile>/lib/erlang_python
-    Profile = filename:basename(filename:dirname(filename:dirname(code:lib_dir(erlang_python)))),
-    Port = open_port({spawn_executable, Command}, [
-        exit_status, stderr_to_stdout, binary, {cd, "/"}, {env, [{"REBAR_PROFILE", Profile}]}
-    ]),
-    {Status, Output} = finished(Port, []),
-    ct:log("~ts", [Output]),
+    {Status, Output} = py_suite:run(Command),
     ?assertEqual({Name, 0}, {Name, Status}),
     [?assertNotEqual({Name, Text, nomatch}, {Name, Text, string:find(Output, Text)}) || Text <- Texts].
-
-finished(Port, Output) ->
-    receive
-        {Port, {data, Data}} -> finished(Port, [Output, Data]);
-        {Port, {exit_status, Status}} -> {Status, unicode:characters_to_binary(Output)}
-    end.
 
 options(Config) ->
     #{quiet => true, mode => py_suite:mode(Config)}.

@@ -70,13 +70,7 @@ groups() ->
     ]).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group_with_context(Mode, Config) of
-        {skip, _} = Skip ->
-            Skip;
-        Started ->
-            ok = install(?config(ctx, Started)),
-            Started
-    end.
+    py_suite:init_group_with_context(Mode, Config, fun install/1).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
@@ -86,8 +80,7 @@ init_per_testcase(_Case, Config) ->
 
 end_per_testcase(_Case, Config) ->
     py_suite:close(?config(socket, Config)),
-    ok = py_suite:both_answer(Config),
-    ?assertEqual([], py_suite:flush()).
+    py_suite:all_is_well(Config).
 
 install(Context) ->
     ok = py_callbacks:install(Context),

@@ -7,6 +7,8 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
+-import(py_objects, [another_context/1, objects/3]).
+
 suite() ->
     [{timetrap, {seconds, 90}}].
 
@@ -44,13 +46,7 @@ groups() ->
 init_per_group(workers, Config) ->
     init_per_group(worker, Config);
 init_per_group(Mode, Config) ->
-    case py_suite:init_group_with_context(Mode, Config) of
-        {skip, _} = Skip ->
-            Skip;
-        Started ->
-            ok = py_suite:import_objects(?config(ctx, Started)),
-            Started
-    end.
+    py_suite:init_group_with_context(Mode, Config, fun py_objects:install/1).
 
 %% Distribution leaves the program behind that looks up names of hosts.
 end_per_group(_Mode, Config) ->
@@ -62,14 +58,6 @@ init_per_testcase(_Case, Config) ->
 end_per_testcase(_Case, Config) ->
     py_suite:close(?config(socket, Config)),
     py_suite:both_answer(Config).
-
-another_context(Config) ->
-    Context = py_suite:new_context(Config),
-    ok = py_suite:import_objects(Context),
-    Context.
-
-objects(Context, Function, Arguments) ->
-    py:call(Context, ct_objects, Function, Arguments).
 
 %% An object that says when it goes.
 watched(Config, Tag) ->

@@ -7,6 +7,8 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
+-import(py_gates, [closed_gate/2, open_gate/2]).
+
 suite() ->
     [{timetrap, {seconds, 60}}].
 
@@ -50,30 +52,16 @@ end_per_group(_Mode, Config) ->
 
 %% Every case has the application to itself.
 init_per_testcase(_Case, Config) ->
-    ok = restart(Config, #{}),
+    ok = py_suite:restart(Config, #{}),
     [{socket, py_suite:open()} | Config].
 
 end_per_testcase(_Case, Config) ->
     py_suite:close(?config(socket, Config)).
 
-restart(Config, Env) ->
-    ok = py_suite:stop(),
-    ok = py_suite:start(maps:merge((?config(env, Config))#{context_mode => py_suite:mode(Config)}, Env)).
-
 context(Config, Options) ->
     {ok, Context} = py_context:new(Options#{mode => py_suite:mode(Config)}),
     ok = py_suite:install(Context),
     Context.
-
-%% Runs code in a context that ends when the gate is opened, whatever interrupts it.
-closed_gate(Config, Context) ->
-    Socket = ?config(socket, Config),
-    Ref = py:spawn_call(Context, ct_signals, gate, [py_suite:port(Socket), <<"gate">>]),
-    {Ref, py_suite:await_signal(Socket, <<"gate">>)}.
-
-open_gate(Config, {Ref, Gate}) ->
-    py_suite:release(?config(socket, Config), Gate),
-    ?assertEqual({ok, <<"gate">>}, py:await(Ref)).
 
 waiting(Context) ->
     {_Mode, _Id, _Processes, Waiting} = py_nif:context_info(Context),
@@ -219,7 +207,7 @@ places_go_with_their_context(Config) ->
     ?assertEqual([], py_suite:flush()).
 
 places_move_to_the_replacement_of_a_stuck_context(Config) ->
-    ok = restart(Config, #{stuck_after => 300, num_contexts => 1, max_queue => 5}),
+    ok = py_suite:restart(Config, #{stuck_after => 300, num_contexts => 1, max_queue => 5}),
     ok = py_suite:install(),
     Socket = ?config(socket, Config),
     {Ref, Gate} = closed_gate(Config, py:context()),
@@ -243,7 +231,7 @@ places_move_to_the_replacement_of_a_stuck_context(Config) ->
     py_suite:release(Socket, Gate).
 
 dead_callers_leave_no_places_in_a_replacement(Config) ->
-    ok = restart(Config, #{stuck_after => 300, num_contexts => 1, max_queue => 5, max_concurrent => 20}),
+    ok = py_suite:restart(Config, #{stuck_after => 300, num_contexts => 1, max_queue => 5, max_concurrent => 20}),
     ok = py_suite:install(),
     Socket = ?config(socket, Config),
     {Ref, Gate} = closed_gate(Config, py:context()),
@@ -259,7 +247,7 @@ dead_callers_leave_no_places_in_a_replacement(Config) ->
     eventually(fun() -> py_semaphore:current() =:= 0 end).
 
 setting_bounds_the_default_pool_and_new_contexts(Config) ->
-    ok = restart(Config, #{num_contexts => 1, max_queue => 2}),
+    ok = py_suite:restart(Config, #{num_contexts => 1, max_queue => 2}),
     ok = py_suite:install(),
     Bounded = fun(Context) ->
         Gate = closed_gate(Config, Context),
@@ -283,7 +271,7 @@ setting_bounds_the_default_pool_and_new_contexts(Config) ->
     ?assertEqual([{ok, 4.0}], lists:usort([py:await(Ref) || Ref <- Refs])).
 
 option_bounds_a_named_pool(Config) ->
-    ok = restart(Config, #{max_queue => 1}),
+    ok = py_suite:restart(Config, #{max_queue => 1}),
     Mode = py_suite:mode(Config),
     ok = py_context_router:start_pool(bounded, 1, #{mode => Mode, max_queue => 2, start => eager}),
     ok = py_context_router:start_pool(free, 1, Mode),
@@ -304,7 +292,7 @@ option_bounds_a_named_pool(Config) ->
     ok = py_context_router:stop_pool(free).
 
 parallel_tells_which_calls_were_refused(Config) ->
-    ok = restart(Config, #{num_contexts => 1, max_queue => 2}),
+    ok = py_suite:restart(Config, #{num_contexts => 1, max_queue => 2}),
     ok = py_suite:install(),
     Gate = closed_gate(Config, py:context()),
     Test = self(),
@@ -329,7 +317,7 @@ parallel_tells_which_calls_were_refused(Config) ->
 %% Requests in flight
 
 requests_in_flight_are_bounded_in_the_whole_node(Config) ->
-    ok = restart(Config, #{max_concurrent => 3}),
+    ok = py_suite:restart(Config, #{max_concurrent => 3}),
     [One, Two, Three] = [context(Config, #{}) || _ <- [1, 2, 3]],
     First = closed_gate(Config, One),
     Second = closed_gate(Config, Two),
@@ -347,13 +335,13 @@ requests_in_flight_are_bounded_in_the_whole_node(Config) ->
 
 %% Whoever has an answer may submit at once.
 permit_is_free_when_the_answer_arrives(Config) ->
-    ok = restart(Config, #{max_concurrent => 1}),
+    ok = py_suite:restart(Config, #{max_concurrent => 1}),
     ?assertEqual([{ok, 4.0}], lists:usort([py:call(math, sqrt, [16]) || _ <- lists:seq(1, 2000)])),
     ?assertMatch([{error, {'ValueError', _}}], lists:usort([py:call(math, sqrt, [-1]) || _ <- lists:seq(1, 200)])),
     ?assertEqual(0, py_semaphore:current()).
 
 every_kind_of_request_holds_a_permit(Config) ->
-    ok = restart(Config, #{max_concurrent => 1}),
+    ok = py_suite:restart(Config, #{max_concurrent => 1}),
     Context = context(Config, #{}),
     Idle = context(Config, #{}),
     Socket = ?config(socket, Config),
@@ -390,7 +378,7 @@ every_kind_of_request_holds_a_permit(Config) ->
     ].
 
 cancelled_code_that_runs_on_holds_its_permit(Config) ->
-    ok = restart(Config, #{max_concurrent => 1}),
+    ok = py_suite:restart(Config, #{max_concurrent => 1}),
     Context = context(Config, #{}),
     Idle = context(Config, #{}),
     {Ref, Gate} = closed_gate(Config, Context),
@@ -404,7 +392,7 @@ cancelled_code_that_runs_on_holds_its_permit(Config) ->
     ?assertEqual([], py_suite:flush()).
 
 permit_comes_back_when_a_queued_request_is_taken_back(Config) ->
-    ok = restart(Config, #{max_concurrent => 2}),
+    ok = py_suite:restart(Config, #{max_concurrent => 2}),
     Context = context(Config, #{}),
     Gate = closed_gate(Config, Context),
     [
@@ -422,7 +410,7 @@ permit_comes_back_when_a_queued_request_is_taken_back(Config) ->
     ?assertEqual(0, py_semaphore:current()).
 
 permits_come_back_when_their_caller_dies(Config) ->
-    ok = restart(Config, #{max_concurrent => 6}),
+    ok = py_suite:restart(Config, #{max_concurrent => 6}),
     Context = context(Config, #{}),
     Other = context(Config, #{}),
     Gate = closed_gate(Config, Context),
@@ -444,7 +432,7 @@ permits_come_back_when_their_caller_dies(Config) ->
     ?assertEqual(0, py_semaphore:current()).
 
 permits_come_back_when_their_context_dies(Config) ->
-    ok = restart(Config, #{max_concurrent => 4}),
+    ok = py_suite:restart(Config, #{max_concurrent => 4}),
     Context = context(Config, #{}),
     {Ref, Gate} = closed_gate(Config, Context),
     Refs = [py:spawn_call(Context, math, sqrt, [16]) || _ <- [1, 2, 3]],
@@ -456,7 +444,7 @@ permits_come_back_when_their_context_dies(Config) ->
     eventually(fun() -> py_semaphore:current() =:= 0 end).
 
 refusal_of_a_queue_takes_no_permit(Config) ->
-    ok = restart(Config, #{max_concurrent => 3}),
+    ok = py_suite:restart(Config, #{max_concurrent => 3}),
     Context = context(Config, #{max_queue => 1}),
     Gate = closed_gate(Config, Context),
     Queued = py:spawn_call(Context, math, sqrt, [16]),
@@ -468,7 +456,7 @@ refusal_of_a_queue_takes_no_permit(Config) ->
     ?assertEqual(0, py_semaphore:current()).
 
 permit_moves_with_its_request(Config) ->
-    ok = restart(Config, #{stuck_after => 300, num_contexts => 1, max_concurrent => 4}),
+    ok = py_suite:restart(Config, #{stuck_after => 300, num_contexts => 1, max_concurrent => 4}),
     ok = py_suite:install(),
     Socket = ?config(socket, Config),
     {Ref, Gate} = closed_gate(Config, py:context()),
@@ -485,7 +473,7 @@ permit_moves_with_its_request(Config) ->
     eventually(fun() -> py_semaphore:current() =:= 0 end).
 
 storm_leaves_no_permit_and_no_place_behind(Config) ->
-    ok = restart(Config, #{max_concurrent => 3, max_queue => 2}),
+    ok = py_suite:restart(Config, #{max_concurrent => 3, max_queue => 2}),
     Contexts = [context(Config, #{}) || _ <- [1, 2, 3]],
     Test = self(),
     Watcher = spawn_link(fun Watch() ->
@@ -549,11 +537,11 @@ without_a_bound_nothing_is_counted(Config) ->
     ?assertEqual(0, py_semaphore:current()).
 
 bound_is_that_of_the_setting_at_each_start(Config) ->
-    ok = restart(Config, #{max_concurrent => 5}),
+    ok = py_suite:restart(Config, #{max_concurrent => 5}),
     ?assertEqual(5, py_semaphore:max_concurrent()),
     ok = py_semaphore:set_max_concurrent(2),
     ?assertEqual(2, py_semaphore:max_concurrent()),
-    ok = restart(Config, #{max_concurrent => 5}),
+    ok = py_suite:restart(Config, #{max_concurrent => 5}),
     ?assertEqual(5, py_semaphore:max_concurrent()),
-    ok = restart(Config, #{}),
+    ok = py_suite:restart(Config, #{}),
     ?assertEqual(infinity, py_semaphore:max_concurrent()).

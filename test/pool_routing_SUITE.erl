@@ -65,11 +65,7 @@ init_per_testcase(_Case, Config) ->
     Config.
 
 end_per_testcase(_Case, Config) ->
-    restart(Config, #{}).
-
-restart(Config, Env) ->
-    ok = py_suite:stop(),
-    ok = py_suite:start(maps:merge((?config(env, Config))#{context_mode => py_suite:mode(Config)}, Env)).
+    py_suite:restart(Config, #{}).
 
 %% The context that a call of threading's function ran in; asked in a process of its own, each has two threads
 %% to choose from.
@@ -224,7 +220,7 @@ registration_outlives_its_pool(Config) ->
 registrations_end_with_the_application(Config) ->
     ok = py:register_pool(nowhere, math),
     ?assertEqual({error, {no_pool, nowhere}}, py:call(math, sqrt, [16])),
-    ok = restart(Config, #{}),
+    ok = py_suite:restart(Config, #{}),
     ?assertEqual([], py_context_router:list_pool_registrations()),
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
 
@@ -362,7 +358,7 @@ bound_context_of_a_stopped_pool_is_told(_Config) ->
 
 binding_does_not_outlive_the_application(Config) ->
     ok = py_context_router:bind_context(py:context(2)),
-    ok = restart(Config, #{num_contexts => 1}),
+    ok = py_suite:restart(Config, #{num_contexts => 1}),
     %% That index is not there any more.
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
     ?assertEqual([py:context()], py_context_router:contexts()),

@@ -7,6 +7,8 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
+-import(py_objects, [another_context/1, objects/3]).
+
 -define(LARGE, 100_000).
 
 suite() ->
@@ -28,27 +30,13 @@ groups() ->
     ]).
 
 init_per_group(Mode, Config) ->
-    case py_suite:init_group_with_context(Mode, Config) of
-        {skip, _} = Skip ->
-            Skip;
-        Started ->
-            ok = py_suite:import_objects(?config(ctx, Started)),
-            Started
-    end.
+    py_suite:init_group_with_context(Mode, Config, fun py_objects:install/1).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
 end_per_testcase(_Case, Config) ->
     py_suite:both_answer(Config).
-
-another_context(Config) ->
-    Context = py_suite:new_context(Config),
-    ok = py_suite:import_objects(Context),
-    Context.
-
-objects(Context, Function, Arguments) ->
-    py:call(Context, ct_objects, Function, Arguments).
 
 %%% Large bytes
 

@@ -5,9 +5,9 @@
 
 -export([groups/1, groups/2, init_group/2, init_group/3, init_group_with_context/2, init_group_with_context/3]).
 -export([end_group/1, end_group/2, start/1, restart/2, stop/0, both_answer/1, all_is_well/1]).
--export([new_context/1, mode/1, version/0, venv/1, checkout/0, with_numpy/2, load_numpy/0, python_path/1, import_objects/1]).
+-export([new_context/1, mode/1, version/0, venv/1, checkout/0, with_numpy/2, load_numpy/0, python_path/1]).
 -export([install/0, install/1, open/0, close/1, port/1, await_signal/2, release/2]).
--export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1, in_peer/3, with_connected_node/1]).
+-export([fresh/1, concurrently/2, spawn_caller/1, await_down/2, killed/1, in_peer/3, with_connected_node/1, run/1]).
 -export([error_text/2, story/2, contains/2, flush/0, silently/1, log/2, capture_log/0, release_log/1]).
 
 -define(DEADLINE, 30_000).
@@ -143,12 +143,6 @@ python_path(Context) ->
         "sys.dont_write_bytecode = True\n"
         "sys.path.append(r'''", Folder/binary, "''')\n"
     >>).
-
-%% The module ct_objects, with a name that the code of every process knows.
-import_objects(Context) ->
-    ok = python_path(Context),
-    ok = install(Context),
-    py:exec(Context, <<"import builtins, ct_objects\nbuiltins.ct_objects = ct_objects">>).
 
 %% The packages of the virtual environment that scripts/test-venv.sh makes for the Python in use.
 venv(Folder) ->
@@ -314,6 +308,23 @@ with_connected_node(Fun) ->
     after
         _ = [net_kernel:stop() || not WasAlive],
         peer:stop(Peer)
+    end.
+
+%% The exit status and the output of a command that is to use the same build.
+run(Command) ->
+    %% .../_build/<profile>/lib/erlang_python
+    Profile = filename:basename(filename:dirname(filename:dirname(code:lib_dir(erlang_python)))),
+    Port = open_port({spawn_executable, Command}, [
+        exit_status, stderr_to_stdout, binary, {cd, "/"}, {env, [{"REBAR_PROFILE", Profile}]}
+    ]),
+    {Status, Output} = finished(Port, []),
+    ct:log("~ts", [Output]),
+    {Status, Output}.
+
+finished(Port, Output) ->
+    receive
+        {Port, {data, Data}} -> finished(Port, [Output, Data]);
+        {Port, {exit_status, Status}} -> {Status, unicode:characters_to_binary(Output)}
     end.
 
 %% Kills a process that somebody monitors or not, and waits for its end.
