@@ -11,11 +11,7 @@
 
 -export_type([erlang_node/0, python_node/0]).
 
-%% PropEr's own header is not part of every package of it, and without PropEr all suites would fail to compile.
--define(FORALL(X, Type, Property), proper:forall(Type, fun(X) -> Property end)).
--define(LET(X, Type, Generator), proper_types:bind(Type, fun(X) -> Generator end, false)).
--define(SIZED(Size, Generator), proper_types:sized(fun(Size) -> Generator end)).
--define(LAZY(Generator), proper_types:lazy(fun() -> Generator end)).
+-include("support/py_properties.hrl").
 
 -define(TESTS, 100).
 
@@ -72,25 +68,8 @@
 %% Tries a property over contexts into which `import/1' has been called, while `function/1' is `ct_tree'.
 -spec check(atom(), [pid()]) -> ok.
 check(Property, Contexts) ->
-    case code:ensure_loaded(proper) of
-        {module, proper} -> ok;
-        {error, _} -> ct:fail("PropEr is not in the code path; `scripts/setup.sh test' installs it")
-    end,
-    Log = fun(Text, Values) -> ct:log(Text, Values) end,
-    Options = [long_result, {numtests, tests()}, {max_size, 60}, {max_shrinks, 50}, {on_output, Log}],
-    case proper:quickcheck(?MODULE:Property(list_to_tuple(Contexts)), Options) of
-        true ->
-            ok;
-        Counterexample ->
-            ct:pal("~ts does not hold for~n~tp", [Property, Counterexample]),
-            ct:fail({Property, does_not_hold_for, Counterexample})
-    end.
-
-tests() ->
-    case os:getenv("PROPERTY_TESTS") of
-        false -> ?TESTS;
-        Text -> list_to_integer(Text)
-    end.
+    Make = fun() -> ?MODULE:Property(list_to_tuple(Contexts)) end,
+    py_properties:check(Property, Make, ?TESTS, [{max_size, 60}, {max_shrinks, 50}]).
 
 %% Runs one tree, for whoever looks into a failure.
 -spec example(erlang_node(), [pid()]) -> {Actual :: term(), Expected :: term()}.

@@ -6,32 +6,14 @@
 -export([check/2]).
 -export([prop_any_term/1, prop_any_literal/1, prop_any_code/1, prop_any_name/1]).
 
-%% PropEr's own header is not part of every package of it, and without PropEr all suites would fail to compile.
--define(FORALL(X, Type, Property), proper:forall(Type, fun(X) -> Property end)).
--define(LET(X, Type, Generator), proper_types:bind(Type, fun(X) -> Generator end, false)).
--define(SIZED(Size, Generator), proper_types:sized(fun(Size) -> Generator end)).
--define(LAZY(Generator), proper_types:lazy(fun() -> Generator end)).
+-include("support/py_properties.hrl").
 
 -define(TESTS, 300).
 
 %% Tries a property in a context in which ct_values can be imported.
 -spec check(atom(), pid()) -> ok.
 check(Property, Context) ->
-    case code:ensure_loaded(proper) of
-        {module, proper} -> ok;
-        {error, _} -> ct:fail("PropEr is not in the code path; `scripts/setup.sh test' installs it")
-    end,
-    Options = [long_result, {numtests, tests()}, {max_size, 30}, {on_output, fun(Text, Values) -> ct:log(Text, Values) end}],
-    case proper:quickcheck(?MODULE:Property(Context), Options) of
-        true -> ok;
-        Counterexample -> ct:fail({Property, does_not_hold_for, Counterexample})
-    end.
-
-tests() ->
-    case os:getenv("PROPERTY_TESTS") of
-        false -> ?TESTS;
-        Text -> list_to_integer(Text)
-    end.
+    py_properties:check(Property, fun() -> ?MODULE:Property(Context) end, ?TESTS, [{max_size, 30}]).
 
 %% ------------------------------------------------------------------------------------------------
 %% Terms
