@@ -33,6 +33,9 @@ groups() ->
         exception_of_a_cast_is_logged,
         exception_raised_again_comes_back_as_it_was,
         exception_kept_and_raised_later_comes_back_as_it_was,
+        exception_kept_beyond_its_request_comes_back_as_it_was,
+        exception_that_was_changed_or_copied_is_an_exception,
+        exception_of_another_thread_comes_back_as_it_was,
         exception_that_python_handles_is_over,
         exception_raised_from_it_is_that_of_python,
         exception_raised_from_one_of_python_tells_its_cause,
@@ -449,6 +452,75 @@ back_as_it_was(Config, Functions) ->
      || Kind <- kinds(), Reason <- [none, {badmatch, "text"}, [a | b], #{k => <<1:3>>}], Function <- Functions
     ],
     ok.
+
+exception_kept_beyond_its_request_comes_back_as_it_was(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py_callbacks:module(Context, "ct_kept", <<
+        "import erlang\n"
+        "kept = []\n"
+        "def keep(name):\n"
+        "    try: erlang.call(name)\n"
+        "    except erlang.ErlangError as error: kept.append(error)\n"
+        "def fail(): raise kept[0]\n"
+    >>),
+    Reason = {self(), [a | b], make_ref()},
+    with_failure(throw, Reason, fun() ->
+        {ok, none} = py:call(Context, ct_kept, keep, [failing])
+    end),
+    ?assertEqual({error, {throw, Reason}}, py:call(Context, ct_kept, fail, [])),
+    ?assertEqual({error, {throw, Reason}}, py_suite:fresh(fun() -> py:call(Context, ct_kept, fail, []) end)),
+    ?assertEqual({error, {throw, Reason}}, py:await(py:spawn_call(Context, ct_kept, fail, []))).
+
+exception_that_was_changed_or_copied_is_an_exception(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py:exec(Context, <<
+        "import copy, erlang, pickle\n"
+        "def caught():\n"
+        "    try: erlang.call('failing')\n"
+        "    except erlang.ErlangError as error: return error\n"
+        "def copied(): raise copy.copy(caught())\n"
+        "def changed():\n"
+        "    error = caught()\n"
+        "    error.kind = 'exit'\n"
+        "    error.reason = object()\n"
+        "    error.stacktrace = None\n"
+        "    error.args = (1, 2)\n"
+        "    raise error\n"
+        "def stripped():\n"
+        "    error = caught()\n"
+        "    vars(error).clear()\n"
+        "    raise error\n"
+        "def spoilt():\n"
+        "    error = caught()\n"
+        "    for name in list(vars(error)): setattr(error, name, 0)\n"
+        "    raise error\n"
+        "def pickled():\n"
+        "    raise pickle.loads(pickle.dumps(caught()))\n"
+        "def noted():\n"
+        "    error = caught()\n"
+        "    error.add_note('a note')\n"
+        "    raise error\n"
+    >>),
+    with_failure(error, [a | b], fun() ->
+        [
+            ?assertMatch({Function, {error, {_, _}}}, {Function, py:call(Context, '__main__', Function, [])})
+         || Function <- [copied, changed, stripped, spoilt, pickled]
+        ],
+        ?assertEqual({error, {error, [a | b]}}, py:call(Context, '__main__', noted, [])),
+        ?assertMatch(#{notes := [<<"a note">>]}, py:last_error())
+    end).
+
+exception_of_another_thread_comes_back_as_it_was(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py:exec(Context, <<
+        "import erlang\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def threaded(name):\n"
+        "    with ThreadPoolExecutor(1) as pool: return pool.submit(erlang.call, name).result()\n"
+    >>),
+    offering([{fails, fun([]) -> exit([a | b]) end}], fun() ->
+        ?assertEqual({error, {exit, [a | b]}}, py:call(Context, '__main__', threaded, [fails]))
+    end).
 
 exception_that_python_handles_is_over(Config) ->
     Context = ?config(ctx, Config),

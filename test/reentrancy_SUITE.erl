@@ -26,6 +26,8 @@ groups() ->
         parallel_uses_the_waiting_context_too,
         values_cross_all_levels,
         two_callbacks_in_a_row_and_nested,
+        continuations_of_nested_requests_run_on_top,
+        functions_in_place_of_nested_requests_run_in_the_process,
 
         mutual_recursion_200_deep_in_one_context,
         mutual_recursion_200_deep_between_two_contexts,
@@ -340,6 +342,65 @@ two_callbacks_in_a_row_and_nested(Config) ->
     Visited = collect(visit),
     ?assertEqual(127, length(Visited)),
     ?assertEqual(lists:sort(Visited), Visited).
+
+continuations_of_nested_requests_run_on_top(Config) ->
+    [First, Second, _] = ?config(contexts, Config),
+    Code = <<
+        "import erlang\n"
+        "def count(n, total=0):\n"
+        "    if n == 0: return total\n"
+        "    return erlang.schedule_py('ct_counts', 'count', [n - 1, total + erlang.call('one')])\n"
+    >>,
+    [ok = py_callbacks:module(Context, "ct_counts", Code) || Context <- [First, Second]],
+    Test = self(),
+    One = fun([]) ->
+        {ok, 1} = py:call(First, operator, pos, [1]),
+        1
+    end,
+    offering([{one, One}], fun() ->
+        [
+            offering([{nested, fun([]) -> Test = self(), {ok, N} = Count(), N end}], fun() ->
+                ?assertEqual({ok, 50}, py:call(First, ct_chain, through, [nested]))
+            end)
+         || Context <- [First, Second],
+            Count <- [
+                fun() -> py:call(Context, ct_counts, count, [50]) end,
+                fun() -> py:await(py:spawn_call(Context, ct_counts, count, [50])) end,
+                fun() -> py:call(Context, ct_counts, count, [50], #{timeout => 60_000}) end
+            ]
+        ]
+    end),
+    ok.
+
+functions_in_place_of_nested_requests_run_in_the_process(Config) ->
+    [First, Second, _] = ?config(contexts, Config),
+    Code = <<"import erlang\ndef hand_on(name, *args): return erlang.schedule(name, *args)\n">>,
+    [ok = py_callbacks:module(Context, "ct_hands", Code) || Context <- [First, Second]],
+    Test = self(),
+    %% The context is free meanwhile, and the code around it still waits.
+    Last = fun([Who]) ->
+        {ok, 4.0} = py:call(First, math, sqrt, [16]),
+        {ok, 5.0} = py:call(Second, math, sqrt, [25]),
+        case Who of
+            <<"caller">> -> Test = self();
+            <<"other">> -> true = Test =/= self()
+        end,
+        last
+    end,
+    offering([{last, Last}], fun() ->
+        [
+            offering([{nested, fun([]) -> {ok, Value} = Call(), Value end}], fun() ->
+                %% The value is that of the function, not converted on its way.
+                ?assertEqual({ok, <<"last">>}, py:call(First, ct_chain, through, [nested]))
+            end)
+         || Context <- [First, Second],
+            Call <- [
+                fun() -> {ok, last} = py:call(Context, ct_hands, hand_on, [last, caller]) end,
+                fun() -> {ok, last} = py:await(py:spawn_call(Context, ct_hands, hand_on, [last, other])) end
+            ]
+        ]
+    end),
+    ok.
 
 %%% Depth
 
