@@ -55,6 +55,7 @@ groups() ->
         operators_and_protocols_can_call,
         generators_can_call,
         finalisers_can_call,
+        hooks_can_call,
         conversion_of_a_result_can_call,
         text_of_an_exception_can_call,
         module_can_call_while_it_is_imported,
@@ -882,6 +883,39 @@ finalisers_can_call(Config) ->
             "reference = weakref.ref(thing, lambda _: ask('weakref'))\n"
             "del thing\n"
         >>)
+    ).
+
+hooks_can_call(Config) ->
+    Asked = asked(Config, <<
+        "import gc, sys, warnings\n"
+        "def collected(phase, info): ask('gc ' + phase)\n"
+        "gc.callbacks.append(collected)\n"
+        "try: gc.collect()\n"
+        "finally: gc.callbacks.remove(collected)\n"
+        "def tracer(frame, event, argument):\n"
+        "    sys.settrace(None)\n"
+        "    ask('trace ' + event)\n"
+        "def traced(): pass\n"
+        "sys.settrace(tracer)\n"
+        "traced()\n"
+        "class Finder:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None): ask('find ' + name)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "try:\n"
+        "    import no_such_module_at_all\n"
+        "except ModuleNotFoundError: pass\n"
+        "finally: sys.meta_path.remove(Finder)\n"
+        "with warnings.catch_warnings():\n"
+        "    warnings.simplefilter('always')\n"
+        "    warnings.showwarning = lambda message, *rest: ask('warning ' + str(message))\n"
+        "    warnings.warn('careful')\n"
+    >>),
+    ?assertEqual(
+        [
+            <<"gc start">>, <<"gc stop">>, <<"trace call">>, <<"find no_such_module_at_all">>, <<"warning careful">>
+        ],
+        Asked
     ).
 
 conversion_of_a_result_can_call(Config) ->

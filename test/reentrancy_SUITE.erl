@@ -49,6 +49,8 @@ groups() ->
         circle_of_two_contexts_is_a_deadlock,
         circle_of_three_contexts_is_a_deadlock,
         deadlock_in_the_middle_of_a_chain_is_seen,
+        circle_through_processes_of_their_own_is_a_deadlock,
+        call_that_timed_out_closes_no_circle,
         refused_request_never_runs,
         call_after_a_deadlock_goes_through,
         call_of_a_context_that_converts_is_a_deadlock,
@@ -705,6 +707,9 @@ obeying(Test) ->
         {call, Context, Function, Args} ->
             Test ! {called, {self(), py:call(Context, operator, Function, Args)}},
             obeying(Test);
+        {call, Context, Function, Args, Options} ->
+            Test ! {called, {self(), py:call(Context, operator, Function, Args, Options)}},
+            obeying(Test);
         {done, Value} ->
             Value
     end.
@@ -788,6 +793,43 @@ deadlock_in_the_middle_of_a_chain_is_seen(Config) ->
     end),
     signal(Config, <<"second">>),
     signal(Config, <<"frame">>).
+
+circle_through_processes_of_their_own_is_a_deadlock(Config) ->
+    [First, Second, _] = ?config(contexts, Config),
+    offering([{obey, obey()}], fun() ->
+        [{One, RefOne}, {Two, RefTwo}] = [
+            begin
+                Ref = py:spawn_call(Context, erlang, call, [obey]),
+                {receive {obeys, Pid} -> Pid end, Ref}
+            end
+         || Context <- [First, Second]
+        ],
+        One ! {call, Second, pos, [1]},
+        eventually(fun() -> waiting(Second) =:= 1 end),
+        Two ! {call, First, pos, [2]},
+        deadlock([First, Second], called(Two)),
+        Two ! {done, 2},
+        ?assertEqual({ok, 1}, called(One)),
+        One ! {done, 1},
+        ?assertEqual([{ok, 1}, {ok, 2}], [py:await(Ref) || Ref <- [RefOne, RefTwo]])
+    end).
+
+call_that_timed_out_closes_no_circle(Config) ->
+    [First, Second, _] = ?config(contexts, Config),
+    offering([{obey, obey()}], fun() ->
+        Chains = [{One, _}, {Two, _}] = chains(Config, [First, Second]),
+        One ! {call, Second, pos, [1], #{timeout => 20}},
+        ?assertEqual({error, timeout}, called(One)),
+        %% The first one is still in its function, but waits for nothing.
+        Two ! {call, First, pos, [2]},
+        eventually(fun() -> waiting(First) =:= 1 end),
+        One ! {done, 1},
+        ?assertEqual({ok, 2}, called(Two)),
+        Two ! {done, 2},
+        ?assertEqual([{ok, 1}, {ok, 2}], [result(Chain) || Chain <- Chains])
+    end),
+    [signal(Config, <<"frame">>) || _ <- [1, 2]],
+    ok.
 
 refused_request_never_runs(Config) ->
     [First, Second, _] = ?config(contexts, Config),
