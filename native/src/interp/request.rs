@@ -191,11 +191,16 @@ impl Request {
 
     /// The caller has answered a callback, and waits with another reference from now on. `false`: it was answered or
     /// cancelled meanwhile, with the old one.
-    pub(crate) fn resume(&self, env: TermEnv, tag: Word) -> bool {
+    pub(crate) fn resume(&self, tag: Word) -> bool {
         let _answered_before_or_after = self.body.lock();
         let resumed = self.state.resume();
         if resumed {
-            *self.renewed.lock() = Some((env, tag));
+            // In the same environment each time: made here and freed on another thread, or the other way round, it
+            // would wake a thread of the emulator.
+            let mut renewed = self.renewed.lock();
+            let (env, word) = renewed.get_or_insert_with(|| (TermEnv::new(), tag));
+            env.clear();
+            *word = env.copy(tag);
         }
         resumed
     }

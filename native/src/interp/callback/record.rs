@@ -185,11 +185,6 @@ impl Callback {
         // Copying may take long, so it comes before the lock.
         let env = self.space();
         let word = env.copy(answer);
-        let renewed = renewed.map(|tag| {
-            let env = self.space();
-            let tag = env.copy(tag);
-            (env, tag)
-        });
         self.put(renewed, Reply { env, word })
     }
 
@@ -228,14 +223,14 @@ impl Callback {
         }
     }
 
-    fn put(&self, renewed: Option<(TermEnv, Word)>, reply: Reply) -> bool {
+    fn put(&self, renewed: Option<Word>, reply: Reply) -> bool {
         let mut slot = self.slot.lock();
         if !matches!(*slot, Slot::Waiting) {
             return false;
         }
         if self.by_caller
-            && let (Some(request), Some((env, tag))) = (&self.request, renewed)
-            && !request.resume(env, tag)
+            && let (Some(request), Some(tag)) = (&self.request, renewed)
+            && !request.resume(tag)
         {
             *slot = Slot::Over;
             drop(slot);
