@@ -61,13 +61,32 @@ const UNASKED: u64 = 1 << 63;
 /// The environments that a context keeps for reuse.
 const SPARE_ENVS: usize = 256;
 
-/// Where the owner thread waits for callbacks, on top of one another.
+/// The requests that were started and have not ended. They are looked at together: one that goes from one place to
+/// another is never in neither.
 #[derive(Default)]
-struct Waits {
-    /// The innermost last.
-    at: Vec<Shared<Callback>>,
-    /// A request runs on top of the innermost.
-    busy: bool,
+struct Begun {
+    /// The request that runs, on top of those that wait for callbacks; innermost last.
+    running: Vec<Shared<Request>>,
+    /// The callbacks that the owner thread waits for, on top of one another; innermost last.
+    waits: Vec<Wait>,
+    /// Requests that wait for their next turn.
+    suspended: Vec<Shared<Request>>,
+}
+
+struct Wait {
+    callback: Shared<Callback>,
+    /// How many requests the thread runs here and further out.
+    depth: usize,
+}
+
+/// What stands between a request and its turn, where that can be found out.
+pub(crate) enum Turn {
+    /// Nothing that depends on it.
+    Comes,
+    /// Code that waits for it.
+    Never,
+    /// The thread waits for this callback first.
+    After(Shared<Callback>),
 }
 
 /// See the module.
@@ -93,11 +112,7 @@ pub(crate) struct Context {
     unasked: AtomicU64,
     /// The reaper has an eye on unasked code.
     watched: AtomicBool,
-    /// The request that runs, on top of those that wait for callbacks; innermost last.
-    running: Mutex<Vec<Shared<Request>>>,
-    waits: Mutex<Waits>,
-    /// Requests that wait for their next turn.
-    suspended: Mutex<Vec<Shared<Request>>>,
+    begun: Mutex<Begun>,
     closing: Mutex<Option<Closing>>,
     /// The owner thread is done with it.
     ended: AtomicBool,
@@ -130,9 +145,7 @@ impl Context {
             requests: AtomicU64::new(0),
             unasked: AtomicU64::new(UNASKED),
             watched: AtomicBool::new(false),
-            running: Mutex::default(),
-            waits: Mutex::default(),
-            suspended: Mutex::default(),
+            begun: Mutex::default(),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
             set_aside: AtomicBool::new(false),
@@ -207,20 +220,23 @@ impl Context {
 
     /// The owner thread says that it runs a request, on top of those that it runs already.
     pub(crate) fn push_running(&self, request: Shared<Request>) {
-        self.running.lock().push(request);
+        self.begun.lock().running.push(request);
     }
 
-    /// The innermost request runs no longer; `ended`: nor will it.
-    pub(crate) fn pop_running(&self, ended: bool) {
-        let request = self.running.lock().pop();
-        if let Some(request) = request.filter(|_| ended) {
+    /// The innermost request runs no longer, nor will it.
+    pub(crate) fn pop_running(&self) {
+        let request = self.begun.lock().running.pop();
+        if let Some(request) = request {
             request.code_ended();
         }
     }
 
-    /// A request waits for its next turn.
-    pub(super) fn suspend(&self, request: Shared<Request>) {
-        self.suspended.lock().push(request);
+    /// The innermost request waits for its next turn.
+    pub(super) fn suspend_running(&self) {
+        let mut begun = self.begun.lock();
+        if let Some(request) = begun.running.pop() {
+            begun.suspended.push(request);
+        }
     }
 
     /// Whether a request that waits for its next turn will use a namespace.
@@ -233,28 +249,59 @@ impl Context {
             };
             of.id == namespace && !request.state.is_over()
         };
-        self.suspended.lock().iter().any(uses)
+        self.begun.lock().suspended.iter().any(uses)
     }
 
-    /// Its turn has come.
-    pub(super) fn unsuspend(&self, request: &Request) {
-        let mut suspended = self.suspended.lock();
-        if let Some(place) = suspended.iter().position(|other| other.id == request.id) {
-            suspended.swap_remove(place);
+    /// The turn of a request has come that was suspended.
+    pub(super) fn resume_suspended(&self, request: &Request) {
+        let mut begun = self.begun.lock();
+        let place = |other: &Shared<Request>| other.id == request.id;
+        if let Some(place) = begun.suspended.iter().position(place) {
+            let request = begun.suspended.swap_remove(place);
+            begun.running.push(request);
         }
     }
 
     /// All requests that were started and have not ended.
     fn begun(&self) -> Vec<Shared<Request>> {
-        // In this order: one whose turn comes is in both for a moment.
-        let mut begun = self.suspended.lock().clone();
-        begun.extend(self.running.lock().iter().cloned());
-        begun
+        let begun = self.begun.lock();
+        let all = begun.suspended.iter().chain(&begun.running);
+        all.cloned().collect()
     }
 
     /// The request whose code runs now.
     pub(crate) fn innermost(&self) -> Option<Shared<Request>> {
-        self.running.lock().last().cloned()
+        self.begun.lock().running.last().cloned()
+    }
+
+    /// What has to end here before the turn comes of a request that was made in `made_in`, as far as it depends on
+    /// what `parent` led to.
+    pub(super) fn turn(&self, made_in: &Callback, parent: &Callback) -> Turn {
+        let begun = self.begun.lock();
+        let leads = |wait: &Wait| made_in.is_or_descends_from(&wait.callback);
+        let place = begun.waits.iter().rposition(leads);
+        // What runs further in than the wait on top of which it can run.
+        let (waits, running) = match place {
+            Some(place) => {
+                let depth = begun.waits[place].depth;
+                (&begun.waits[place + 1..], &begun.running[depth..])
+            }
+            None => (&begun.waits[..], &begun.running[..]),
+        };
+        let serves = place.is_none_or(|place| begun.waits[place].callback.serves());
+        if !serves
+            || waits
+                .iter()
+                .any(|wait| parent.is_or_descends_from(&wait.callback))
+            // Code may have led to it without waiting for it here, as that of an event loop does.
+            || running.iter().any(|running| parent.comes_from(running))
+        {
+            return Turn::Never;
+        }
+        match waits.last() {
+            Some(wait) if wait.depth == begun.running.len() => Turn::After(wait.callback.clone()),
+            _ => Turn::Comes,
+        }
     }
 
     /// The owner thread runs nothing any more, and cannot say what it ran: it has panicked.
@@ -264,50 +311,23 @@ impl Context {
         }
     }
 
-    /// The owner thread says which callback it waits for, on top of those that it waits for already. Gives what
-    /// [`Self::pop_wait`] takes.
-    pub(super) fn push_wait(&self, callback: Shared<Callback>) -> bool {
-        let mut waits = self.waits.lock();
-        waits.at.push(callback);
-        std::mem::replace(&mut waits.busy, false)
+    /// The owner thread says that it waits for a callback, with the innermost request.
+    pub(super) fn push_wait(&self, callback: Shared<Callback>) {
+        let mut begun = self.begun.lock();
+        let depth = begun.running.len();
+        begun.waits.push(Wait { callback, depth });
     }
 
-    /// The innermost wait is over.
-    pub(super) fn pop_wait(&self, busy_before: bool) {
-        let mut waits = self.waits.lock();
-        let over = waits.at.pop();
-        waits.busy = busy_before;
-        drop(waits);
-        drop(over);
+    /// It does so no more.
+    pub(super) fn pop_wait(&self) {
+        let wait = self.begun.lock().waits.pop();
+        // Not under the lock: it may have been the last to know the callback.
+        drop(wait);
     }
 
-    /// Whether a request runs on top of the innermost wait.
-    pub(super) fn set_busy(&self, busy: bool) {
-        self.waits.lock().busy = busy;
-    }
-
-    /// The callback that the owner thread waits for, and on top of which nothing runs.
-    pub(super) fn waiting_at(&self) -> Option<Shared<Callback>> {
-        let waits = self.waits.lock();
-        waits.at.last().filter(|_| !waits.busy).cloned()
-    }
-
-    /// Whether `predicate` holds for a request that has to end before a new one can run, the first wait on top of
-    /// which the latter can run satisfying `runs_at`.
-    pub(super) fn any_in_the_way(
-        &self,
-        runs_at: impl Fn(&Callback) -> bool,
-        predicate: impl Fn(&Request) -> bool,
-    ) -> bool {
-        let waits = self.waits.lock();
-        let running = self.running.lock();
-        let place = waits.at.iter().rev().find(|wait| runs_at(wait));
-        let below = place.and_then(|wait| wait.request().map(|request| request.id));
-        running
-            .iter()
-            .rev()
-            .take_while(|request| Some(request.id) != below)
-            .any(|request| predicate(request))
+    /// Whether the owner thread waits for a callback, or runs something on top of one.
+    fn has_waits(&self) -> bool {
+        !self.begun.lock().waits.is_empty()
     }
 
     /// The owner thread looks at what it waits for, if it does. May be called on any thread.
@@ -352,7 +372,7 @@ impl Context {
     pub(crate) fn interrupt_once(&self, request: u64, again: bool) -> bool {
         let interrupted = self.interrupts.interrupt(request, again);
         // In this order: the owner thread says that it waits before it looks for interrupts.
-        if interrupted && self.waiting_at().is_some() {
+        if interrupted && self.has_waits() {
             self.nudge();
         }
         if interrupted {
@@ -384,9 +404,12 @@ impl Context {
 
     /// What the process waits for that runs the callback of a request.
     fn awaited_by(&self, request: u64) -> Option<(u64, u64)> {
-        let waits = self.waits.lock();
-        let own = |wait: &&Shared<Callback>| wait.request().is_some_and(|one| one.id == request);
-        waits.at.iter().rev().find(own)?.awaited()
+        let begun = self.begun.lock();
+        let own = |wait: &&Wait| {
+            let of = wait.callback.request();
+            of.is_some_and(|one| one.id == request)
+        };
+        begun.waits.iter().rev().find(own)?.callback.awaited()
     }
 
     /// Interrupts whatever runs here; `false` when nothing does.

@@ -86,7 +86,7 @@ impl Owner {
         true
     }
 
-    /// A request goes on with a Python function when others had their turn.
+    /// The innermost request goes on with a Python function when others had their turn.
     pub(super) fn suspend(
         &mut self,
         context: &Arc<Context>,
@@ -94,7 +94,7 @@ impl Owner {
         continuation: Continuation,
     ) {
         self.continuations.insert(request.id, continuation);
-        context.suspend(request.clone());
+        context.suspend_running();
         if !context.mailbox.push(Envelope::Continue(request.clone())) {
             // Whoever has answered what ran may not have seen it.
             reaper().close(context);
@@ -113,10 +113,8 @@ impl Owner {
             return;
         };
         let namespace = self.namespace(context, request);
-        context.push_running(request.clone());
+        context.resume_suspended(request);
         context.interrupts.enter(request.id);
-        // After that, so that whoever takes it back sees it in one of the two places.
-        context.unsuspend(request);
         if let Some(Closing::Answer(reason) | Closing::Keep(reason)) = context.closing() {
             Request::abandon(request, reason);
         }
@@ -136,7 +134,7 @@ impl Owner {
             Some(outcome) => self.conclude(py, context, request, outcome, reply),
             None => {
                 context.interrupts.leave(py);
-                context.pop_running(true);
+                context.pop_running();
             }
         }
         self.forget_orphaned(py, context, namespace);

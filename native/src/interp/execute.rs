@@ -112,7 +112,7 @@ impl Owner {
             self.conclude(py, context, &request, outcome, reply);
         } else {
             context.interrupts.leave(py);
-            context.pop_running(true);
+            context.pop_running();
         }
         self.forget_orphaned(py, context, namespace);
     }
@@ -196,7 +196,7 @@ impl Owner {
         let over = match outcome {
             Outcome::Answer(answer) => {
                 Self::answer(context, request, &answer, reply);
-                context.pop_running(true);
+                context.pop_running();
                 true
             }
             Outcome::Tail {
@@ -204,11 +204,10 @@ impl Owner {
                 arguments,
             } => {
                 // First: what the function asks for here does not wait for this code.
-                context.pop_running(true);
+                context.pop_running();
                 Self::hand_over(context, request, reply, function, arguments)
             }
             Outcome::Next(continuation) => {
-                context.pop_running(false);
                 self.suspend(context, request, continuation);
                 return;
             }

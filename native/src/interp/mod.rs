@@ -23,7 +23,7 @@ mod task;
 
 pub(crate) use callback::{Callback, Stage, Station};
 pub(crate) use client::Client;
-pub(crate) use context::{Closing, Context, Envelope, Mode, Settings};
+pub(crate) use context::{Closing, Context, Envelope, Mode, Settings, Turn};
 pub(crate) use environment::{Environment, Scope};
 pub(crate) use owner::{STACK, prepare_main, start};
 pub(crate) use permit::Permit;

@@ -6,7 +6,7 @@
 
 use super::record::Callback;
 use crate::beam::{Pid, Shared};
-use crate::interp::{Context, Request, registry};
+use crate::interp::{Context, Request, Turn, registry};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -44,20 +44,11 @@ fn circle(parent: &Shared<Callback>, target: &Arc<Context>) -> Option<Vec<Pid>> 
             return None;
         }
         path.push(context.pid);
-        let Some(wait) = context.waiting_at() else {
-            // Code that led to the new request may be in the way of the one that waits here: it does not wait for it
-            // itself, as that of an event loop does not, or waits further in.
-            let runs_at = |wait: &Callback| wait.serves() && made_in.is_or_descends_from(wait);
-            let own = context.any_in_the_way(runs_at, |running| parent.comes_from(running));
-            return own.then_some(path);
+        let wait = match context.turn(&made_in, parent) {
+            Turn::Comes => return None,
+            Turn::Never => return Some(path),
+            Turn::After(wait) => wait,
         };
-        if made_in.is_or_descends_from(&wait) {
-            // It will run on top, if the thread can do that now.
-            return (!wait.serves()).then_some(path);
-        }
-        if parent.is_or_descends_from(&wait) {
-            return Some(path);
-        }
         let (_request, serial) = wait.awaited()?;
         context = registry().by_serial(serial)?;
         made_in = wait;

@@ -89,7 +89,7 @@ impl Callback {
         self.request.as_ref()
     }
 
-    pub(super) fn serves(&self) -> bool {
+    pub(crate) fn serves(&self) -> bool {
         self.serves
     }
 
@@ -109,11 +109,11 @@ impl Callback {
         false
     }
 
-    /// Whether the code of a request led to it.
-    pub(super) fn comes_from(&self, request: &Request) -> bool {
+    /// Whether the code of a request led to it by callbacks that have no answer yet.
+    pub(crate) fn comes_from(&self, request: &Request) -> bool {
         let mut next = Some(self);
         while let Some(callback) = next {
-            if callback.request().is_some_and(|own| own.id == request.id) {
+            if callback.request().is_some_and(|own| own.id == request.id) && callback.is_wanted() {
                 return true;
             }
             next = callback.parent().map(|parent| &**parent);

@@ -23,7 +23,7 @@ enum Event {
 /// at hand.
 pub(super) fn wait(
     py: Python<'_>,
-    mut waiting: Waiting<'_>,
+    waiting: Waiting<'_>,
     mut owner: Option<&mut Owner>,
 ) -> Result<Reply> {
     let (context, callback) = (waiting.context, waiting.callback);
@@ -39,9 +39,7 @@ pub(super) fn wait(
             Event::GivenUp => return Err(given_up(py, context, callback)),
             Event::Envelope(envelope) => {
                 if let Some(owner) = &mut owner {
-                    waiting.on_top(!matches!(envelope, Envelope::Dropped), || {
-                        owner.handle_on_top(py, context, envelope);
-                    });
+                    owner.handle_on_top(py, context, envelope);
                 }
             }
         }
@@ -53,29 +51,18 @@ pub(super) fn wait(
 pub(super) struct Waiting<'a> {
     context: &'a Arc<Context>,
     callback: &'a Shared<Callback>,
-    busy_before: bool,
 }
 
 impl<'a> Waiting<'a> {
     pub(super) fn begin(context: &'a Arc<Context>, callback: &'a Shared<Callback>) -> Self {
-        Self {
-            context,
-            callback,
-            busy_before: context.push_wait(callback.clone()),
-        }
-    }
-
-    /// While a request runs on top, the thread does not wait here.
-    fn on_top(&mut self, is_request: bool, work: impl FnOnce()) {
-        self.context.set_busy(is_request);
-        work();
-        self.context.set_busy(false);
+        context.push_wait(callback.clone());
+        Self { context, callback }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.context.pop_wait(self.busy_before);
+        self.context.pop_wait();
     }
 }
 

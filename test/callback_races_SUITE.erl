@@ -1,0 +1,102 @@
+%% What happens between two steps of a callback: requests that come while another one just ends, ends of all kinds
+%% that meet a context which waits.
+-module(callback_races_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+-compile(nowarn_export_all).
+
+-import(py_callbacks, [offering/2]).
+
+suite() ->
+    [{timetrap, {seconds, 120}}].
+
+all() ->
+    [{group, owngil}, {group, worker}].
+
+groups() ->
+    py_suite:groups([
+        request_right_after_a_large_one_is_no_deadlock,
+        request_that_an_answered_callback_led_to_is_no_deadlock
+    ]).
+
+init_per_group(Mode, Config) ->
+    py_suite:init_group(Mode, Config).
+
+end_per_group(_Mode, Config) ->
+    py_suite:end_group(Config).
+
+%% Every case has contexts of its own.
+init_per_testcase(_Case, Config) ->
+    Contexts = [py_suite:new_context(Config) || _ <- [1, 2]],
+    [ok = py_callbacks:install(Context) || Context <- Contexts],
+    [{ctx, hd(Contexts)}, {contexts, Contexts}, {socket, py_suite:open()} | Config].
+
+end_per_testcase(_Case, Config) ->
+    py_suite:close(?config(socket, Config)),
+    Contexts = ?config(contexts, Config),
+    [?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])) || Context <- Contexts],
+    {ok, 4.0} = py:call(math, sqrt, [16]),
+    [ok = py_context:stop(Context) || Context <- Contexts],
+    ?assertEqual([], py_suite:flush()).
+
+result(Caller) ->
+    {result, Result} = py_suite:await_down(Caller, 60_000),
+    Result.
+
+%%% Circles that are none
+
+%% What was asked is freed after the answer was sent, and before the thread waits again.
+request_right_after_a_large_one_is_no_deadlock(Config) ->
+    Context = ?config(ctx, Config),
+    Large = [[N] || N <- lists:seq(1, 1_000_000)],
+    Twice = fun([]) ->
+        {ok, 1_000_000} = py:call(Context, builtins, len, [Large]),
+        {ok, 4.0} = py:call(Context, math, sqrt, [16]),
+        twice
+    end,
+    offering([{twice, Twice}], fun() ->
+        [?assertEqual({ok, <<"twice">>}, py:call(Context, erlang, call, [twice])) || _ <- lists:seq(1, 5)]
+    end).
+
+request_that_an_answered_callback_led_to_is_no_deadlock(Config) ->
+    [First, Second] = ?config(contexts, Config),
+    Socket = ?config(socket, Config),
+    Port = py_suite:port(Socket),
+    Test = self(),
+    ok = py_callbacks:module(First, "ct_spawns", <<
+        "import erlang, ct_signals\n"
+        "def spawns(port):\n"
+        "    erlang.call('spawns')\n"
+        "    return ct_signals.gate(port, 'gate')\n"
+    >>),
+    Spawns = fun([]) ->
+        Test ! {ref, py:spawn_call(Second, erlang, call, [asks])},
+        ok
+    end,
+    Asks = fun([]) ->
+        Test ! {asks, self()},
+        {ok, Root} = py:call(First, math, sqrt, [16]),
+        Root
+    end,
+    offering([{spawns, Spawns}, {asks, Asks}], fun() ->
+        Caller = py_suite:spawn_caller(fun() ->
+            Result = py:call(First, ct_spawns, spawns, [Port]),
+            receive
+                {await, Ref} -> {Result, py:await(Ref)}
+            end
+        end),
+        Gate = py_suite:await_signal(Socket, <<"gate">>),
+        Asking =
+            receive
+                {asks, Pid} -> Pid
+            end,
+        ?assertEqual(ok, py_leaks:eventually(fun() -> element(2, process_info(Asking, status)) =:= waiting end)),
+        py_suite:release(Socket, Gate),
+        receive
+            {ref, Ref} -> element(1, Caller) ! {await, Ref}
+        end,
+        ?assertEqual({{ok, <<"gate">>}, {ok, 4.0}}, result(Caller))
+    end).
