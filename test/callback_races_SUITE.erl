@@ -8,7 +8,7 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
--import(py_callbacks, [offering/2]).
+-import(py_callbacks, [offering/2, await/1]).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
@@ -19,7 +19,8 @@ all() ->
 groups() ->
     py_suite:groups([
         request_right_after_a_large_one_is_no_deadlock,
-        request_that_an_answered_callback_led_to_is_no_deadlock
+        request_that_an_answered_callback_led_to_is_no_deadlock,
+        function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one
     ]).
 
 init_per_group(Mode, Config) ->
@@ -99,4 +100,35 @@ request_that_an_answered_callback_led_to_is_no_deadlock(Config) ->
             {ref, Ref} -> element(1, Caller) ! {await, Ref}
         end,
         ?assertEqual({{ok, <<"gate">>}, {ok, 4.0}}, result(Caller))
+    end).
+
+%%% Interrupts and deaths
+
+function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one(Config) ->
+    Context = ?config(ctx, Config),
+    Test = self(),
+    Outer = fun([]) ->
+        Result = py:call(Context, ct_frames, frame, [py_suite:port(?config(socket, Config)), <<"left">>, inner]),
+        Test ! {inner, Result},
+        outer
+    end,
+    Inner = fun([]) ->
+        Test ! {inside, self()},
+        receive
+            go -> Test ! {nested, py:call(Context, math, sqrt, [16], #{timeout => 30_000})}
+        end,
+        late
+    end,
+    offering([{outer, Outer}, {inner, Inner}], fun() ->
+        Caller = py_suite:spawn_caller(fun() -> py:call(Context, erlang, call, [outer]) end),
+        Pid =
+            receive
+                {inside, Inside} -> Inside
+            end,
+        ?assertEqual(ok, py:interrupt(Context)),
+        _ = py_suite:await_signal(?config(socket, Config), <<"left">>),
+        Pid ! go,
+        await({nested, {ok, 4.0}}),
+        await({inner, {error, interrupted}}),
+        ?assertEqual({ok, <<"outer">>}, result(Caller))
     end).

@@ -161,7 +161,8 @@ fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
     Ok(request.encode(env))
 }
 
-/// Where a request comes from. A callback that nobody waits for any more is no part of anything.
+/// Where a request comes from. A callback that nobody waits for any more is no part of anything, but those around it
+/// may be.
 fn origin(asked: &Asked<'_>, started: Instant) -> Origin {
     let known = atoms();
     let own = (asked.timeout.as_c_arg() != known.infinity)
@@ -179,7 +180,7 @@ fn origin(asked: &Asked<'_>, started: Instant) -> Origin {
         .as_ref()
         .and_then(|parent| parent.request()?.origin.deadline);
     Origin {
-        parent: parent.filter(|parent| parent.is_wanted()),
+        parent: parent.as_ref().and_then(Callback::wanted),
         deadline: own.into_iter().chain(around).min(),
     }
 }

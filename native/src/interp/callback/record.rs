@@ -109,6 +109,18 @@ impl Callback {
         false
     }
 
+    /// Itself, or the nearest of those that led to it, whose answer somebody waits for.
+    pub(crate) fn wanted(self_: &Shared<Self>) -> Option<Shared<Self>> {
+        let mut next = Some(self_);
+        while let Some(callback) = next {
+            if callback.is_wanted() {
+                return Some(callback.clone());
+            }
+            next = callback.parent();
+        }
+        None
+    }
+
     /// Whether the code of a request led to it by callbacks that have no answer yet.
     pub(crate) fn comes_from(&self, request: &Request) -> bool {
         let mut next = Some(self);
