@@ -20,7 +20,8 @@ groups() ->
     py_suite:groups([
         request_right_after_a_large_one_is_no_deadlock,
         request_that_an_answered_callback_led_to_is_no_deadlock,
-        function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one
+        function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one,
+        death_of_a_caller_many_levels_deep_frees_the_context_at_once
     ]).
 
 init_per_group(Mode, Config) ->
@@ -131,4 +132,24 @@ function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one(Config) ->
         await({nested, {ok, 4.0}}),
         await({inner, {error, interrupted}}),
         ?assertEqual({ok, <<"outer">>}, result(Caller))
+    end).
+
+death_of_a_caller_many_levels_deep_frees_the_context_at_once(Config) ->
+    Context = ?config(ctx, Config),
+    Test = self(),
+    Down = fun
+        ([0]) ->
+            Test ! {deepest, self()},
+            receive
+                never -> ok
+            end;
+        ([N]) ->
+            {ok, Value} = py:call(Context, erlang, call, [down, N - 1]),
+            Value
+    end,
+    offering([{down, Down}], fun() ->
+        Caller = spawn(fun() -> py:call(Context, erlang, call, [down, 200]) end),
+        await({deepest, Caller}),
+        ok = py_suite:killed(Caller),
+        ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16]))
     end).

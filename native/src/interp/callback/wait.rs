@@ -13,7 +13,8 @@ use std::sync::Arc;
 /// What ends a wait, or interrupts it.
 enum Event {
     Reply(Reply),
-    /// The answer is not wanted any more: the context closes, the code is interrupted, or its time is over.
+    /// The answer is not wanted any more: the context closes, the code is interrupted, its time is over, or nobody
+    /// waits for the request.
     GivenUp,
     /// To be seen to on top of the code that waits.
     Envelope(Envelope),
@@ -86,7 +87,7 @@ fn next(
     loop {
         if context.mailbox.is_closed()
             || context.interrupts.waits()
-            || request.is_some_and(|request| request.state.is_cancelled())
+            || request.is_some_and(|request| request.state.is_over())
         {
             let _nobody_wants_it = callback.give_up();
             return Event::GivenUp;
