@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Where an interrupt goes: an interpreter that is alive, and the thread in it.
@@ -30,9 +30,9 @@ unsafe impl Send for Gate {}
 pub(crate) struct Interrupts {
     /// The innermost one.
     running: AtomicU64,
-    /// Those that it runs on top of, outermost first; and how many, for the owner thread alone.
+    /// Those that it runs on top of, outermost first; and whether there are any, for the owner thread alone.
     below: Mutex<Vec<u64>>,
-    depth: AtomicUsize,
+    nested: AtomicBool,
     wanted: AtomicU64,
     /// The innermost request that was interrupted last, for its own or another's sake.
     delivered: AtomicU64,
@@ -74,22 +74,26 @@ impl Interrupts {
     pub(crate) fn enter(&self, request: u64) {
         let before = self.running.load(Ordering::Relaxed);
         if before != 0 {
-            self.below.lock().push(before);
-            self.depth.fetch_add(1, Ordering::SeqCst);
+            // Under the lock, so that whoever looks for a request finds it in one of the two places.
+            let mut below = self.below.lock();
+            below.push(before);
+            self.nested.store(true, Ordering::Relaxed);
+            self.running.store(request, Ordering::SeqCst);
+        } else {
+            self.running.store(request, Ordering::SeqCst);
         }
-        self.running.store(request, Ordering::SeqCst);
     }
 
     /// The innermost request has ended; an interrupt that came late is taken back.
     pub(crate) fn leave(&self, _py: Python<'_>) {
-        if self.depth.load(Ordering::Relaxed) == 0 {
-            self.running.store(0, Ordering::SeqCst);
-        } else {
-            // Under the lock, so that whoever looks for a request finds it in one of the two places.
+        if self.nested.load(Ordering::Relaxed) {
+            // As above.
             let mut below = self.below.lock();
-            self.depth.fetch_sub(1, Ordering::SeqCst);
             self.running
                 .store(below.pop().unwrap_or_default(), Ordering::SeqCst);
+            self.nested.store(!below.is_empty(), Ordering::Relaxed);
+        } else {
+            self.running.store(0, Ordering::SeqCst);
         }
         self.take_back();
     }
@@ -116,9 +120,6 @@ impl Interrupts {
     fn runs(&self, request: u64) -> bool {
         if request == 0 || self.running() == request {
             return request != 0;
-        }
-        if self.depth.load(Ordering::SeqCst) == 0 {
-            return false;
         }
         let below = self.below.lock();
         self.running() == request || below.contains(&request)

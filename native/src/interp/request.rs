@@ -385,9 +385,8 @@ impl Request {
         if self.kind == Kind::Cast {
             return;
         }
-        if self.cancel() == Cancel::Calling {
-            let _cancelled = self.cancel_callback();
-        }
+        // Its code may be given up at this moment, and go on; or call again.
+        while self.cancel() == Cancel::Calling && !self.cancel_callback() {}
     }
 
     fn cancelled(&self, met: Cancel) -> Cancel {
