@@ -21,7 +21,8 @@ groups() ->
         request_right_after_a_large_one_is_no_deadlock,
         request_that_an_answered_callback_led_to_is_no_deadlock,
         function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one,
-        death_of_a_caller_many_levels_deep_frees_the_context_at_once
+        death_of_a_caller_many_levels_deep_frees_the_context_at_once,
+        interrupt_reaches_a_context_that_waits_while_threads_are_busy
     ]).
 
 init_per_group(Mode, Config) ->
@@ -153,3 +154,40 @@ death_of_a_caller_many_levels_deep_frees_the_context_at_once(Config) ->
         ok = py_suite:killed(Caller),
         ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16]))
     end).
+
+%% Whichever thread comes first delivers an interrupt, and one that waits is never the first.
+interrupt_reaches_a_context_that_waits_while_threads_are_busy(Config) ->
+    Context = ?config(ctx, Config),
+    Test = self(),
+    Port = py_suite:port(?config(socket, Config)),
+    ok = py:exec(Context, <<
+        "import threading\n"
+        "ending = False\n"
+        "def work():\n"
+        "    while not ending: pass\n"
+        "threads = [threading.Thread(target=work) for _ in range(2)]\n"
+        "for thread in threads: thread.start()\n"
+    >>),
+    Waits = fun([]) ->
+        Test ! {waits, self()},
+        receive
+            go -> late
+        end
+    end,
+    offering([{waits, Waits}], fun() ->
+        [
+            begin
+                Caller = py_suite:spawn_caller(fun() -> py:call(Context, ct_frames, frame, [Port, <<"left">>, waits]) end),
+                Pid =
+                    receive
+                        {waits, Waiting} -> Waiting
+                    end,
+                ?assertEqual(ok, py:interrupt(Context)),
+                _ = py_suite:await_signal(?config(socket, Config), <<"left">>),
+                Pid ! go,
+                ?assertEqual({error, interrupted}, result(Caller))
+            end
+         || _ <- lists:seq(1, 10)
+        ]
+    end),
+    ok = py:exec(Context, <<"ending = True\nfor thread in threads: thread.join()">>).

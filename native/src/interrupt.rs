@@ -37,6 +37,8 @@ pub(crate) struct Interrupts {
     /// The innermost request that was interrupted last, for its own or another's sake.
     delivered: AtomicU64,
     posted: AtomicBool,
+    /// The owner thread waits, with the GIL released, and looks for interrupts itself.
+    asleep: AtomicBool,
     /// An asynchronous exception was set, which has to be taken back when the request ends.
     scheduled: AtomicBool,
     gate: Mutex<Option<Gate>>,
@@ -206,6 +208,14 @@ impl Interrupts {
         self.runs(wanted) && (wanted == running || self.delivered.load(Ordering::SeqCst) != running)
     }
 
+    /// The owner thread waits in `body`, and looks for interrupts there or afterwards.
+    pub(crate) fn asleep<T>(&self, py: Python<'_>, body: impl FnOnce() -> T) -> T {
+        self.asleep.store(true, Ordering::SeqCst);
+        let result = py.detached(body);
+        self.asleep.store(false, Ordering::SeqCst);
+        result
+    }
+
     /// The exception, if an interrupt waits for what runs. For waiting that was cut short on the owner thread.
     pub(crate) fn take_raised(&self, py: Python<'_>) -> Option<Raised> {
         let class = self.gate.lock().as_ref().map(|gate| gate.class)?;
@@ -240,15 +250,18 @@ impl Interrupts {
         let Some((thread, class)) = target else {
             return Ok(());
         };
-        if !self.take() {
+        // SAFETY: attached.
+        let is_own = unsafe { ffi::PyThread_get_thread_ident() } == thread;
+        // What is raised in a thread that waits would be seen when the wait is over.
+        if !is_own && self.asleep.load(Ordering::SeqCst) || !self.take() {
             return Ok(());
         }
+        if is_own {
+            return Err(interrupted(py, class));
+        }
+        // Another thread of the interpreter was faster (in the main interpreter the contexts share it).
         // SAFETY: attached; the class lives as long as the interpreter.
         unsafe {
-            if ffi::PyThread_get_thread_ident() == thread {
-                return Err(interrupted(py, class));
-            }
-            // Another thread of the interpreter was faster (in the main interpreter the contexts share it).
             self.scheduled.store(true, Ordering::SeqCst);
             ffi::PyThreadState_SetAsyncExc(thread.cast_signed(), class);
         }
@@ -316,20 +329,20 @@ pub(crate) fn let_sleep(interpreter_id: i64) {
 pub(crate) fn sleep_until(py: Python<'_>, deadline: Instant) -> Result<()> {
     let served = SERVED.with(|served| served.borrow().clone());
     let interpreter = py.interpreter_id();
-    py.detached(|| match &served {
-        None => {
+    match &served {
+        None => py.detached(|| {
             let mut ending = ENDING.lock();
             while !ending.contains(&interpreter)
                 && !ENDED.wait_until(&mut ending, deadline).timed_out()
             {}
-        }
-        Some(interrupts) => {
+        }),
+        Some(interrupts) => interrupts.asleep(py, || {
             let mut gate = interrupts.gate.lock();
             while !interrupts.waits()
                 && !interrupts.woken.wait_until(&mut gate, deadline).timed_out()
             {}
-        }
-    });
+        }),
+    }
     let raised = served.and_then(|interrupts| interrupts.take_raised(py));
     raised.map_or(Ok(()), Err)
 }

@@ -35,7 +35,10 @@ pub(super) fn wait(
             Some(owner) => &mut owner.spinner,
             None => &mut own_spinner,
         };
-        match py.detached(|| next(context, callback, serves, spinner)) {
+        let event = context
+            .interrupts
+            .asleep(py, || next(context, callback, serves, spinner));
+        match event {
             Event::Reply(reply) => return Ok(reply),
             Event::GivenUp => return Err(given_up(py, context, callback)),
             Event::Envelope(envelope) => {
