@@ -22,7 +22,8 @@ groups() ->
         request_that_an_answered_callback_led_to_is_no_deadlock,
         function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one,
         death_of_a_caller_many_levels_deep_frees_the_context_at_once,
-        interrupt_reaches_a_context_that_waits_while_threads_are_busy
+        interrupt_reaches_a_context_that_waits_while_threads_are_busy,
+        finaliser_on_top_of_a_callback_calls_in_its_own_right
     ]).
 
 init_per_group(Mode, Config) ->
@@ -191,3 +192,33 @@ interrupt_reaches_a_context_that_waits_while_threads_are_busy(Config) ->
         ]
     end),
     ok = py:exec(Context, <<"ending = True\nfor thread in threads: thread.join()">>).
+
+finaliser_on_top_of_a_callback_calls_in_its_own_right(Config) ->
+    Context = ?config(ctx, Config),
+    Test = self(),
+    ok = py_callbacks:module(Context, "ct_final", <<
+        "import erlang\n"
+        "class Final:\n"
+        "    def __del__(self): erlang.call('finalised')\n"
+    >>),
+    Drops = fun([]) ->
+        ok = dropped(Context),
+        true = erlang:garbage_collect(),
+        receive
+            go -> ok
+        end
+    end,
+    offering([{drops, Drops}, {finalised, fun([]) -> Test ! {finalised, self()} end}], fun() ->
+        {Pid, _} = Caller = py_suite:spawn_caller(fun() -> py:call(Context, erlang, call, [drops]) end),
+        receive
+            {finalised, By} -> ?assertNotEqual(Pid, By)
+        after 30_000 -> ct:fail(not_finalised)
+        end,
+        Pid ! go,
+        ?assertEqual({ok, <<"ok">>}, result(Caller))
+    end).
+
+dropped(Context) ->
+    {ok, Final} = py:call(Context, ct_final, 'Final', []),
+    true = py:is_ref(Final),
+    ok.

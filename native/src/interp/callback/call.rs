@@ -161,7 +161,10 @@ pub(super) fn received<'py>(
 
 /// The request whose code calls; an exception when that must end.
 fn may_call(py: Python<'_>, context: &Context) -> Result<Option<Shared<Request>>> {
+    let running = context.interrupts.running();
+    // Finalisers may run on top of a request that waits itself: they are no part of it.
     let request = context.innermost();
+    let request = request.filter(|request| request.id == running);
     if context.mailbox.is_closed() {
         return Err(match request {
             Some(_) => context.interrupts.raised(py),
