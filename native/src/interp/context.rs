@@ -113,6 +113,8 @@ pub(crate) struct Context {
     /// The reaper has an eye on unasked code.
     watched: AtomicBool,
     begun: Mutex<Begun>,
+    /// For the owner thread: what it has put off may hold something for another wait than the one that put it off.
+    pub(super) for_other_waits: AtomicBool,
     closing: Mutex<Option<Closing>>,
     /// The owner thread is done with it.
     ended: AtomicBool,
@@ -146,6 +148,7 @@ impl Context {
             unasked: AtomicU64::new(UNASKED),
             watched: AtomicBool::new(false),
             begun: Mutex::default(),
+            for_other_waits: AtomicBool::new(false),
             closing: Mutex::default(),
             ended: AtomicBool::new(false),
             set_aside: AtomicBool::new(false),

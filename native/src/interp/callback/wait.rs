@@ -9,6 +9,7 @@ use crate::py::{Python, Raised, Result};
 use py_core::mailbox::Take;
 use py_core::spin::Spinner;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What ends a wait, or interrupts it.
 enum Event {
@@ -70,6 +71,15 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Whether it could be seen to on top of some wait.
+fn is_for_a_wait(envelope: &Envelope) -> bool {
+    match envelope {
+        Envelope::Request(request) | Envelope::Continue(request) => request.origin.parent.is_some(),
+        Envelope::Dropped => true,
+        Envelope::NamespaceDown(_) | Envelope::Nudge => false,
+    }
+}
+
 fn next(
     context: &Arc<Context>,
     callback: &Shared<Callback>,
@@ -84,8 +94,17 @@ fn next(
         Envelope::NamespaceDown(_) | Envelope::Nudge => false,
     };
     // What another wait has put off, further in, may be for this one.
-    if serves && let Some(envelope) = context.mailbox.take_deferred(is_ours) {
-        return Event::Envelope(envelope);
+    // Looked for only where there may be some: a long queue would be gone through for each callback of its requests.
+    if serves && context.for_other_waits.load(Ordering::Relaxed) {
+        let mut others = false;
+        let ours = context.mailbox.take_deferred(|envelope| {
+            others |= is_for_a_wait(envelope);
+            is_ours(envelope)
+        });
+        if let Some(envelope) = ours {
+            return Event::Envelope(envelope);
+        }
+        context.for_other_waits.store(others, Ordering::Relaxed);
     }
     loop {
         if context.mailbox.is_closed()
@@ -112,6 +131,9 @@ fn next(
                 return Event::Envelope(envelope);
             }
             Take::Item(envelope) => {
+                if is_for_a_wait(&envelope) {
+                    context.for_other_waits.store(true, Ordering::Relaxed);
+                }
                 if !context.mailbox.defer(envelope) {
                     // Whoever emptied the mailbox may not have seen it.
                     reaper().close(context);
