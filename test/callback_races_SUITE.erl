@@ -23,7 +23,9 @@ groups() ->
         function_whose_callback_was_interrupted_runs_on_top_of_the_outer_one,
         death_of_a_caller_many_levels_deep_frees_the_context_at_once,
         interrupt_reaches_a_context_that_waits_while_threads_are_busy,
-        finaliser_on_top_of_a_callback_calls_in_its_own_right
+        finaliser_on_top_of_a_callback_calls_in_its_own_right,
+
+        cast_goes_on_in_the_namespace_of_a_process_that_has_ended
     ]).
 
 init_per_group(Mode, Config) ->
@@ -222,3 +224,37 @@ dropped(Context) ->
     {ok, Final} = py:call(Context, ct_final, 'Final', []),
     true = py:is_ref(Final),
     ok.
+
+%%% Turns
+
+cast_goes_on_in_the_namespace_of_a_process_that_has_ended(Config) ->
+    Context = ?config(ctx, Config),
+    Socket = ?config(socket, Config),
+    Port = py_suite:port(Socket),
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        ok = py:exec(Context, <<
+            "import erlang, ct_signals\n"
+            "def first(port):\n"
+            "    ct_signals.gate(port, 'first')\n"
+            "    return erlang.schedule_py('__main__', 'second', [port])\n"
+            "def second(port):\n"
+            "    ct_signals.signal(port, 'second')\n"
+            "    return erlang.schedule_py('__main__', 'third', [port])\n"
+            "def third(port):\n"
+            "    ct_signals.signal(port, 'third')\n"
+        >>),
+        py:cast(Context, '__main__', first, [Port])
+    end),
+    Gate = py_suite:await_signal(Socket, <<"first">>),
+    receive
+        {'DOWN', Monitor, process, Pid, normal} -> ok
+    end,
+    py_suite:release(Socket, Gate),
+    _ = py_suite:await_signal(Socket, <<"second">>),
+    _ = py_suite:await_signal(Socket, <<"third">>),
+    %% It goes when the cast is over.
+    Third = <<
+        "any(hasattr(module, 'third') for name, module in [*__import__('sys').modules.items()]"
+        " if name.startswith('_erlang_process_'))"
+    >>,
+    ?assertEqual(ok, py_leaks:eventually(fun() -> py:eval(Context, Third) =:= {ok, false} end)).
