@@ -43,13 +43,15 @@ end_per_group(_Mode, Config) ->
 
 init_per_testcase(_Case, Config) ->
     ok = py:exec(?config(ctx, Config), code()),
-    [{socket, py_suite:open()} | Config].
+    {_, _, Stuck, SetAside} = py_nif:counters(),
+    [{lost, {Stuck, SetAside}}, {socket, py_suite:open()} | Config].
 
-%% A context that had been given up would not be there any more.
+%% A context that had been given up would be counted.
 end_per_testcase(_Case, Config) ->
     ok = py_suite:close(?config(socket, Config)),
     ?assertEqual([], py_suite:flush()),
-    ?assertMatch({_, _, 0, 0}, py_nif:counters()),
+    {_, _, Stuck, SetAside} = py_nif:counters(),
+    ?assertEqual(?config(lost, Config), {Stuck, SetAside}),
     py_suite:both_answer(Config).
 
 code() ->

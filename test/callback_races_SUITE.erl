@@ -162,7 +162,6 @@ death_of_a_caller_many_levels_deep_frees_the_context_at_once(Config) ->
 interrupt_reaches_a_context_that_waits_while_threads_are_busy(Config) ->
     Context = ?config(ctx, Config),
     Test = self(),
-    Port = py_suite:port(?config(socket, Config)),
     ok = py:exec(Context, <<
         "import threading\n"
         "ending = False\n"
@@ -180,15 +179,15 @@ interrupt_reaches_a_context_that_waits_while_threads_are_busy(Config) ->
     offering([{waits, Waits}], fun() ->
         [
             begin
-                Caller = py_suite:spawn_caller(fun() -> py:call(Context, ct_frames, frame, [Port, <<"left">>, waits]) end),
+                %% Its function runs in a process of its own, so the answer comes when the code has ended.
+                Ref = py:spawn_call(Context, erlang, call, [waits]),
                 Pid =
                     receive
                         {waits, Waiting} -> Waiting
                     end,
                 ?assertEqual(ok, py:interrupt(Context)),
-                _ = py_suite:await_signal(?config(socket, Config), <<"left">>),
-                Pid ! go,
-                ?assertEqual({error, interrupted}, result(Caller))
+                ?assertEqual({error, interrupted}, py:await(Ref)),
+                Pid ! go
             end
          || _ <- lists:seq(1, 10)
         ]
