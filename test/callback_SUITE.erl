@@ -751,7 +751,8 @@ functions_of_all_kinds_can_call(Config) ->
     ?assertEqual(
         [
             <<"function">>, <<"default">>, <<"lambda">>, <<"closure">>, <<"method">>, <<"class">>, <<"static">>,
-            <<"property">>, <<"init">>, <<"call">>, <<"nested">>, <<"decorated">>, 0, 1, 2, <<"partial">>, <<"class body">>
+            <<"property">>, <<"init">>, <<"call">>, <<"nested">>, <<"decorated">>, 0, 1, 2, <<"partial">>,
+            <<"class body">>
         ],
         asked(Config, <<
             "import functools\n"

@@ -155,8 +155,9 @@ reasons() ->
     [
         badarg, none, undefined, nil, true, normal, an_atom, 1, 1 bsl 100, -0.0, 1.5, <<"text">>, <<255>>, "text", [], {},
         {badmatch, 5}, {error, {'ValueError', "text"}}, {case_clause, [a | b]}, [a | b], <<1:3>>, #{a => [<<1:3>>]},
-        {bytes, <<"b">>}, #{1 => a, 1.0 => b}, self(), make_ref(), hd(erlang:ports()), fun lists:map/2, fun() -> self() end,
-        {aborted, why}, lists:seq(1, 10_000), binary:copy(<<"x">>, 1_000_000), {stop_iteration, none}, timeout, interrupted
+        {bytes, <<"b">>}, #{1 => a, 1.0 => b}, self(), make_ref(), hd(erlang:ports()), fun lists:map/2,
+        fun() -> self() end, {aborted, why}, lists:seq(1, 10_000), binary:copy(<<"x">>, 1_000_000),
+        {stop_iteration, none}, timeout, interrupted
     ].
 
 %%% What Python sees
@@ -670,7 +671,10 @@ exception_passes_two_levels_as_it_was(Config) ->
                 ?assertEqual({error, {Kind, Reason}}, py:call(Context, ct_across, passes, [between, failing]))
             end)
         end)
-     || Where <- [Context, Other], Kind <- kinds(), Reason <- [none, {badmatch, "text"}, [a | b]], Function <- [passes, again]
+     || Where <- [Context, Other],
+        Kind <- kinds(),
+        Reason <- [none, {badmatch, "text"}, [a | b]],
+        Function <- [passes, again]
     ],
     ok = py_context:stop(Other).
 
@@ -726,7 +730,9 @@ python_exception_of_a_nested_call_is_the_cause(Config) ->
 cause_is_told_to_erlang(Config) ->
     Context = ?config(ctx, Config),
     offering([{broken, broken(Context)}], fun() ->
-        ?assertMatch({error, {error, {badmatch, {error, {'ValueError', _}}}}}, py:call(Context, ct_across, passes, [broken])),
+        ?assertMatch(
+            {error, {error, {badmatch, {error, {'ValueError', _}}}}}, py:call(Context, ct_across, passes, [broken])
+        ),
         #{type := 'ErlangError', cause := Cause, traceback_text := Text} = py:last_error(),
         ?assertMatch(#{type := 'PythonError'}, Cause),
         py_suite:contains(maps:get(message, Cause), "ValueError: invalid literal"),
@@ -922,7 +928,9 @@ other_exits_inside_a_transaction_are_errors(Config) ->
                     mnesia:transaction(fun() -> py:call(Context, ct_across, passes, [failing]) end)
                 )
             end)
-         || {Kind, Reason} <- [{exit, why}, {error, {aborted, why}}, {throw, {aborted, why}}, {exit, {aborted, why, more}}]
+         || {Kind, Reason} <- [
+                {exit, why}, {error, {aborted, why}}, {throw, {aborted, why}}, {exit, {aborted, why, more}}
+            ]
         ]
     end),
     ok.

@@ -111,7 +111,8 @@ end_per_testcase(_Case, Config) ->
     {ok, 4.0} = py:call(math, sqrt, [16]),
     [ok = py_context:stop(Context) || Context <- Alive],
     %% Attempts that came too late leave signals and results of theirs.
-    ?assertEqual([], [Message || Message <- py_suite:flush(), element(1, Message) =/= udp, element(1, Message) =/= level]).
+    IsLate = fun(Message) -> lists:member(element(1, Message), [udp, level]) end,
+    ?assertEqual([], [Message || Message <- py_suite:flush(), not IsLate(Message)]).
 
 install(Context) ->
     ok = py_callbacks:install(Context),
@@ -263,7 +264,10 @@ nested_request_of_the_pool_runs_on_top(_Config) ->
 nested_request_to_another_context_runs_there(Config) ->
     [First, Second, _] = ?config(contexts, Config),
     Test = self(),
-    [ok = py:exec(Context, [<<"import erlang\nwhere = ">>, integer_to_list(N)]) || {Context, N} <- [{First, 1}, {Second, 2}]],
+    [
+        ok = py:exec(Context, [<<"import erlang\nwhere = ">>, integer_to_list(N)])
+     || {Context, N} <- [{First, 1}, {Second, 2}]
+    ],
     Hop = fun([]) ->
         Test = self(),
         {ok, There} = py:eval(Second, <<"(where, erlang.call('leap'))">>),
@@ -626,7 +630,9 @@ requests_that_were_put_off_can_be_taken_back(Config) ->
             receive never -> ok end
         end),
         await({submitted, Dying}),
-        Late = py_suite:spawn_caller(fun() -> py:call(Context, ct_order, 'order.append', [<<"late">>], #{timeout => 20}) end),
+        Late = py_suite:spawn_caller(fun() ->
+            py:call(Context, ct_order, 'order.append', [<<"late">>], #{timeout => 20})
+        end),
         ?assertEqual({error, timeout}, result(Late)),
         ok = py:cancel(Cancelled),
         ok = py_suite:killed(Dying),
@@ -640,7 +646,9 @@ requests_that_were_put_off_are_answered_when_the_context_dies(Config) ->
     [_, _, Victim] = ?config(contexts, Config),
     Port = port(Config),
     offering([{wait, gate()}], fun() ->
-        Caller = {Pid, _} = py_suite:spawn_caller(fun() -> py:call(Victim, ct_frames, frame, [Port, <<"left">>, wait]) end),
+        Caller = {Pid, _} = py_suite:spawn_caller(fun() ->
+            py:call(Victim, ct_frames, frame, [Port, <<"left">>, wait])
+        end),
         Pid = entered([]),
         Mine = [py:spawn_call(Victim, operator, pos, [I]) || I <- lists:seq(1, 100)],
         Others = [py_suite:spawn_caller(fun() -> py:call(Victim, operator, pos, [I]) end) || I <- lists:seq(1, 10)],
@@ -688,7 +696,9 @@ chains(Config, Contexts) ->
     Port = port(Config),
     [
         begin
-            Caller = {Pid, _} = py_suite:spawn_caller(fun() -> py:call(Context, ct_frames, frame, [Port, <<"frame">>, obey]) end),
+            Caller = {Pid, _} = py_suite:spawn_caller(fun() ->
+                py:call(Context, ct_frames, frame, [Port, <<"frame">>, obey])
+            end),
             await({obeys, Pid}),
             Caller
         end
@@ -958,7 +968,12 @@ chains_in_the_same_order_are_no_deadlock(Config) ->
     end,
     offering([{up, Up}], fun() ->
         Results = py_suite:concurrently(20, fun(I) ->
-            [Result || _ <- lists:seq(1, 25), Result <- [py:call(hd(Contexts), ct_chain, through, [up, 2, I])], Result =/= {ok, I}]
+            [
+                Result
+             || _ <- lists:seq(1, 25),
+                Result <- [py:call(hd(Contexts), ct_chain, through, [up, 2, I])],
+                Result =/= {ok, I}
+            ]
         end),
         ?assertEqual([[]], lists:usort(Results))
     end).
@@ -1123,7 +1138,8 @@ nested_requests_after_the_time_limit_are_refused_at_once(Config) ->
     offering([{late, Late}], fun() ->
         Port = port(Config),
         Caller = {Pid, _} = py_suite:spawn_caller(fun() ->
-            {py:call(First, ct_frames, frame, [Port, <<"left">>, late], #{timeout => 100}), py:call(First, math, sqrt, [16])}
+            Outcome = py:call(First, ct_frames, frame, [Port, <<"left">>, late], #{timeout => 100}),
+            {Outcome, py:call(First, math, sqrt, [16])}
         end),
         signal(Config, <<"left">>),
         Pid ! go,
@@ -1241,7 +1257,9 @@ value_in_time_counts_although_the_next_call_is_late(Config) ->
         "        raise\n"
     >>),
     offering([{at_once, fun([]) -> first end}, {wait, gate()}], fun() ->
-        Caller = {Pid, _} = py_suite:spawn_caller(fun() -> py:call(Context, ct_twice, twice, [Port], #{timeout => 500}) end),
+        Caller = {Pid, _} = py_suite:spawn_caller(fun() ->
+            py:call(Context, ct_twice, twice, [Port], #{timeout => 500})
+        end),
         Pid = entered([]),
         signal(Config, <<"first Interrupted">>),
         open(Pid, late),
@@ -1413,7 +1431,9 @@ death_of_the_context_ends_a_chain_of_many_levels(Config) ->
             late
     end,
     offering([{level, Descend}], fun() ->
-        Caller = {Pid, _} = py_suite:spawn_caller(fun() -> py:call(Victim, ct_frames, frame, [Port, left(50, 0), level, 49]) end),
+        Caller = {Pid, _} = py_suite:spawn_caller(fun() ->
+            py:call(Victim, ct_frames, frame, [Port, left(50, 0), level, 49])
+        end),
         await({innermost, Pid}),
         ok = py_suite:killed(Victim),
         [signal(Config, left(N, 0)) || N <- lists:seq(1, 50)],
@@ -1628,7 +1648,10 @@ environments_are_told_apart_in_nested_requests(Config) ->
     Context = ?config(ctx, Config),
     {ok, One} = py_context:create_local_env(Context),
     {ok, Two} = py_context:create_local_env(Context),
-    Code = fun(Where) -> [<<"import erlang\nwhere = '">>, Where, <<"'\ndef ask(): return where, erlang.call('nested'), where\n">>] end,
+    Code = fun(Where) ->
+        Ask = <<"def ask(): return where, erlang.call('nested'), where\n">>,
+        [<<"import erlang\nwhere = '">>, Where, <<"'\n">>, Ask]
+    end,
     ok = py:exec(Context, Code(<<"own">>)),
     ok = py_context:exec(Context, Code(<<"one">>), One),
     ok = py_context:exec(Context, Code(<<"two">>), Two),
@@ -1649,7 +1672,9 @@ environments_are_told_apart_in_nested_requests(Config) ->
     offering([{nested, Nested}], fun() ->
         ?assertEqual({ok, {<<"own">>, All, <<"own">>}}, py:call(Context, '__main__', ask, [])),
         [
-            ?assertEqual({ok, {Where, All, Where}}, py_context:call(Context, '__main__', ask, [], #{}, infinity, Environment))
+            ?assertEqual(
+                {ok, {Where, All, Where}}, py_context:call(Context, '__main__', ask, [], #{}, infinity, Environment)
+            )
          || {Where, Environment} <- [{<<"one">>, One}, {<<"two">>, Two}]
         ]
     end),

@@ -162,7 +162,9 @@ threads(Contexts, Threads) ->
     Callers = [
         begin
             All = [Own | Others] = lists:seq(C * 1000, C * 1000 + Threads),
-            Caller = {Pid, _} = py_suite:spawn_caller(fun() -> py:call(nth(C, Contexts), ct_storm, threads, [block, Own, Others]) end),
+            Caller = {Pid, _} = py_suite:spawn_caller(fun() ->
+                py:call(nth(C, Contexts), ct_storm, threads, [block, Own, Others])
+            end),
             {Pid, Own, {Caller, All}}
         end
      || C <- lists:seq(1, length(Contexts))
