@@ -26,6 +26,22 @@ struct Asked<'a> {
     timeout: Term<'a>,
 }
 
+impl<'a> Asked<'a> {
+    /// Not answered with a reference, made in no callback, without a time limit.
+    fn plain(env: Env<'a>, kind: Kind, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Self {
+        let known = atoms();
+        Self {
+            at,
+            kind,
+            tag: word(env, known.undefined),
+            payload,
+            scope,
+            parent: word(env, known.none),
+            timeout: word(env, known.infinity),
+        }
+    }
+}
+
 /// `call(Target, Ref, Payload, Scope, Parent, Timeout) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
 /// `{Ref, Error, Story}`, and before that by any number of callbacks, `{Ref, Callback, Function, Args, Left}`.
 /// `Scope` says whose namespace: `own`, a process, or an environment.
@@ -40,13 +56,10 @@ fn call<'a>(
     timeout: Term<'a>,
 ) -> Term<'a> {
     let asked = Asked {
-        at,
-        kind: Kind::Call,
         tag,
-        payload,
-        scope,
         parent,
         timeout,
+        ..Asked::plain(env, Kind::Call, at, payload, scope)
     };
     submit(env, &asked).unwrap_or_else(|answer| answer)
 }
@@ -62,13 +75,8 @@ fn forward<'a>(
     scope: Term<'a>,
 ) -> Term<'a> {
     let asked = Asked {
-        at,
-        kind: Kind::Forward,
         tag,
-        payload,
-        scope,
-        parent: word(env, atoms().none),
-        timeout: word(env, atoms().infinity),
+        ..Asked::plain(env, Kind::Forward, at, payload, scope)
     };
     submit(env, &asked).unwrap_or_else(|answer| answer)
 }
@@ -84,13 +92,8 @@ fn spawn<'a>(
     parent: Term<'a>,
 ) -> Term<'a> {
     let asked = Asked {
-        at,
-        kind: Kind::Spawn,
-        tag: payload,
-        payload,
-        scope,
         parent,
-        timeout: word(env, atoms().infinity),
+        ..Asked::plain(env, Kind::Spawn, at, payload, scope)
     };
     submit(env, &asked).unwrap_or_else(|answer| answer)
 }
@@ -98,15 +101,7 @@ fn spawn<'a>(
 /// `cast(Target, Payload, Scope) -> Request | {error, Reason}`; not answered.
 #[rustler::nif]
 fn cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
-    let asked = Asked {
-        at,
-        kind: Kind::Cast,
-        tag: payload,
-        payload,
-        scope,
-        parent: word(env, atoms().none),
-        timeout: word(env, atoms().infinity),
-    };
+    let asked = Asked::plain(env, Kind::Cast, at, payload, scope);
     submit(env, &asked).unwrap_or_else(|answer| answer)
 }
 
