@@ -400,7 +400,7 @@ values() ->
     [
         {self(), whereis(init)},
         {make_ref(), make_ref()},
-        {hd(erlang:ports()), lists:last(erlang:ports())},
+        {hd(erlang:ports()), far(<<89>>, <<5:32, 77:32>>)},
         {fun lists:seq/2, fun lists:seq/3},
         {own_fun(1), own_fun(2)},
         {far_pid(), self()}
@@ -408,9 +408,12 @@ values() ->
 
 own_fun(X) -> fun() -> X end.
 
-%% Of another node.
-far_pid() ->
-    binary_to_term(<<131, 88, 119, 13, "other@nowhere", 123:32, 4:32, 77:32>>).
+far_pid() -> far(<<88>>, <<123:32, 4:32, 77:32>>).
+
+%% Of another node, which need not run.
+far(Tag, Numbers) ->
+    Node = <<"other@nowhere">>,
+    binary_to_term(<<131, Tag/binary, 119, (byte_size(Node)), Node/binary, Numbers/binary>>).
 
 values_are_equal_when_they_are_the_same(Config) ->
     [

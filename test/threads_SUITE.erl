@@ -699,9 +699,9 @@ await_without_a_loop_is_an_error(Config) ->
     end).
 
 time_out_ends_the_loop(Config) ->
-    ended_loop(Config, fun(Context, Pid) ->
-        ?assertEqual({error, timeout}, py:call(Context, ct_async, many, [10, <<"ct_wait">>], #{timeout => 200})),
-        Pid()
+    ended_loop(Config, fun(Context, Pids) ->
+        ?assertEqual({error, timeout}, py:call(Context, ct_async, many, [10, <<"ct_wait">>], #{timeout => 1_000})),
+        Pids()
     end).
 
 interrupt_ends_the_loop(Config) ->
