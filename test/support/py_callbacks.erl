@@ -2,7 +2,11 @@
 -module(py_callbacks).
 
 -export([offering/2, module/3, install/1]).
--export([gate/0, entered/1, open/2, fail/3, await/1, collect/1]).
+-export([gate/0, entered/1, open/2, fail/3]).
+-export([await/1, collect/1, signal/2, ended/1, eventually/1]).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
 
 -define(DEADLINE, 30_000).
 
@@ -80,7 +84,7 @@ fail(Pid, Kind, Reason) ->
     ok.
 
 %% ------------------------------------------------------------------------------------------------
-%% Messages
+%% Messages, signals, ends
 
 await(Message) ->
     receive
@@ -94,3 +98,18 @@ collect(Tag) ->
         {Tag, What} -> [What | collect(Tag)]
     after 0 -> []
     end.
+
+%% Waits for a datagram from Python at the socket of the case.
+signal(Config, Tag) ->
+    _ = py_suite:await_signal(?config(socket, Config), Tag),
+    ok.
+
+ended(Pid) ->
+    Monitor = monitor(process, Pid),
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    after ?DEADLINE -> ct:fail({lives_on, Pid, process_info(Pid)})
+    end.
+
+eventually(Fun) ->
+    ?assertEqual(ok, py_leaks:eventually(Fun)).
