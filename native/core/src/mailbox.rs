@@ -4,9 +4,9 @@
 //! is one system call, made only when the consumer really sleeps.
 
 use crate::spin::{SpinBudget, Spinner};
-use crate::sync::{AtomicBool, AtomicIsize, Ordering, Thread, fence, park_until, thread};
+use crate::sync::{AtomicBool, AtomicIsize, Mutex, MutexGuard, Ordering, Thread, fence, park_until, thread};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
 
 /// What a mailbox needs from its queue; generic so that a model can bring its own.
@@ -128,6 +128,8 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
         self.deferred().push_back(item);
         self.has_deferred.store(true, Ordering::SeqCst);
         self.len.fetch_add(1, Ordering::Relaxed);
+        // Its partner is in `close`: whoever empties the mailbox after that sees the item, or it is refused here.
+        fence(Ordering::SeqCst);
         !self.is_closed()
     }
 

@@ -6,6 +6,7 @@ pub(crate) use std::{
     sync::atomic::{
         AtomicBool, AtomicIsize, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     },
+    sync::{Mutex, MutexGuard},
     thread::{self, Thread},
 };
 
@@ -15,6 +16,7 @@ pub(crate) use loom::{
     sync::atomic::{
         AtomicBool, AtomicIsize, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     },
+    sync::{Mutex, MutexGuard},
     thread::{self, Thread},
 };
 

@@ -249,3 +249,116 @@ fn a_queue_that_moves_to_a_replacement_loses_nothing() {
         assert_eq!(request.answers(), usize::from(!refused));
     });
 }
+
+/// Answers what is left in a closed mailbox, as the reaper does.
+fn drain(mailbox: &Requests) {
+    while let Take::Item(request) = mailbox.take() {
+        if request.state.answer_unstarted() {
+            request.answer();
+        }
+    }
+}
+
+#[test]
+fn what_is_put_off_while_the_mailbox_closes_is_answered_once() {
+    model(|| {
+        let mailbox: Arc<Requests> = Arc::new(Mailbox::new());
+        let request = Request::new();
+        assert!(mailbox.push(request.clone()));
+        let consumer = {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || match mailbox.take_new() {
+                // The reaper is asked to look once more.
+                Take::Item(put_off) => !mailbox.defer(put_off),
+                Take::Empty | Take::Closed => false,
+            })
+        };
+        mailbox.close();
+        drain(&mailbox);
+        if consumer.join().unwrap() {
+            drain(&mailbox);
+        }
+        assert_eq!(request.answers(), 1);
+    });
+}
+
+#[test]
+fn what_was_put_off_is_taken_by_one_of_two() {
+    model(|| {
+        let mailbox: Arc<Requests> = Arc::new(Mailbox::new());
+        let (ours, other) = (Request::new(), Request::new());
+        assert!(mailbox.defer(other.clone()));
+        assert!(mailbox.defer(ours.clone()));
+        let consumer = {
+            let (mailbox, ours) = (mailbox.clone(), ours.clone());
+            thread::spawn(move || {
+                let wanted = |request: &Arc<Request>| Arc::ptr_eq(request, &ours);
+                if let Some(request) = mailbox.take_deferred(wanted)
+                    && request.state.start()
+                    && request.state.finish()
+                {
+                    request.answer();
+                }
+            })
+        };
+        mailbox.close();
+        drain(&mailbox);
+        consumer.join().unwrap();
+        assert_eq!((ours.answers(), other.answers()), (1, 1));
+        assert_eq!(mailbox.len(), 0);
+    });
+}
+
+#[test]
+fn putting_off_against_taking_the_last_one_hides_nothing() {
+    model(|| {
+        let mailbox: Arc<Requests> = Arc::new(Mailbox::new());
+        let (first, second) = (Request::new(), Request::new());
+        assert!(mailbox.defer(first.clone()));
+        let consumer = {
+            let (mailbox, second) = (mailbox.clone(), second.clone());
+            thread::spawn(move || mailbox.defer(second))
+        };
+        drain(&mailbox);
+        assert!(consumer.join().unwrap());
+        drain(&mailbox);
+        assert_eq!((first.answers(), second.answers()), (1, 1));
+    });
+}
+
+/// As `Callback::put` and `Callback::give_up`: one of the two sides ends the wait, under a lock of its own, and the
+/// request runs again whichever it is.
+#[test]
+fn an_answer_and_giving_up_end_a_callback_once() {
+    model(|| {
+        let request = Request::new();
+        assert!(request.state.start() && request.state.call_out());
+        let caller = {
+            let request = request.clone();
+            thread::spawn(move || request.state.resume())
+        };
+        let given_up = request.state.resume();
+        assert_ne!(caller.join().unwrap(), given_up);
+        assert!(request.state.finish());
+    });
+}
+
+#[test]
+fn the_end_of_a_caller_is_not_missed_between_two_callbacks() {
+    model(|| {
+        let request = Request::new();
+        assert!(request.state.start() && request.state.call_out());
+        let consumer = {
+            let request = request.clone();
+            // Given up, and called again.
+            thread::spawn(move || {
+                let _resumed = request.state.resume();
+                let _called = request.state.call_out();
+            })
+        };
+        while request.state.cancel() == Cancel::Calling && !request.state.cancel_callback() {}
+        consumer.join().unwrap();
+        assert!(request.state.is_cancelled());
+        assert!(!request.state.finish());
+    });
+}
