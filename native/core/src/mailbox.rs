@@ -4,7 +4,9 @@
 //! is one system call, made only when the consumer really sleeps.
 
 use crate::spin::{SpinBudget, Spinner};
-use crate::sync::{AtomicBool, AtomicIsize, Mutex, MutexGuard, Ordering, Thread, fence, park_until, thread};
+use crate::sync::{
+    AtomicBool, AtomicIsize, Mutex, MutexGuard, Ordering, Thread, fence, park_until, thread,
+};
 use std::collections::VecDeque;
 use std::sync::{OnceLock, PoisonError};
 use std::time::Instant;
