@@ -270,7 +270,7 @@ await(Ref, Timeout) ->
         true ->
             receive
                 {py_response, Ref, Result} -> Result
-            after Timeout ->
+            after limited(Timeout) ->
                 case taken_back(Ref) of
                     none -> {error, timeout};
                     {came, Result} -> Result
@@ -334,7 +334,7 @@ flush(Ref) ->
 parallel([], _Timeout) ->
     {ok, []};
 parallel(Requests, Timeout) ->
-    Deadline = deadline(Timeout),
+    Deadline = deadline(limited(Timeout)),
     Pools = lists:usort([Pool || {Pool, _} <- Requests]),
     Found = [{Pool, py_context_router:all(Pool, remaining(Deadline))} || Pool <- Pools],
     case [Handles || {_, {ok, Handles}} <- Found] of
@@ -363,6 +363,13 @@ spread([{Pool, Payload} | Requests], Turns) ->
     end;
 spread([], _Turns) ->
     [].
+
+%% In a function that Python has called, the time limit of the call around it counts as well.
+limited(Timeout) ->
+    case get(?CURRENT) of
+        undefined -> Timeout;
+        {_Callback, Deadline} -> min(Timeout, remaining(Deadline))
+    end.
 
 ?DOC(false).
 -spec deadline(timeout()) -> infinity | integer().

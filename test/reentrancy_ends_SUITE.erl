@@ -28,6 +28,7 @@ groups() ->
         late_value_is_dropped_and_the_context_free_meanwhile,
         value_in_time_counts_although_the_next_call_is_late,
         time_limit_of_await_ends_the_chain,
+        awaiting_inside_ends_at_the_time_limit_around_it,
 
         cancel_ends_python_of_every_level,
         death_of_the_caller_ends_python_of_every_level,
@@ -326,6 +327,23 @@ time_limit_of_await_ends_the_chain(Config) ->
      || Context <- [First, Second]
     ],
     ok.
+
+awaiting_inside_ends_at_the_time_limit_around_it(Config) ->
+    [First, Second, _] = ?config(contexts, Config),
+    Test = self(),
+    Port = port(Config),
+    Spin = fun() -> py:spawn_call(Second, ct_frames, spin, [Port, <<"spins">>]) end,
+    Awaits = fun([]) ->
+        Test ! {awaited, py:await(Spin(), infinity)},
+        late
+    end,
+    offering([{awaits, Awaits}], fun() ->
+        Caller = py_suite:spawn_caller(fun() -> py:call(First, erlang, call, [awaits], #{timeout => 500}) end),
+        signal(Config, <<"spins">>),
+        signal(Config, <<"spins left">>),
+        await({awaited, {error, timeout}}),
+        ?assertEqual({error, timeout}, result(Caller))
+    end).
 
 %%% Cancel and death
 
