@@ -24,8 +24,10 @@ groups() ->
         death_of_a_caller_many_levels_deep_frees_the_context_at_once,
         interrupt_reaches_a_context_that_waits_while_threads_are_busy,
         finaliser_on_top_of_a_callback_calls_in_its_own_right,
-
-        cast_goes_on_in_the_namespace_of_a_process_that_has_ended
+        cast_goes_on_in_the_namespace_of_a_process_that_has_ended,
+        spawned_call_has_its_own_time_after_the_function,
+        turn_begins_with_the_request,
+        replaced_class_is_an_error
     ]).
 
 init_per_group(Mode, Config) ->
@@ -257,3 +259,69 @@ cast_goes_on_in_the_namespace_of_a_process_that_has_ended(Config) ->
         " if name.startswith('_erlang_process_'))"
     >>,
     ?assertEqual(ok, py_leaks:eventually(fun() -> py:eval(Context, Third) =:= {ok, false} end)).
+
+%%% What requests leave to others
+
+%% The time limit around a function ends what it spawned only as long as the function runs.
+spawned_call_has_its_own_time_after_the_function(Config) ->
+    [Context, Other] = ?config(contexts, Config),
+    Test = self(),
+    Hold = fun([Value]) ->
+        Test ! {holds, self()},
+        receive
+            go -> Value
+        end
+    end,
+    Spawns = fun([]) -> Test ! {spawned, py:spawn_call(Other, erlang, call, [hold, 5])}, 1 end,
+    offering([{hold, Hold}, {spawns, Spawns}], fun() ->
+        Limit = erlang:start_timer(2_000, self(), limit),
+        ?assertEqual({ok, 1}, py:call(Context, erlang, call, [spawns], #{timeout => 1_000})),
+        Ref =
+            receive
+                {spawned, Spawned} -> Spawned
+            end,
+        Pid =
+            receive
+                {holds, Holding} -> Holding
+            end,
+        receive
+            {timeout, Limit, limit} -> ok
+        end,
+        Pid ! go,
+        ?assertEqual({ok, 5}, py:await(Ref))
+    end).
+
+turn_begins_with_the_request(Config) ->
+    Context = ?config(ctx, Config),
+    [?assertEqual({ok, false}, py:call(Context, erlang, consume_time_slice, [60])) || _ <- lists:seq(1, 3)],
+    Code = <<"[__import__('erlang').consume_time_slice(60) for _ in range(3)]">>,
+    ?assertEqual({ok, [false, true, false]}, py:eval(Context, Code)).
+
+%% Code can put anything into a module; it is not taken for what was there.
+replaced_class_is_an_error(Config) ->
+    ok = py:exec(?config(ctx, Config), <<
+        "import _erlang, erlang, pickle, threading\n"
+        "class Small: __slots__ = ()\n"
+        "told = []\n"
+        "def calls():\n"
+        "    try:\n"
+        "        erlang.whereis('init')\n"
+        "    except RuntimeError as error:\n"
+        "        told.append(str(error))\n"
+        "kept = _erlang.Pid\n"
+        "text = pickle.dumps(erlang.whereis('init'))\n"
+        "try:\n"
+        "    for other in (Small, int, 5):\n"
+        "        _erlang.Pid = other\n"
+        "        thread = threading.Thread(target=calls)\n"
+        "        thread.start()\n"
+        "        thread.join()\n"
+        "        try:\n"
+        "            pickle.loads(text)\n"
+        "        except RuntimeError as error:\n"
+        "            told.append(str(error))\n"
+        "finally:\n"
+        "    _erlang.Pid = kept\n"
+        "assert told == ['a class of the module _erlang was replaced'] * 6, told\n"
+        "assert pickle.loads(text) == erlang.whereis('init')\n"
+    >>).

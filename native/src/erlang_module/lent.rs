@@ -20,6 +20,16 @@ pub(super) fn view<'py>(
     env: &TermEnv,
     word: Word,
 ) -> Result<Object<'py>> {
+    // SAFETY: attached; a live object, looked into as a class only if it is one.
+    let is_ours = unsafe {
+        ffi::PyType_Check(class) != 0
+            && (*class.cast::<ffi::PyTypeObject>())
+                .tp_dealloc
+                .is_some_and(|found| std::ptr::fn_addr_eq(found, dealloc as ffi::destructor))
+    };
+    if !is_ours {
+        return Err(super::replaced(py));
+    }
     let own = TermEnv::new();
     let word = own.copy(word);
     // SAFETY: attached; the class has the layout of `Lent`, whose fields are set before anybody sees them.

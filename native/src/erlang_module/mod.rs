@@ -43,7 +43,19 @@ pub(crate) enum Native {
 }
 
 impl Types {
+    /// Those of the module, as far as code has left them there.
     fn of_module(module: &Object<'_>) -> Result<Self> {
+        for name in ["Pid", "Ref", "Port", "Fun", "Term"] {
+            if !values::is_ours(module.getattr_str(name)?.as_ptr()) {
+                return Err(replaced(module.py()));
+            }
+        }
+        let (str, tuple) = (&raw mut ffi::PyUnicode_Type, &raw mut ffi::PyTuple_Type);
+        for (name, base) in [("Atom", str), ("Continuation", tuple)] {
+            if !module.getattr_str(name)?.derives_from(base.cast()) {
+                return Err(replaced(module.py()));
+            }
+        }
         Ok(Self {
             pid: module.getattr_str("Pid")?.keep(),
             reference: module.getattr_str("Ref")?.keep(),
@@ -214,6 +226,11 @@ impl Types {
             class.release(py);
         }
     }
+}
+
+/// Code has put something else in the place of a class of the module.
+fn replaced(py: Python<'_>) -> Raised {
+    Raised::runtime_error(py, "a class of the module _erlang was replaced")
 }
 
 /// Fills a new module: the part of its making that may fail.

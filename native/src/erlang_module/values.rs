@@ -16,6 +16,18 @@ struct Value {
     env: Option<Box<TermEnv>>,
 }
 
+/// Whether a class is one of ours, and its objects have the layout of [`Value`]: they cannot be derived from, and code
+/// may have put anything in their places in the module.
+pub(super) fn is_ours(class: *mut ffi::PyObject) -> bool {
+    // SAFETY: attached; a live object, looked into as a class only if it is one.
+    unsafe {
+        ffi::PyType_Check(class) != 0
+            && (*class.cast::<ffi::PyTypeObject>())
+                .tp_dealloc
+                .is_some_and(|found| std::ptr::fn_addr_eq(found, dealloc as ffi::destructor))
+    }
+}
+
 /// A new object of one of the classes.
 pub(super) fn make<'py>(
     py: Python<'py>,
@@ -23,6 +35,9 @@ pub(super) fn make<'py>(
     env: &TermEnv,
     word: Word,
 ) -> Result<Object<'py>> {
+    if !is_ours(class) {
+        return Err(super::replaced(py));
+    }
     let (word, env) = if env.is_immediate(word) {
         (word, None)
     } else {

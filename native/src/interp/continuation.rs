@@ -148,6 +148,9 @@ impl Owner {
         namespace: u64,
         reply: &TermEnv,
     ) -> Result<Outcome> {
+        if let Some(stage) = &self.stage {
+            stage.begin_turn();
+        }
         let function = self.named_function(
             py,
             namespace,

@@ -242,6 +242,9 @@ impl Owner {
         namespace: u64,
         reply: &TermEnv,
     ) -> Result<Outcome> {
+        if let Some(stage) = &self.stage {
+            stage.begin_turn();
+        }
         if stack::is_deep() {
             return Err(Raised::recursion_error(
                 py,

@@ -76,6 +76,8 @@ struct EndOnPanic<'a>(&'a Arc<Context>);
 impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let interpreter = self.0.interpreter_id.load(Ordering::Relaxed);
+            Station::leave(interpreter, self.0);
             self.0.interrupts.close();
             self.0.code_ended();
             self.0.close(Closing::Answer(atoms().crashed));

@@ -103,10 +103,17 @@ impl Request {
         parent.is_some_and(|parent| parent.is_or_descends_from(callback))
     }
 
-    /// Whether its time, or that of a request around it, is over.
+    /// When its time, or that of a request around it, is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        // What a function spawned may go on after that function, and then has all the time that it wants.
+        let parent = self.origin.parent.as_ref();
+        let bound = self.kind != Kind::Spawn || parent.and_then(Callback::wanted).is_some();
+        self.origin.deadline.filter(|_| bound)
+    }
+
+    /// Whether that is so now.
     pub(crate) fn is_late(&self) -> bool {
-        self.origin
-            .deadline
+        self.deadline()
             .is_some_and(|deadline| deadline <= Instant::now())
     }
 
@@ -182,7 +189,7 @@ impl Request {
 
     /// The milliseconds until the deadline, or `infinity`.
     pub(super) fn left(&self, env: &TermEnv) -> Word {
-        self.origin.deadline.map_or(atoms().infinity, |deadline| {
+        self.deadline().map_or(atoms().infinity, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             // Rounded up: nobody is late before the time is over.
             env.int(i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX))

@@ -173,7 +173,7 @@ fn origin(asked: &Asked<'_>, started: Instant) -> Origin {
     let parent = asked.parent.decode::<Shared<Callback>>().ok();
     let around = parent
         .as_ref()
-        .and_then(|parent| parent.request()?.origin.deadline);
+        .and_then(|parent| parent.request()?.deadline());
     Origin {
         parent: parent.as_ref().and_then(Callback::wanted),
         deadline: own.into_iter().chain(around).min(),
@@ -246,7 +246,7 @@ fn named<'a>(
 
 /// A submission costs its caller reductions by the time that copying took, as `!` does by size. A time slice
 /// is about a millisecond.
-fn consume_reductions(env: Env<'_>, started: Instant) {
+pub(super) fn consume_reductions(env: Env<'_>, started: Instant) {
     let hundredths = started.elapsed().as_micros() / 10;
     if hundredths > 0 {
         let percent = i32::try_from(hundredths.min(100)).unwrap_or(100);

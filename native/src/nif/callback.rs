@@ -1,12 +1,13 @@
 //! Callbacks, as the processes that run them see them.
 
-use super::call::cancelled;
+use super::call::{cancelled, consume_reductions};
 use super::resources::Handle;
 use super::word;
 use crate::beam::{Pid, Shared, Word, atoms};
 use crate::interp::callback::Finished;
 use crate::interp::{Callback, callback};
 use rustler::{Env, Term};
+use std::time::Instant;
 
 fn known_or_expired(env: Env<'_>, wanted: bool) -> Term<'_> {
     let known = atoms();
@@ -37,8 +38,11 @@ fn callback_answer<'a>(
     tag: Term<'a>,
     answer: Term<'a>,
 ) -> Term<'a> {
+    let started = Instant::now();
     let renewed: Option<Word> = tag.is_ref().then(|| tag.as_c_arg());
-    known_or_expired(env, callback.answer(renewed, answer.as_c_arg()))
+    let wanted = callback.answer(renewed, answer.as_c_arg());
+    consume_reductions(env, started);
+    known_or_expired(env, wanted)
 }
 
 /// `callback_cancel(Callback)`: the caller takes its request back instead of answering; as `cancel(Request)`.
@@ -69,11 +73,13 @@ fn relayed(env: Env<'_>, handle: Shared<Handle>, count: usize) -> Term<'_> {
 /// request, `{ok, Value}` or `{error, Reason}`, is the answer of that; nobody waits for those of casts.
 #[rustler::nif]
 fn callback_finish<'a>(env: Env<'a>, callback: Shared<Callback>, result: Term<'a>) -> Term<'a> {
+    let started = Instant::now();
     let known = atoms();
     let said = match callback.finish(env, result.as_c_arg()) {
         Finished::Answered => known.ok,
         Finished::Cast => known.cast,
         Finished::Unwanted => known.expired,
     };
+    consume_reductions(env, started);
     word(env, said)
 }

@@ -268,6 +268,15 @@ impl<'py> Object<'py> {
         unsafe { ffi::PyType_IsSubtype(ffi::Py_TYPE(self.as_ptr()), class.cast()) != 0 }
     }
 
+    /// Whether it is a class that is `class` or derives from it.
+    pub(crate) fn derives_from(&self, class: *mut ffi::PyObject) -> bool {
+        // SAFETY: attached; looked into as a class only if it is one.
+        unsafe {
+            ffi::PyType_Check(self.as_ptr()) != 0
+                && ffi::PyType_IsSubtype(self.as_ptr().cast(), class.cast()) != 0
+        }
+    }
+
     /// Another reference to the same object.
     pub(crate) fn again(&self) -> Self {
         // SAFETY: attached; the object is alive.

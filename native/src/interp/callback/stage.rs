@@ -42,6 +42,11 @@ impl Stage {
         HERE.with(|here| here.borrow().clone())
     }
 
+    /// A request has its turn now.
+    pub(crate) fn begin_turn(&self) {
+        self.used.set(0);
+    }
+
     /// The request has used so much more of its turn; says whether that is over, and begins anew then.
     pub(super) fn consume(&self, percent: i64) -> bool {
         let used = self.used.get().saturating_add(percent);

@@ -87,7 +87,6 @@ fn next(
     spinner: &mut Spinner,
 ) -> Event {
     let request = callback.request();
-    let deadline = request.and_then(|request| request.origin.deadline);
     let is_ours = |envelope: &Envelope| match envelope {
         Envelope::Request(request) | Envelope::Continue(request) => request.descends_from(callback),
         Envelope::Dropped => true,
@@ -141,6 +140,7 @@ fn next(
             }
             Take::Empty => {
                 if !context.mailbox.look(spinner, &facts().spin_budget) {
+                    let deadline = request.and_then(|request| request.deadline());
                     context.mailbox.sleep(spinner, deadline);
                 }
             }
