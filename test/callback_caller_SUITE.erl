@@ -49,15 +49,10 @@ end_per_group(_Mode, Config) ->
 
 %% Every case has a context of its own.
 init_per_testcase(_Case, Config) ->
-    Context = py_suite:new_context(Config),
-    ok = py_callbacks:install(Context),
-    [{ctx, Context}, {socket, py_suite:open()} | Config].
+    py_callbacks:init_case(Config).
 
 end_per_testcase(_Case, Config) ->
-    py_suite:close(?config(socket, Config)),
-    ok = py_suite:both_answer(Config),
-    ok = py_context:stop(?config(ctx, Config)),
-    ?assertEqual([], py_suite:flush()).
+    py_callbacks:end_case(Config).
 
 %%% Who runs the function
 

@@ -51,9 +51,7 @@ end_per_group(_Mode, Config) ->
 
 %% Every case has a context of its own.
 init_per_testcase(_Case, Config) ->
-    Context = py_suite:new_context(Config),
-    ok = py_callbacks:install(Context),
-    [{ctx, Context}, {socket, py_suite:open()} | Config].
+    py_callbacks:init_case(Config).
 
 %% The cases that stop the application get it started again.
 end_per_testcase(Case, Config) when
@@ -65,10 +63,7 @@ end_per_testcase(Case, Config) when
     ok = py_suite:restart(Config, #{}),
     ?assertEqual([], py_suite:flush());
 end_per_testcase(_Case, Config) ->
-    py_suite:close(?config(socket, Config)),
-    ok = py_suite:both_answer(Config),
-    ok = py_context:stop(?config(ctx, Config)),
-    ?assertEqual([], py_suite:flush()).
+    py_callbacks:end_case(Config).
 
 %% A process that calls a function from a frame which tells how it was left.
 guarded_caller(Config, Context, Tag, Name) ->

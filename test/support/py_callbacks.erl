@@ -1,7 +1,7 @@
 %% Erlang functions for Python code to call: registered for a case, and waiting until they are released.
 -module(py_callbacks).
 
--export([offering/2, module/3, install/1]).
+-export([init_case/1, end_case/1, offering/2, module/3, install/1]).
 -export([gate/0, entered/1, open/2, fail/3]).
 -export([await/1, collect/1, signal/2, ended/1, eventually/1]).
 
@@ -113,3 +113,17 @@ ended(Pid) ->
 
 eventually(Fun) ->
     ?assertEqual(ok, py_leaks:eventually(Fun)).
+
+%% A context of its own for a case, with a socket for signals.
+init_case(Config) ->
+    Context = py_suite:new_context(Config),
+    ok = install(Context),
+    [{ctx, Context}, {socket, py_suite:open()} | Config].
+
+%% It answers, nothing is left for the process, and it goes.
+end_case(Config) ->
+    Context = proplists:get_value(ctx, Config),
+    py_suite:close(proplists:get_value(socket, Config)),
+    ok = py_suite:both_answer(Config),
+    ok = py_context:stop(Context),
+    ?assertEqual([], py_suite:flush()).

@@ -94,11 +94,10 @@ impl Answers {
     }
 
     fn wake(&self) {
-        let byte = [1u8; 8];
-        // SAFETY: a descriptor that this value owns; eight bytes are what an event counter takes. A full pipe is
-        // readable already.
-        let _written =
-            unsafe { libc::write(self.writing.as_raw_fd(), byte.as_ptr().cast(), byte.len()) };
+        let byte = [1u8];
+        let end = self.writing.as_raw_fd();
+        // SAFETY: a descriptor that this value owns, and a byte. A full pipe is readable already.
+        let _written = unsafe { libc::write(end, byte.as_ptr().cast(), byte.len()) };
     }
 
     /// Takes what has come.
