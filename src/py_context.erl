@@ -380,6 +380,7 @@ init(#{mode := Mode, max_queue := MaxQueue, conversion := Conversion} = Options)
         mode => Mode,
         stuck_after => py_config:get(stuck_after),
         max_queue => MaxQueue,
+        max_nested_runs => py_config:get(max_nested_runs),
         conversion => Conversion
     },
     case py_nif:context_start(Settings) of
@@ -460,6 +461,15 @@ native({cast_failed, Story}, State) ->
     {noreply, State};
 native({relay, To, Term}, State) ->
     {noreply, relay(To, Term, State)};
+native(arm, State) ->
+    ok = py_nif:loop_arm(State#state.handle),
+    {noreply, State};
+native(readable, State) ->
+    ok = py_nif:loop_ready(State#state.handle),
+    {noreply, State};
+native({loop_failed, Text}, State) ->
+    ?LOG_ERROR("Python context ~p: its event loop has ended: ~ts", [State#state.id, Text]),
+    {noreply, State};
 native(ended, State) ->
     {stop, {shutdown, ended}, State}.
 
@@ -485,17 +495,21 @@ relayed(Sent, #state{relay = {Relay, Unsent}} = State) ->
     State#state{relay = {Relay, Unsent - Sent}}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate({shutdown, stuck}, #state{pool = Pool}) when is_pid(Pool), node(Pool) =:= node() ->
+terminate(Reason, State) ->
+    ok = finish(Reason, State),
+    py_nif:loop_end(State#state.handle).
+
+finish({shutdown, stuck}, #state{pool = Pool}) when is_pid(Pool), node(Pool) =:= node() ->
     %% The queue is left for the replacement.
     ok;
-terminate({shutdown, stuck}, State) ->
+finish({shutdown, stuck}, State) ->
     py_nif:context_close(State#state.handle, stuck);
-terminate({shutdown, {context_start, _} = Reason}, State) ->
+finish({shutdown, {context_start, _} = Reason}, State) ->
     %% The thread ends when it gets the GIL that it waits for; nobody waits for that.
     py_nif:context_close(State#state.handle, element(1, Reason));
-terminate({shutdown, ended}, _State) ->
+finish({shutdown, ended}, _State) ->
     ok;
-terminate(Reason, State) ->
+finish(Reason, State) ->
     _ = py_nif:context_close(State#state.handle, reason_atom(Reason)),
     await_end(erlang:start_timer(?END_TIMEOUT, self(), ended), State).
 

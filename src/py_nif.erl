@@ -21,6 +21,12 @@ function answers `{error, not_running}`.
     forward/4,
     spawn/4,
     cast/3,
+    task/5,
+    task_cast/3,
+    loop_set/2,
+    loop_arm/1,
+    loop_ready/1,
+    loop_end/1,
     environment/1,
     own_environment/1,
     cancel/1,
@@ -57,6 +63,12 @@ function answers `{error, not_running}`.
     forward/4,
     spawn/4,
     cast/3,
+    task/5,
+    task_cast/3,
+    loop_set/2,
+    loop_arm/1,
+    loop_ready/1,
+    loop_end/1,
     environment/1,
     own_environment/1,
     cancel/1,
@@ -117,6 +129,7 @@ function answers `{error, not_running}`.
     %% Milliseconds.
     stuck_after := pos_integer(),
     max_queue := pos_integer() | infinity,
+    max_nested_runs := pos_integer(),
     conversion := py_conversion:checked()
 }.
 -type refused() ::
@@ -126,6 +139,7 @@ function answers `{error, not_running}`.
         | {context_died, atom()}
         | {not_supported, atom()}
         | timeout
+        | no_loop
         | {deadlock, [pid()]}
         | {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}}.
 
@@ -207,6 +221,25 @@ spawn(_Target, _Payload, _Scope, _Parent) -> not_loaded().
 
 -spec cast(target(), payload(), scope()) -> request() | refused().
 cast(_Target, _Payload, _Scope) -> not_loaded().
+
+%% `loop': refused unless `loop_set/2' has said that there is one.
+-spec task(target(), payload(), scope(), none | callback(), any | loop) -> request() | refused().
+task(_Target, _Payload, _Scope, _Parent, _Needs) -> not_loaded().
+
+-spec task_cast(target(), payload(), scope()) -> request() | refused().
+task_cast(_Target, _Payload, _Scope) -> not_loaded().
+
+-spec loop_set(target(), boolean()) -> boolean() | refused().
+loop_set(_Target, _Started) -> not_loaded().
+
+-spec loop_arm(handle()) -> ok.
+loop_arm(_Handle) -> not_loaded().
+
+-spec loop_ready(handle()) -> ok.
+loop_ready(_Handle) -> not_loaded().
+
+-spec loop_end(handle()) -> ok.
+loop_end(_Handle) -> not_loaded().
 
 -spec environment(target()) -> {ok, environment()} | refused().
 environment(_Target) -> not_loaded().

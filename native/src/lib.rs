@@ -7,6 +7,7 @@
 //! | [`nif`] | the functions that Erlang sees: decode, guard, hand on |
 //! | [`runtime`] | the life of the whole: starting CPython once, the reaper |
 //! | [`interp`] | contexts: mailbox, owner thread, interpreter, interruption, calls back into Erlang |
+//! | [`event`] | waiting for descriptors |
 //! | [`term`] | Erlang terms to Python objects and back |
 //! | [`erlang_module`] | the native half of Python's `erlang` package |
 //! | [`interrupt`] | raising an exception in running Python code, from any thread |
@@ -16,6 +17,7 @@
 
 mod beam;
 mod erlang_module;
+mod event;
 mod facts;
 mod interp;
 mod interrupt;

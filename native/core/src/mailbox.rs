@@ -157,6 +157,12 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
         usize::try_from(self.len.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
+    /// Whether an item waits, be it one that was put off.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        !self.is_empty() || self.has_deferred.load(Ordering::SeqCst)
+    }
+
     /// Whether no item waits but those that were put off.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -199,10 +205,16 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
 
     /// Consumer only: as [`Self::park`], but not beyond a point in time.
     pub fn park_until(&self, deadline: Option<Instant>) {
+        self.park_unless(deadline, || false);
+    }
+
+    /// Consumer only: as [`Self::park_until`], but not while `other` holds. Whoever makes it hold calls [`Self::wake`]
+    /// afterwards.
+    pub fn park_unless(&self, deadline: Option<Instant>, other: impl Fn() -> bool) {
         // A swap, not a store: it must come after the producers' swaps in their order, too.
         self.asleep.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
-        if self.ready() {
+        if self.ready() || other() {
             self.asleep.swap(false, Ordering::AcqRel);
             return;
         }
@@ -216,12 +228,32 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
     /// Consumer only: looks for work for a while, as `spinner` advises and `budget` allows; `true` when there
     /// is some (or nothing will come any more).
     pub fn look(&self, spinner: &mut Spinner, budget: &SpinBudget) -> bool {
-        spinner.spin(budget, || self.ready())
+        self.look_or(spinner, budget, || false)
+    }
+
+    /// Consumer only: as [`Self::look`]; `other` is work, too.
+    pub fn look_or(
+        &self,
+        spinner: &mut Spinner,
+        budget: &SpinBudget,
+        other: impl Fn() -> bool,
+    ) -> bool {
+        spinner.spin(budget, || self.ready() || other())
     }
 
     /// Consumer only: sleeps until there is work, or for as long as it may; `spinner` learns how long that took.
     pub fn sleep(&self, spinner: &mut Spinner, deadline: Option<Instant>) {
-        spinner.parked(|| self.park_until(deadline));
+        self.sleep_unless(spinner, deadline, || false);
+    }
+
+    /// Consumer only: as [`Self::sleep`], with [`Self::park_unless`].
+    pub fn sleep_unless(
+        &self,
+        spinner: &mut Spinner,
+        deadline: Option<Instant>,
+        other: impl Fn() -> bool,
+    ) {
+        spinner.parked(|| self.park_unless(deadline, other));
     }
 }
 

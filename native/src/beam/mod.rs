@@ -7,11 +7,13 @@
 mod atoms;
 mod env;
 mod pid;
+mod select;
 mod words;
 
 pub(crate) use atoms::{Interned, atoms, existing_atom, intern, named_atom};
 pub(crate) use env::{EnvPool, TermEnv};
 pub(crate) use pid::Pid;
+pub(crate) use select::{Watched, open_type as open_watched};
 pub(crate) use words::{ListCells, MapPairs, TermType, allow_large_maps, identical};
 
 /// The environment of a NIF that is being called.

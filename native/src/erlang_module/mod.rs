@@ -30,6 +30,8 @@ pub(crate) struct Types {
     python_error: Kept,
     term: Kept,
     continuation: Kept,
+    /// The context variable that says whose code runs.
+    scope: Kept,
 }
 
 /// What kind of Erlang term one of our objects stands for.
@@ -70,6 +72,7 @@ impl Types {
             python_error: module.getattr_str("PythonError")?.keep(),
             term: module.getattr_str("Term")?.keep(),
             continuation: module.getattr_str("Continuation")?.keep(),
+            scope: scope(module)?.keep(),
         })
     }
 
@@ -182,6 +185,10 @@ impl Types {
         class == self.continuation.as_ptr()
     }
 
+    pub(crate) fn scope(&self) -> *mut ffi::PyObject {
+        self.scope.as_ptr()
+    }
+
     pub(crate) fn interrupted(&self) -> *mut ffi::PyObject {
         self.interrupted.as_ptr()
     }
@@ -221,6 +228,7 @@ impl Types {
             self.python_error,
             self.term,
             self.continuation,
+            self.scope,
         ];
         for class in all {
             class.release(py);
@@ -233,6 +241,15 @@ fn replaced(py: Python<'_>) -> Raised {
     Raised::runtime_error(py, "a class of the module _erlang was replaced")
 }
 
+fn scope<'py>(module: &Object<'py>) -> Result<Object<'py>> {
+    let scope = module.getattr_str("scope")?;
+    // SAFETY: attached; reads the type of a live object.
+    if unsafe { ffi::PyContextVar_CheckExact(scope.as_ptr()) } == 0 {
+        return Err(replaced(module.py()));
+    }
+    Ok(scope)
+}
+
 /// Fills a new module: the part of its making that may fail.
 unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
     trampoline::status(|py| {
@@ -242,6 +259,13 @@ unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
         atom::add_type(&module)?;
         derived::add_continuation(&module)?;
         add(&module, c"_Binary", lent::make_type(&module)?)?;
+        let nobody = Object::int(module.py(), 0)?;
+        // SAFETY: attached; a new reference to a context variable with a default.
+        let scope = unsafe {
+            let variable = ffi::PyContextVar_New(c"erlang_scope".as_ptr(), nobody.as_ptr());
+            Object::owned_or_raised(module.py(), variable)?
+        };
+        add(&module, c"scope", scope)?;
         errors::add_all(&module)
     })
 }

@@ -1,17 +1,19 @@
 //! What Erlang's side and the owner thread share of one context.
 
+use super::begun::Begun;
 use super::callback::{Relay, wake_loops};
 use super::queue::Queue;
-use super::{COUNTERS, Callback, Client, Counters, Request, Scope, reaper, registry};
+use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
-use crate::interrupt::Interrupts;
+use crate::event::{Poller, Root, Wake};
+use crate::interrupt::{Interrupts, Met};
 use crate::term::Conversion;
 use crate::tracing;
 use parking_lot::{Mutex, RwLock};
 use py_core::mailbox::{Mailbox, Take};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Which interpreter a context runs in.
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) stuck_after: Duration,
     /// How many requests may wait.
     pub(crate) max_queue: usize,
+    /// How many event loops may run on top of one another in the requests of the context.
+    pub(crate) max_nested_runs: usize,
     pub(crate) conversion: Conversion,
 }
 
@@ -60,34 +64,6 @@ const UNASKED: u64 = 1 << 63;
 
 /// The environments that a context keeps for reuse.
 const SPARE_ENVS: usize = 256;
-
-/// The requests that were started and have not ended. They are looked at together: one that goes from one place to
-/// another is never in neither.
-#[derive(Default)]
-struct Begun {
-    /// The request that runs, on top of those that wait for callbacks; innermost last.
-    running: Vec<Shared<Request>>,
-    /// The callbacks that the owner thread waits for, on top of one another; innermost last.
-    waits: Vec<Wait>,
-    /// Requests that wait for their next turn.
-    suspended: Vec<Shared<Request>>,
-}
-
-struct Wait {
-    callback: Shared<Callback>,
-    /// How many requests the thread runs here and further out.
-    depth: usize,
-}
-
-/// What stands between a request and its turn, where that can be found out.
-pub(crate) enum Turn {
-    /// Nothing that depends on it.
-    Comes,
-    /// Code that waits for it.
-    Never,
-    /// The thread waits for this callback first.
-    After(Shared<Callback>),
-}
 
 /// See the module.
 pub(crate) struct Context {
@@ -112,7 +88,7 @@ pub(crate) struct Context {
     unasked: AtomicU64,
     /// The reaper has an eye on unasked code.
     watched: AtomicBool,
-    begun: Mutex<Begun>,
+    pub(super) begun: Mutex<Begun>,
     /// For the owner thread: what it has put off may hold something for another wait than the one that put it off.
     pub(super) for_other_waits: AtomicBool,
     closing: Mutex<Option<Closing>>,
@@ -123,6 +99,14 @@ pub(crate) struct Context {
     stuck: AtomicBool,
     /// No code of users runs for it any more.
     done_with_code: AtomicBool,
+    /// What the emulator watches while the thread sleeps in an event loop; made when it first does.
+    root: OnceLock<Option<Root>>,
+    /// The thread sleeps in the set of this loop, since the context closes.
+    sleeps_in: Mutex<Option<Arc<Poller>>>,
+    /// Tasks may be submitted that ask for a loop which somebody has started.
+    loop_started: AtomicBool,
+    /// See [`Settings::max_nested_runs`].
+    pub(super) max_nested_runs: usize,
     /// What lives as long as the context: the monitor of its process.
     companions: Mutex<Vec<Box<dyn Send>>>,
 }
@@ -154,6 +138,10 @@ impl Context {
             set_aside: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             done_with_code: AtomicBool::new(false),
+            root: OnceLock::new(),
+            sleeps_in: Mutex::default(),
+            loop_started: AtomicBool::new(false),
+            max_nested_runs: settings.max_nested_runs,
             companions: Mutex::default(),
         })
     }
@@ -221,118 +209,6 @@ impl Context {
         !self.mailbox.is_closed() && self.mailbox.push(notice)
     }
 
-    /// The owner thread says that it runs a request, on top of those that it runs already.
-    pub(crate) fn push_running(&self, request: Shared<Request>) {
-        self.begun.lock().running.push(request);
-    }
-
-    /// The innermost request runs no longer, nor will it.
-    pub(crate) fn pop_running(&self) {
-        let request = self.begun.lock().running.pop();
-        if let Some(request) = request {
-            request.code_ended();
-        }
-    }
-
-    /// The innermost request waits for its next turn.
-    pub(super) fn suspend_running(&self) {
-        let mut begun = self.begun.lock();
-        if let Some(request) = begun.running.pop() {
-            begun.suspended.push(request);
-        }
-    }
-
-    /// Whether a request that waits for its next turn will use a namespace.
-    pub(super) fn has_suspended_in(&self, namespace: u64) -> bool {
-        let uses = |request: &Shared<Request>| {
-            let of = match &request.scope {
-                Scope::Own => &request.client,
-                Scope::Of(client) => client,
-                Scope::In(_) => return false,
-            };
-            of.id == namespace && !request.state.is_over()
-        };
-        self.begun.lock().suspended.iter().any(uses)
-    }
-
-    /// The turn of a request has come that was suspended.
-    pub(super) fn resume_suspended(&self, request: &Request) {
-        let mut begun = self.begun.lock();
-        let place = |other: &Shared<Request>| other.id == request.id;
-        if let Some(place) = begun.suspended.iter().position(place) {
-            let request = begun.suspended.swap_remove(place);
-            begun.running.push(request);
-        }
-    }
-
-    /// All requests that were started and have not ended.
-    fn begun(&self) -> Vec<Shared<Request>> {
-        let begun = self.begun.lock();
-        let all = begun.suspended.iter().chain(&begun.running);
-        all.cloned().collect()
-    }
-
-    /// The request whose code runs now.
-    pub(crate) fn innermost(&self) -> Option<Shared<Request>> {
-        self.begun.lock().running.last().cloned()
-    }
-
-    /// What has to end here before the turn comes of a request that was made in `made_in`, as far as it depends on
-    /// what `parent` led to.
-    pub(super) fn turn(&self, made_in: &Callback, parent: &Callback) -> Turn {
-        let begun = self.begun.lock();
-        let leads = |wait: &Wait| made_in.is_or_descends_from(&wait.callback);
-        let place = begun.waits.iter().rposition(leads);
-        // What runs further in than the wait on top of which it can run.
-        let (waits, running) = match place {
-            Some(place) => {
-                let depth = begun.waits[place].depth;
-                (&begun.waits[place + 1..], &begun.running[depth..])
-            }
-            None => (&begun.waits[..], &begun.running[..]),
-        };
-        let serves = place.is_none_or(|place| begun.waits[place].callback.serves());
-        if !serves
-            || waits
-                .iter()
-                .any(|wait| parent.is_or_descends_from(&wait.callback))
-            // Code may have led to it without waiting for it here, as that of an event loop does.
-            || running.iter().any(|running| parent.comes_from(running))
-        {
-            return Turn::Never;
-        }
-        match waits.last() {
-            Some(wait) if wait.depth == begun.running.len() => Turn::After(wait.callback.clone()),
-            _ => Turn::Comes,
-        }
-    }
-
-    /// The owner thread runs nothing any more, and cannot say what it ran: it has panicked.
-    pub(crate) fn code_ended(&self) {
-        for request in self.begun() {
-            request.code_ended();
-        }
-    }
-
-    /// The owner thread says that it waits for a callback, with the innermost request.
-    pub(super) fn push_wait(&self, callback: Shared<Callback>) {
-        let mut begun = self.begun.lock();
-        let depth = begun.running.len();
-        begun.waits.push(Wait { callback, depth });
-    }
-
-    /// It does so no more.
-    pub(super) fn pop_wait(&self) {
-        let wait = self.begun.lock().waits.pop();
-        // Not under the lock: it may have been the last to know the callback.
-        drop(wait);
-    }
-
-    /// Whether the owner thread waits for a callback, or runs something on top of one.
-    fn has_waits(&self) -> bool {
-        !self.begun.lock().waits.is_empty()
-    }
-
     /// The owner thread looks at what it waits for, if it does. May be called on any thread.
     pub(super) fn nudge(&self) {
         let _seen = self.notify(Envelope::Nudge);
@@ -365,23 +241,66 @@ impl Context {
 
     /// Interrupts a request if it runs here, again and again until it ends.
     pub(crate) fn interrupt(self: &Arc<Self>, request: u64) {
-        if self.interrupt_once(request, false) {
+        if self.interrupt_once(request, false) != Met::Nothing {
             reaper().repeat_interrupt(self, request);
         }
     }
 
-    /// Interrupts a request if it runs here, also while it waits for a callback; `false` when it does not run.
-    /// `again`: also if it was interrupted before.
-    pub(crate) fn interrupt_once(&self, request: u64, again: bool) -> bool {
-        let interrupted = self.interrupts.interrupt(request, again);
+    /// Interrupts a request if it runs here, also while it waits for a callback or in an event loop. `again`: also if it
+    /// was interrupted before.
+    pub(crate) fn interrupt_once(&self, request: u64, again: bool) -> Met {
+        let mut met = self.interrupts.interrupt(request, again);
+        if met == Met::Nothing && self.has_task(request) {
+            met = if again {
+                self.interrupts.interrupt_task_again(request)
+            } else {
+                self.interrupts.interrupt_task(request);
+                Met::Code
+            };
+        }
+        if met != Met::Nothing {
+            self.look_up();
+        }
+        met
+    }
+
+    /// The owner thread looks for interrupts if it sleeps.
+    fn look_up(&self) {
         // In this order: the owner thread says that it waits before it looks for interrupts.
-        if interrupted && self.has_waits() {
+        if self.has_waits() {
             self.nudge();
         }
-        if interrupted {
-            wake_loops(self.serial);
+        wake_loops(self.serial);
+        if let Some(poller) = &*self.sleeps_in.lock() {
+            poller.wake();
         }
-        interrupted
+    }
+
+    /// The owner thread sleeps in a loop's own set while `body` runs.
+    pub(super) fn sleeping_in<T>(&self, poller: &Arc<Poller>, body: impl FnOnce() -> T) -> T {
+        *self.sleeps_in.lock() = Some(poller.clone());
+        let result = body();
+        *self.sleeps_in.lock() = None;
+        result
+    }
+
+    /// For the owner thread: what the emulator watches for it. `None`: there are no descriptors left.
+    pub(super) fn root(&self) -> Option<&Root> {
+        self.root.get_or_init(|| Root::new().ok()).as_ref()
+    }
+
+    /// That, if there is one.
+    pub(crate) fn known_root(&self) -> Option<&Root> {
+        self.root.get()?.as_ref()
+    }
+
+    /// Somebody starts the loop, or stops it; gives what was before.
+    pub(crate) fn set_loop_started(&self, started: bool) -> bool {
+        self.loop_started.swap(started, Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_loop_started(&self) -> bool {
+        self.loop_started.load(Ordering::SeqCst)
     }
 
     /// Interrupts a request, and what the callbacks that it led to wait for in this and other contexts.
@@ -405,20 +324,13 @@ impl Context {
         }
     }
 
-    /// What the process waits for that runs the callback of a request.
-    fn awaited_by(&self, request: u64) -> Option<(u64, u64)> {
-        let begun = self.begun.lock();
-        let own = |wait: &&Wait| {
-            let of = wait.callback.request();
-            of.is_some_and(|one| one.id == request)
-        };
-        begun.waits.iter().rev().find(own)?.callback.awaited()
-    }
-
     /// Interrupts whatever runs here; `false` when nothing does.
     pub(crate) fn interrupt_running(self: &Arc<Self>) -> bool {
         let request = self.interrupts.running();
-        if request == 0 || !self.interrupt_once(request, true) {
+        if request == 0 {
+            return self.interrupts.interrupt_any_task();
+        }
+        if self.interrupt_once(request, true) == Met::Nothing {
             return false;
         }
         reaper().repeat_interrupt(self, request);
@@ -564,6 +476,11 @@ impl Context {
         drop(clients);
     }
 
+    /// Asks the context's process to have the emulator watch the descriptors of the loop that sleeps.
+    pub(super) fn ask_for_arming(&self) {
+        self.tell(|_| atoms().arm);
+    }
+
     /// Sends `{py_context, Serial, What}` to the context's process. Not for schedulers.
     pub(crate) fn tell(&self, make: impl FnOnce(&TermEnv) -> Word) {
         let mut env = TermEnv::new();
@@ -571,5 +488,11 @@ impl Context {
         let serial = env.int(self.serial.cast_signed());
         let message = env.tuple(&[atoms().py_context, serial, what]);
         env.send(&self.pid, message);
+    }
+}
+
+impl Wake for Context {
+    fn wake(&self) {
+        self.mailbox.wake();
     }
 }

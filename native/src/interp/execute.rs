@@ -4,7 +4,7 @@ use super::code::Grammar;
 use super::continuation::Continuation;
 use super::owner::Owner;
 use super::task::Task;
-use super::{Closing, Context, Kind, Request, Scope, failure, stack};
+use super::{Closing, Context, Request, Scope, failure, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::term::{Conversion, FromErlang, FromPython};
@@ -25,7 +25,7 @@ impl Answer {
         }
     }
 
-    fn of(result: Word) -> Outcome {
+    pub(super) fn of(result: Word) -> Outcome {
         Outcome::Answer(Self {
             result,
             story: None,
@@ -99,7 +99,7 @@ impl Owner {
         context.push_running(request.clone());
         context.interrupts.enter(request.id);
         // After that, so that an end of the caller is either seen here, or sees the request running.
-        if request.client.is_dead() && request.kind != Kind::Cast {
+        if request.client.is_dead() && !request.kind.is_cast() {
             let _unstarted = request.state.cancel();
         }
         // The context may have closed since the request was taken; the reaper has then either seen it as the
@@ -107,12 +107,15 @@ impl Owner {
         if let Some(Closing::Answer(reason) | Closing::Keep(reason)) = context.closing() {
             Request::answer_unstarted(&request, reason);
         }
-        if request.start() {
-            let outcome = self.run_started(py, context, &request, namespace, reply);
-            self.conclude(py, context, &request, outcome, reply);
-        } else {
+        if !request.start() {
             context.interrupts.leave(py);
             context.pop_running();
+        } else if request.kind.is_task() {
+            let namespace = namespace.map(|namespace| namespace.id);
+            self.begin_task(py, context, &request, namespace, reply);
+        } else {
+            let outcome = self.run_started(py, context, &request, namespace, reply);
+            self.conclude(py, context, &request, outcome, reply);
         }
         self.forget_orphaned(py, context, namespace);
     }
@@ -218,8 +221,13 @@ impl Owner {
         }
     }
 
-    fn answer(context: &Context, request: &Shared<Request>, answer: &Answer, reply: &mut TermEnv) {
-        if request.kind == Kind::Cast
+    pub(super) fn answer(
+        context: &Context,
+        request: &Shared<Request>,
+        answer: &Answer,
+        reply: &mut TermEnv,
+    ) {
+        if request.kind.is_cast()
             && let Some(story) = answer.story
         {
             context.tell(|to| to.tuple(&[atoms().cast_failed, to.copy(story)]));
@@ -346,7 +354,7 @@ impl Owner {
         }
     }
 
-    fn converter<'a, 'py>(
+    pub(super) fn converter<'a, 'py>(
         &'a mut self,
         py: Python<'py>,
         env: &'a TermEnv,
@@ -374,7 +382,7 @@ impl Owner {
         self.names.get(py, env, word)
     }
 
-    fn function<'py>(
+    pub(super) fn function<'py>(
         &mut self,
         py: Python<'py>,
         env: &TermEnv,
@@ -449,7 +457,7 @@ impl Owner {
 
     /// The names of keyword arguments as a tuple. An atom and a binary may be the same name, which CPython does
     /// not check at this level.
-    fn keyword_names<'py>(
+    pub(super) fn keyword_names<'py>(
         &mut self,
         py: Python<'py>,
         env: &TermEnv,

@@ -1,5 +1,6 @@
 //! Contexts: an interpreter, the one OS thread that runs it, and the mailbox between it and Erlang.
 
+mod begun;
 pub(crate) mod callback;
 mod client;
 mod code;
@@ -8,8 +9,10 @@ mod continuation;
 mod environment;
 mod execute;
 mod failure;
+mod loops;
 mod owner;
 pub(crate) mod permit;
+mod python_functions;
 mod queue;
 mod reaper;
 mod registry;
@@ -21,9 +24,10 @@ mod spares;
 mod stack;
 mod task;
 
+pub(crate) use begun::Turn;
 pub(crate) use callback::{Callback, Stage, Station};
 pub(crate) use client::Client;
-pub(crate) use context::{Closing, Context, Envelope, Mode, Settings, Turn};
+pub(crate) use context::{Closing, Context, Envelope, Mode, Settings};
 pub(crate) use environment::{Environment, Scope};
 pub(crate) use owner::{STACK, prepare_main, start};
 pub(crate) use permit::Permit;

@@ -3,12 +3,13 @@
 use super::code::CodeCache;
 use super::continuation::Continuation;
 use super::failure::Attributes;
+use super::loops::{Aside, LoopTools, RunningLoop};
 use super::scope::Namespaces;
 use super::sources::Sources;
 use super::stack;
 use super::{
-    COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute,
-    retire, spares,
+    COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute, loops,
+    python_functions, retire, spares,
 };
 use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
@@ -50,6 +51,9 @@ pub(crate) struct Owner {
     pub(crate) spinner: Spinner,
     /// What code finds that calls Erlang, while a context is served.
     pub(crate) stage: Option<Rc<Stage>>,
+    /// `erlang._tasks`, once it was needed, and asyncio's functions, once it is loaded.
+    pub(crate) loop_tools: Option<LoopTools>,
+    pub(crate) running_loop: Option<RunningLoop>,
     /// What suspended requests go on with.
     pub(crate) continuations: HashMap<u64, Continuation>,
 }
@@ -183,6 +187,8 @@ fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
         interpreter_id: py.interpreter_id(),
         spinner: Spinner::default(),
         stage: None,
+        loop_tools: None,
+        running_loop: None,
         continuations: HashMap::new(),
     })
 }
@@ -199,7 +205,8 @@ pub(crate) fn prepare_main(py: Python<'_>) -> std::result::Result<(), String> {
 /// Makes the module `_erlang`.
 fn install(py: Python<'_>) -> Result<Types> {
     let types = erlang_module::install(py)?;
-    callback::add_functions(py)?;
+    python_functions::add(py, &callback::METHODS)?;
+    python_functions::add(py, &loops::METHODS)?;
     Ok(types)
 }
 
@@ -232,9 +239,11 @@ impl Owner {
             .store(self.interpreter_id, Ordering::Relaxed);
         {
             let attached = state.attach();
-            context
-                .interrupts
-                .open(attached.python(), self.types.interrupted());
+            context.interrupts.open(
+                attached.python(),
+                self.types.interrupted(),
+                self.types.scope(),
+            );
             self.watch_dropped(context);
             let py = attached.python();
             self.unasked(py, context, |owner| {
@@ -249,6 +258,11 @@ impl Owner {
             let attached = state.attach();
             let py = attached.python();
             self.handle(py, context, first, &mut reply);
+            if self.drive(py, context) {
+                // Whatever has come meanwhile was served in the event loop.
+                looked = false;
+                continue;
+            }
             looked = match self.mode {
                 Mode::OwnGil => self.serve_turn(py, context, &mut reply),
                 // The main GIL is shared by all worker contexts: each request is a turn of its own.
@@ -347,7 +361,10 @@ impl Owner {
     ) {
         // The answer that the code below works on lies in another one.
         let mut reply = context.envs.take();
-        self.handle(py, context, envelope, &mut reply);
+        {
+            let _aside = Aside::step(py, self);
+            self.handle(py, context, envelope, &mut reply);
+        }
         context.envs.put(reply);
     }
 

@@ -5,6 +5,7 @@
 
 use super::{Closing, Context, Envelope, Request, permit};
 use crate::beam::atoms;
+use crate::interrupt::Met;
 use parking_lot::{Condvar, Mutex};
 use py_core::backoff::Backoff;
 use py_core::mailbox::Take;
@@ -240,8 +241,11 @@ fn answer_what_is_left(context: &Arc<Context>) {
 /// Interrupts once more; gives the entry back as long as it is needed.
 fn pursue(mut pending: Pending) -> Option<Pending> {
     let now = Instant::now();
-    if !pending.context.interrupt_once(pending.request, true) {
-        return None;
+    match pending.context.interrupt_once(pending.request, true) {
+        Met::Nothing => return None,
+        // It cannot end before others have.
+        Met::Later => pending.since = now,
+        Met::Code => {}
     }
     if now.saturating_duration_since(pending.since) >= pending.context.stuck_after {
         pending.context.give_up();

@@ -18,8 +18,24 @@ pub(crate) enum Kind {
     Forward,
     /// `{py_response, Request, Result}`.
     Spawn,
+    /// `{async_result, Request, Result}`, when the task of the event loop has ended that the request becomes.
+    Task,
     /// None.
     Cast,
+    /// None, when the task has ended that the request becomes.
+    TaskCast,
+}
+
+impl Kind {
+    /// It becomes a task of the event loop.
+    pub(crate) fn is_task(self) -> bool {
+        matches!(self, Self::Task | Self::TaskCast)
+    }
+
+    /// Nobody waits for an answer: it goes on when its sender has ended.
+    pub(crate) fn is_cast(self) -> bool {
+        matches!(self, Self::Cast | Self::TaskCast)
+    }
 }
 
 /// What was asked, in an environment of its own. Nothing is made in that environment while the request
@@ -107,7 +123,8 @@ impl Request {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // What a function spawned may go on after that function, and then has all the time that it wants.
         let parent = self.origin.parent.as_ref();
-        let bound = self.kind != Kind::Spawn || parent.and_then(Callback::wanted).is_some();
+        let spawned = matches!(self.kind, Kind::Spawn | Kind::Task);
+        let bound = !spawned || parent.and_then(Callback::wanted).is_some();
         self.origin.deadline.filter(|_| bound)
     }
 
@@ -236,7 +253,7 @@ impl Request {
         permit: &Permit,
     ) -> bool {
         // A cast outlives its sender; and without bounds there is nothing to give back in a hurry.
-        if kind == Kind::Cast || !(context.queue.is_bounded() || permit.is_held()) {
+        if kind.is_cast() || !(context.queue.is_bounded() || permit.is_held()) {
             return true;
         }
         place.join(client, permit.is_held())
@@ -327,7 +344,8 @@ impl Request {
                 Some(env.tuple(&[self_.tag(env, body), result, story]))
             }
             (Kind::Spawn, _) => Some(env.tuple(&[atoms().py_response, env.shared(self_), result])),
-            (Kind::Cast, _) => None,
+            (Kind::Task, _) => Some(env.tuple(&[atoms().async_result, env.shared(self_), result])),
+            (Kind::Cast | Kind::TaskCast, _) => None,
         }
     }
 
@@ -389,7 +407,7 @@ impl Request {
 
     /// The process of the caller has ended.
     pub(crate) fn caller_ended(&self) {
-        if self.kind == Kind::Cast {
+        if self.kind.is_cast() {
             return;
         }
         // Its code may be given up at this moment, and go on; or call again.

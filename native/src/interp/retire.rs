@@ -149,6 +149,7 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     // Threads that wait for Erlang are joined below.
     Station::leave(owner.interpreter_id, context);
     context.enter_unasked();
+    owner.end_loop(py);
     owner.forget_continuations(py);
     owner.namespaces.clear(py);
     owner.held.release_of(py, context.serial);
@@ -194,6 +195,7 @@ impl Owner {
 
     /// Gives every reference back.
     fn release(mut self, py: Python<'_>) {
+        self.release_loop(py);
         self.namespaces.clear(py);
         self.code.release(py);
         self.attributes.release(py);

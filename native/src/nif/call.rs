@@ -98,6 +98,32 @@ fn spawn<'a>(
     submit(env, &asked).unwrap_or_else(|answer| answer)
 }
 
+/// A request that becomes a task of the event loop.
+pub(super) fn submit_task<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+    parent: Term<'a>,
+) -> Term<'a> {
+    let asked = Asked {
+        parent,
+        ..Asked::plain(env, Kind::Task, at, payload, scope)
+    };
+    submit(env, &asked).unwrap_or_else(|answer| answer)
+}
+
+/// As [`submit_task`]; not answered.
+pub(super) fn submit_task_cast<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+) -> Term<'a> {
+    let asked = Asked::plain(env, Kind::TaskCast, at, payload, scope);
+    submit(env, &asked).unwrap_or_else(|answer| answer)
+}
+
 /// `cast(Target, Payload, Scope) -> Request | {error, Reason}`; not answered.
 #[rustler::nif]
 fn cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
@@ -127,7 +153,7 @@ fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
     let payload = space.copy(asked.payload.as_c_arg());
     let tag = match kind {
         Kind::Call | Kind::Forward => space.copy(asked.tag.as_c_arg()),
-        Kind::Spawn | Kind::Cast => atoms().undefined,
+        Kind::Spawn | Kind::Task | Kind::Cast | Kind::TaskCast => atoms().undefined,
     };
     let client = context.client(Some(env), Pid::new(env.pid()));
     let body = Body {

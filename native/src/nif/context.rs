@@ -19,6 +19,7 @@ struct Options<'a> {
     stuck_after: u64,
     /// A number, or `infinity`.
     max_queue: Term<'a>,
+    max_nested_runs: usize,
     conversion: ConversionOptions,
 }
 
@@ -52,6 +53,7 @@ impl Options<'_> {
             mode: if worker { Mode::Worker } else { Mode::OwnGil },
             stuck_after: Duration::from_millis(self.stuck_after),
             max_queue: usize::decode(self.max_queue).unwrap_or(Queue::UNBOUNDED),
+            max_nested_runs: self.max_nested_runs,
             conversion: self.conversion.settings(),
         }
     }

@@ -4,6 +4,7 @@
 mod call;
 mod callback;
 mod context;
+mod event_loop;
 mod permit;
 mod resources;
 mod runtime;
@@ -17,8 +18,11 @@ use std::sync::Arc;
 
 /// Called by the emulator when the library is loaded. Nothing is started here: a library that fails to load
 /// would keep an embedded release from booting. `info` is whether the emulator makes large maps on any thread.
-pub(crate) fn load(_env: Env, info: Term) -> bool {
+pub(crate) fn load(env: Env, info: Term) -> bool {
     atoms();
+    if !crate::beam::open_watched(env) {
+        return false;
+    }
     if info.decode().unwrap_or(false) {
         crate::beam::allow_large_maps();
     }

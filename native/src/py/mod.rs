@@ -7,6 +7,7 @@
 
 pub(crate) mod api;
 mod config;
+mod containers;
 mod error;
 mod object;
 mod thread_state;

@@ -2,10 +2,10 @@
 
 use super::record::{Callback, Reply};
 use crate::beam::Shared;
+use crate::event::Bell;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,9 +13,7 @@ use std::sync::{Arc, OnceLock};
 pub(super) struct Answers {
     /// The context whose owner thread runs the loop; none for the loops of other threads.
     context: Option<u64>,
-    /// Both ends, which an event loop and those who answer have.
-    reading: OwnedFd,
-    writing: OwnedFd,
+    bell: Bell,
     inner: Mutex<Inner>,
 }
 
@@ -35,12 +33,11 @@ impl Answers {
     /// A handle, and the descriptor that becomes readable when answers have come.
     pub(super) fn open(context: Option<u64>) -> io::Result<(u64, i32)> {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let (reading, writing) = pipe()?;
-        let descriptor = reading.as_raw_fd();
+        let bell = Bell::new()?;
+        let descriptor = bell.descriptor();
         let answers = Arc::new(Self {
             context,
-            reading,
-            writing,
+            bell,
             inner: Mutex::default(),
         });
         let handle = LAST.fetch_add(1, Ordering::Relaxed) + 1;
@@ -89,29 +86,14 @@ impl Answers {
             inner.come.len() == 1
         };
         if first {
-            self.wake();
+            self.bell.ring();
         }
-    }
-
-    fn wake(&self) {
-        let byte = [1u8];
-        let end = self.writing.as_raw_fd();
-        // SAFETY: a descriptor that this value owns, and a byte. A full pipe is readable already.
-        let _written = unsafe { libc::write(end, byte.as_ptr().cast(), byte.len()) };
     }
 
     /// Takes what has come.
     pub(super) fn take(&self) -> Vec<(u64, Reply)> {
         let mut inner = self.inner.lock();
-        let mut bytes = [0u8; 64];
-        // SAFETY: a descriptor that this value owns and that does not block.
-        let _read = unsafe {
-            libc::read(
-                self.reading.as_raw_fd(),
-                bytes.as_mut_ptr().cast(),
-                bytes.len(),
-            )
-        };
+        self.bell.silence();
         std::mem::take(&mut inner.come)
     }
 }
@@ -120,29 +102,6 @@ impl Answers {
 pub(crate) fn wake_loops(context: u64) {
     let ours = |answers: &&Arc<Answers>| answers.context == Some(context);
     for answers in all().lock().values().filter(ours) {
-        answers.wake();
+        answers.bell.ring();
     }
-}
-
-/// A pipe that neither blocks nor is inherited.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [-1; 2];
-    // SAFETY: the array has room for two descriptors, which are ours on success.
-    let (reading, writing) = unsafe {
-        if libc::pipe(ends.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
-    };
-    for end in [&reading, &writing] {
-        // SAFETY: an open descriptor.
-        let failed = unsafe {
-            libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) != 0
-                || libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) != 0
-        };
-        if failed {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok((reading, writing))
 }

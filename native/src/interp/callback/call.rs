@@ -10,6 +10,7 @@ use super::tools::{Tools, with_tools};
 use super::wait::{Waiting, wait};
 use crate::beam::{Shared, TermEnv, Word};
 use crate::interp::{Context, Kind, Request};
+use crate::interrupt::{NOBODY, scope_of_code};
 use crate::py::{Object, Python, Raised, Result};
 use parking_lot::Condvar;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ fn on_owner_thread<'py>(
     arguments: &[Object<'py>],
 ) -> Result<Object<'py>> {
     let context = &stage.context;
-    let request = may_call(py, context)?;
+    let (request, scope) = may_call(py, context)?;
     let mut owner = stage.borrow();
     let mut env = context.envs.take();
     let terms = with_tools(py, owner.as_deref_mut(), context, |tools| {
@@ -71,14 +72,14 @@ fn on_owner_thread<'py>(
             ];
             if !request.call_out(&mut env, &rest) {
                 context.envs.put(env);
-                return Err(context.interrupts.raised(py));
+                return Err(context.interrupts.raised_for(py, scope));
             }
         }
         None if dispatch::dispatch(&callback, &mut env, function, arguments) => {}
         None => return Err(nobody_there(py)),
     }
     context.envs.put(env);
-    let reply = wait(py, waiting, owner.as_deref_mut())?;
+    let reply = wait(py, waiting, scope, owner.as_deref_mut())?;
     let result = with_tools(py, owner.as_deref_mut(), context, |tools| {
         outcome(py, tools, &reply.env, reply.word)
     });
@@ -126,7 +127,7 @@ pub(super) fn submit<'py>(
 ) -> Result<()> {
     let (context, request) = match Stage::here() {
         Some(stage) => {
-            let request = may_call(py, &stage.context)?;
+            let (request, _scope) = may_call(py, &stage.context)?;
             (stage.context.clone(), request)
         }
         None => (here(py)?.1, None),
@@ -159,29 +160,34 @@ pub(super) fn received<'py>(
     })
 }
 
-/// The request whose code calls; an exception when that must end.
-fn may_call(py: Python<'_>, context: &Context) -> Result<Option<Shared<Request>>> {
-    let running = context.interrupts.running();
-    // Finalisers may run on top of a request that waits itself: they are no part of it.
-    let request = context.innermost();
-    let request = request.filter(|request| request.id == running);
+/// The request whose code calls, and the scope of that code; an exception when it must end.
+fn may_call(py: Python<'_>, context: &Context) -> Result<(Option<Shared<Request>>, i64)> {
+    let scope = scope_of_code(py, &context.interrupts);
+    let request = if scope == NOBODY {
+        // Finalisers may run on top of a request that waits itself: they are no part of it.
+        let running = context.interrupts.running();
+        let request = context.innermost();
+        request.filter(|request| request.id == running)
+    } else {
+        context.started(scope.cast_unsigned())
+    };
     if context.mailbox.is_closed() {
         return Err(match request {
-            Some(_) => context.interrupts.raised(py),
+            Some(_) => context.interrupts.raised_for(py, scope),
             None => ended(py),
         });
     }
     if let Some(request) = request.as_ref().filter(|request| request.is_late()) {
         request.set_timed_out();
-        return Err(context.interrupts.raised(py));
+        return Err(context.interrupts.raised_for(py, scope));
     }
     if request
         .as_ref()
         .is_some_and(|request| request.state.is_cancelled())
     {
-        return Err(context.interrupts.raised(py));
+        return Err(context.interrupts.raised_for(py, scope));
     }
-    Ok(request)
+    Ok((request, scope))
 }
 
 /// The interpreter's station, and a context that is served there.

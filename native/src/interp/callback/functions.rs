@@ -5,39 +5,11 @@ use super::call::{Function, call, received, submit};
 use super::names::is_known;
 use super::send;
 use super::stage::Stage;
-use crate::erlang_module::trampoline;
+use crate::interp::python_functions::{Methods, function, method, name, number};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::sync::Arc;
 
-/// A method table that CPython only reads.
-struct Methods<const N: usize>([ffi::PyMethodDef; N]);
-// SAFETY: constant data.
-unsafe impl<const N: usize> Sync for Methods<N> {}
-
-/// What CPython passes: positional arguments, then those by name, and the names.
-type FastCall = unsafe extern "C" fn(
-    *mut ffi::PyObject,
-    *const *mut ffi::PyObject,
-    ffi::Py_ssize_t,
-    *mut ffi::PyObject,
-) -> *mut ffi::PyObject;
-
-const fn method(
-    name: &'static std::ffi::CStr,
-    body: FastCall,
-    doc: &'static std::ffi::CStr,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFastWithKeywords: body,
-        },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
-static METHODS: Methods<12> = Methods([
+pub(crate) static METHODS: Methods<12> = Methods([
     method(c"call", py_call, c"call(name, /, *args)\n--\n\nCall the Erlang function that is registered under a name, and wait for its value.\n\nAn Erlang exception is raised as ErlangError, as is a name that is not registered."),
     method(c"call_fun", py_call_fun, c"call_fun(fun, /, *args)\n--\n\nCall an Erlang fun with as many arguments, and wait for its value."),
     method(c"is_registered", py_is_registered, c"is_registered(name, /)\n--\n\nWhether an Erlang function is registered under a name."),
@@ -51,93 +23,6 @@ static METHODS: Methods<12> = Methods([
     method(c"answers_close", py_answers_close, c"answers_close(handle, /)\n--\n\nNo answer is wanted any more. Closes the descriptor."),
     ffi::PyMethodDef::zeroed(),
 ]);
-
-/// Adds the functions to the module of the attached interpreter.
-pub(crate) fn add_functions(py: Python<'_>) -> Result<()> {
-    let module = Object::import(py, "_erlang")?;
-    let table = (&raw const METHODS.0).cast_mut().cast();
-    // SAFETY: attached; a module and a static table that CPython only reads.
-    match unsafe { ffi::PyModule_AddFunctions(module.as_ptr(), table) } {
-        0 => Ok(()),
-        _ => Err(Raised::seen(py)),
-    }
-}
-
-/// The arguments of one call.
-struct Arguments<'py> {
-    py: Python<'py>,
-    name: &'static str,
-    values: Vec<Object<'py>>,
-}
-
-impl<'py> Arguments<'py> {
-    /// # Safety
-    /// What CPython has passed to a function of the table.
-    unsafe fn read(
-        py: Python<'py>,
-        name: &'static str,
-        values: *const *mut ffi::PyObject,
-        count: ffi::Py_ssize_t,
-        names: *mut ffi::PyObject,
-    ) -> Result<Self> {
-        if !names.is_null() {
-            return Err(Raised::type_error(
-                py,
-                &format!(
-                    "erlang.{name}() takes no keyword arguments: Erlang functions have none; pass a dict"
-                ),
-            ));
-        }
-        let values = (0..count)
-            // SAFETY: the caller's promise; the arguments live for the call.
-            .map(|i| unsafe { Object::borrowed(py, *values.offset(i)) })
-            .collect();
-        Ok(Self { py, name, values })
-    }
-
-    /// Exactly so many.
-    fn exactly<const N: usize>(&self) -> Result<&[Object<'py>; N]> {
-        self.values.as_slice().try_into().map_err(|_| {
-            let count = self.values.len();
-            let text = format!("erlang.{}() takes {N} arguments ({count} given)", self.name);
-            Raised::type_error(self.py, &text)
-        })
-    }
-
-    /// The first, and the rest.
-    fn first(&self, what: &str) -> Result<(&Object<'py>, &[Object<'py>])> {
-        self.values.split_first().ok_or_else(|| {
-            let text = format!("erlang.{}() needs {what}", self.name);
-            Raised::type_error(self.py, &text)
-        })
-    }
-}
-
-/// The text of a str.
-fn name(object: &Object<'_>, what: &str) -> Result<String> {
-    object.str_of()?.ok_or_else(|| {
-        let py = object.py();
-        Raised::type_error(py, &format!("{what} is a str, not {}", object.type_name()))
-    })
-}
-
-macro_rules! function {
-    ($entry:ident, $name:literal, $body:expr) => {
-        unsafe extern "C" fn $entry(
-            _module: *mut ffi::PyObject,
-            values: *const *mut ffi::PyObject,
-            count: ffi::Py_ssize_t,
-            names: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject {
-            trampoline::object(|py| {
-                // SAFETY: CPython passes what it says.
-                let arguments = unsafe { Arguments::read(py, $name, values, count, names)? };
-                let body: for<'py> fn(Python<'py>, &Arguments<'py>) -> Result<Object<'py>> = $body;
-                body(py, &arguments)
-            })
-        }
-    };
-}
 
 function!(py_call, "call", |py, arguments| {
     let (first, rest) = arguments.first("the name of a function")?;
@@ -203,10 +88,6 @@ function!(py_answers_open, "answers_open", |py, arguments| {
         ],
     )
 });
-
-fn number(object: &Object<'_>) -> Result<u64> {
-    Ok(object.as_int()?.cast_unsigned())
-}
 
 fn answers<'py>(py: Python<'py>, handle: &Object<'py>) -> Result<Arc<Answers>> {
     Answers::get(number(handle)?).ok_or_else(|| Raised::value_error(py, "there is no such handle"))

@@ -28,7 +28,7 @@ mod wait;
 pub(crate) use ancestry::{Circle, awaits};
 pub(crate) use answers::wake_loops;
 pub(crate) use dispatch::{dispatch_tail, set_dispatcher};
-pub(crate) use functions::add_functions;
+pub(super) use functions::METHODS;
 pub(crate) use names::set_known;
 pub(crate) use record::{Callback, Finished};
 pub(crate) use send::Relay;

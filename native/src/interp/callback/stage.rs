@@ -12,6 +12,8 @@ pub(crate) struct Stage {
     pub(crate) context: Arc<Context>,
     /// Null while the owner is at work itself, as during conversions.
     owner: Cell<*mut Owner>,
+    /// The context has an event loop of its own.
+    has_loop: Cell<bool>,
     /// How much of its turn the request says to have used, in percent.
     used: Cell<i64>,
 }
@@ -26,6 +28,7 @@ impl Stage {
         let stage = Rc::new(Self {
             context: context.clone(),
             owner: Cell::new(std::ptr::null_mut()),
+            has_loop: Cell::new(false),
             used: Cell::new(0),
         });
         HERE.with(|here| *here.borrow_mut() = Some(stage.clone()));
@@ -38,8 +41,18 @@ impl Stage {
     }
 
     /// That of the calling thread; none on threads of Python's own.
-    pub(super) fn here() -> Option<Rc<Self>> {
+    pub(crate) fn here() -> Option<Rc<Self>> {
         HERE.with(|here| here.borrow().clone())
+    }
+
+    /// Says whether the context has an event loop of its own, which is driven when nothing else runs.
+    pub(crate) fn set_loop(&self, has_loop: bool) {
+        self.has_loop.set(has_loop);
+        self.context.interrupts.drive_tasks(has_loop);
+    }
+
+    pub(crate) fn has_loop(&self) -> bool {
+        self.has_loop.get()
     }
 
     /// A request has its turn now.
@@ -74,14 +87,14 @@ impl Stage {
     }
 
     /// Takes what is lent, until the guard is dropped; `None` when it is in use.
-    pub(super) fn borrow(&self) -> Option<Borrowed<'_>> {
+    pub(crate) fn borrow(&self) -> Option<Borrowed<'_>> {
         let owner = self.owner.replace(std::ptr::null_mut());
         (!owner.is_null()).then_some(Borrowed { stage: self, owner })
     }
 }
 
 /// See [`Stage::borrow`].
-pub(super) struct Borrowed<'s> {
+pub(crate) struct Borrowed<'s> {
     stage: &'s Stage,
     owner: *mut Owner,
 }

@@ -21,11 +21,12 @@ enum Event {
     Envelope(Envelope),
 }
 
-/// Sleeps until the answer is there, and sees meanwhile to the requests that the callback leads to, if the owner is
+/// For code of a scope: sleeps until the answer is there, and sees meanwhile to the requests that the callback leads to, if the owner is
 /// at hand.
 pub(super) fn wait(
     py: Python<'_>,
     waiting: Waiting<'_>,
+    scope: i64,
     mut owner: Option<&mut Owner>,
 ) -> Result<Reply> {
     let (context, callback) = (waiting.context, waiting.callback);
@@ -38,10 +39,10 @@ pub(super) fn wait(
         };
         let event = context
             .interrupts
-            .asleep(py, || next(context, callback, serves, spinner));
+            .asleep(py, || next(context, callback, scope, serves, spinner));
         match event {
             Event::Reply(reply) => return Ok(reply),
-            Event::GivenUp => return Err(given_up(py, context, callback)),
+            Event::GivenUp => return Err(given_up(py, context, callback, scope)),
             Event::Envelope(envelope) => {
                 if let Some(owner) = &mut owner {
                     owner.handle_on_top(py, context, envelope);
@@ -83,6 +84,7 @@ fn is_for_a_wait(envelope: &Envelope) -> bool {
 fn next(
     context: &Arc<Context>,
     callback: &Shared<Callback>,
+    scope: i64,
     serves: bool,
     spinner: &mut Spinner,
 ) -> Event {
@@ -107,7 +109,7 @@ fn next(
     }
     loop {
         if context.mailbox.is_closed()
-            || context.interrupts.waits()
+            || context.interrupts.waits_for(scope)
             || request.is_some_and(|request| request.state.is_over())
         {
             let _nobody_wants_it = callback.give_up();
@@ -148,14 +150,14 @@ fn next(
     }
 }
 
-fn given_up(py: Python<'_>, context: &Context, callback: &Callback) -> Raised {
+fn given_up(py: Python<'_>, context: &Context, callback: &Callback, scope: i64) -> Raised {
     if let Some(request) = callback.request()
         && request.is_late()
     {
         request.set_timed_out();
     }
-    match context.interrupts.take_raised(py) {
+    match context.interrupts.take_raised_for(py, scope) {
         Some(raised) => raised,
-        None => context.interrupts.raised(py),
+        None => context.interrupts.raised_for(py, scope),
     }
 }

@@ -47,7 +47,8 @@ pub(crate) fn answer(
     Answer {
         result: env.tuple(&[known.error, reason]),
         // A message of this kind has no room for a story.
-        story: (request.kind != Kind::Spawn).then(|| teller.whole(&exception, class, &message)),
+        story: (!matches!(request.kind, Kind::Spawn | Kind::Task))
+            .then(|| teller.whole(&exception, class, &message)),
     }
 }
 

@@ -5,21 +5,45 @@
 //! it: those are interrupted first, each once, so that what they do on their way out is not interrupted again for
 //! the sake of the requests below. A request that has ended meanwhile leaves nothing behind for the next one.
 //! `time.sleep` waits on the same gate.
+//!
+//! What runs on top of an event loop has nothing to do with what lies below: it is a segment of its own, and the
+//! interrupts of those below wait in theirs ([`segments`]). The steps of tasks belong to whom a context variable
+//! names; only those of the one that is meant are interrupted ([`tasks`]).
+
+mod segments;
+mod sleep;
+mod tasks;
+
+pub(crate) use sleep::{let_sleep, sleep_until, wake_sleepers};
 
 use crate::py::{Object, Python, Raised, Result, api, ffi};
 use parking_lot::{Condvar, Mutex};
+use segments::Segment;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use tasks::Tasks;
 
 /// Where an interrupt goes: an interpreter that is alive, and the thread in it.
 struct Gate {
     interpreter: *mut ffi::PyInterpreterState,
     thread: c_ulong,
-    /// `erlang.Interrupted` of that interpreter, which outlives the gate.
+    /// `erlang.Interrupted` of that interpreter, and the context variable that says whose code runs; they outlive the
+    /// gate.
     class: *mut ffi::PyObject,
+    scope: *mut ffi::PyObject,
+}
+
+/// What an interrupt met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Met {
+    /// It does not run, or no longer.
+    Nothing,
+    /// Code that shall end.
+    Code,
+    /// Code that waits below others, or has heard of it.
+    Later,
 }
 
 // SAFETY: the pointers are only used while the interpreter lives: its owner closes the gate first.
@@ -43,6 +67,9 @@ pub(crate) struct Interrupts {
     scheduled: AtomicBool,
     gate: Mutex<Option<Gate>>,
     woken: Condvar,
+    /// What lies below the code on top of event loops, outermost first. Changes under the lock of the gate.
+    outer: Mutex<Vec<Segment>>,
+    tasks: Tasks,
 }
 
 thread_local! {
@@ -52,13 +79,19 @@ thread_local! {
 
 impl Interrupts {
     /// The owner thread begins to serve: interrupts can reach it from now on.
-    pub(crate) fn open(self: &Arc<Self>, _py: Python<'_>, class: *mut ffi::PyObject) {
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        _py: Python<'_>,
+        class: *mut ffi::PyObject,
+        scope: *mut ffi::PyObject,
+    ) {
         // SAFETY: attached.
         let gate = unsafe {
             Gate {
                 interpreter: ffi::PyInterpreterState_Get(),
                 thread: ffi::PyThread_get_thread_ident(),
                 class,
+                scope,
             }
         };
         *self.gate.lock() = Some(gate);
@@ -137,15 +170,20 @@ impl Interrupts {
         enclosing.any(|&one| one == wanted)
     }
 
-    /// Interrupts `request` if it runs here; `false` when it does not (any more). Code that was interrupted already,
-    /// and may be on its way out, is so `again` only where that is asked for.
-    pub(crate) fn interrupt(self: &Arc<Self>, request: u64, again: bool) -> bool {
+    /// Interrupts `request` if it runs here. Code that was interrupted already, and may be on its way out, is so
+    /// `again` only where that is asked for.
+    pub(crate) fn interrupt(self: &Arc<Self>, request: u64, again: bool) -> Met {
         let gate = self.gate.lock();
         let Some(target) = gate.as_ref() else {
-            return false;
+            return Met::Nothing;
         };
         if !self.runs(request) {
-            return false;
+            if !self.interrupt_below(request, again) {
+                return Met::Nothing;
+            }
+            self.woken.notify_all();
+            self.post(target);
+            return Met::Later;
         }
         if again {
             self.delivered.store(0, Ordering::SeqCst);
@@ -153,30 +191,36 @@ impl Interrupts {
         let running = self.running();
         let was_interrupted = self.delivered.load(Ordering::SeqCst) == running;
         if request == running && was_interrupted {
-            return true;
+            return Met::Code;
         }
         if !self.covers(self.wanted.load(Ordering::SeqCst), request) {
             self.wanted.store(request, Ordering::SeqCst);
         }
         if was_interrupted {
             // Its turn comes when what runs on top of it has ended.
-            return true;
+            return Met::Code;
         }
         self.woken.notify_all();
-        if !self.posted.swap(true, Ordering::SeqCst) {
-            let argument = Arc::into_raw(self.clone());
-            // SAFETY: the gate is open, so the interpreter is alive; `deliver` takes the reference over.
-            let accepted = api::add_pending_call().is_some_and(|add| unsafe {
-                add(target.interpreter, deliver, argument.cast_mut().cast(), 0) == 0
-            });
-            if !accepted {
-                // The queue of pending calls is full; whoever repeats the interrupt tries again.
-                self.posted.store(false, Ordering::SeqCst);
-                // SAFETY: nobody took it over.
-                drop(unsafe { Arc::from_raw(argument) });
-            }
+        self.post(target);
+        Met::Code
+    }
+
+    /// Has the pending call made, at the next safe point of the interpreter.
+    fn post(self: &Arc<Self>, target: &Gate) {
+        if self.posted.swap(true, Ordering::SeqCst) {
+            return;
         }
-        true
+        let argument = Arc::into_raw(self.clone());
+        // SAFETY: the gate is open, so the interpreter is alive; `deliver` takes the reference over.
+        let accepted = api::add_pending_call().is_some_and(|add| unsafe {
+            add(target.interpreter, deliver, argument.cast_mut().cast(), 0) == 0
+        });
+        if !accepted {
+            // The queue of pending calls is full; whoever repeats the interrupt tries again.
+            self.posted.store(false, Ordering::SeqCst);
+            // SAFETY: nobody took it over.
+            drop(unsafe { Arc::from_raw(argument) });
+        }
     }
 
     /// Whether an interrupt waits for what runs; asking takes it. One for a request below stays, so that all code on
@@ -203,6 +247,16 @@ impl Interrupts {
         self.concerns_what_runs(self.wanted.load(Ordering::SeqCst))
     }
 
+    /// As [`Self::waits`], for code of this scope.
+    pub(crate) fn waits_for(&self, scope: i64) -> bool {
+        self.concerns_scope(scope) && self.waits() || self.tasks.wants(scope)
+    }
+
+    /// Whether what interrupts the innermost request ends code of this scope.
+    fn concerns_scope(&self, scope: i64) -> bool {
+        scope == NOBODY || scope.cast_unsigned() == self.running()
+    }
+
     fn concerns_what_runs(&self, wanted: u64) -> bool {
         let running = self.running();
         self.runs(wanted) && (wanted == running || self.delivered.load(Ordering::SeqCst) != running)
@@ -214,6 +268,16 @@ impl Interrupts {
         let result = py.detached(body);
         self.asleep.store(false, Ordering::SeqCst);
         result
+    }
+
+    /// As [`Self::take_raised`], for code of this scope.
+    pub(crate) fn take_raised_for(&self, py: Python<'_>, scope: i64) -> Option<Raised> {
+        if self.tasks.take(scope) {
+            return Some(self.exception(py));
+        }
+        self.concerns_scope(scope)
+            .then(|| self.take_raised(py))
+            .flatten()
     }
 
     /// The exception, if an interrupt waits for what runs. For waiting that was cut short on the owner thread.
@@ -233,6 +297,19 @@ impl Interrupts {
                 .compare_exchange(running, 0, Ordering::SeqCst, Ordering::SeqCst);
         self.delivered.store(running, Ordering::SeqCst);
         self.take_back();
+        self.exception(py)
+    }
+
+    /// As [`Self::raised`], for code of this scope.
+    pub(crate) fn raised_for(&self, py: Python<'_>, scope: i64) -> Raised {
+        let _on_its_way = self.tasks.take(scope);
+        if self.concerns_scope(scope) {
+            return self.raised(py);
+        }
+        self.exception(py)
+    }
+
+    fn exception(&self, py: Python<'_>) -> Raised {
         match self.gate.lock().as_ref().map(|gate| gate.class) {
             Some(class) => interrupted(py, class),
             None => Raised::runtime_error(py, "the context has ended"),
@@ -246,12 +323,25 @@ impl Interrupts {
             .gate
             .lock()
             .as_ref()
-            .map(|gate| (gate.thread, gate.class));
-        let Some((thread, class)) = target else {
+            .map(|gate| (gate.thread, gate.class, gate.scope));
+        let Some((thread, class, scope)) = target else {
             return Ok(());
         };
         // SAFETY: attached.
         let is_own = unsafe { ffi::PyThread_get_thread_ident() } == thread;
+        if is_own {
+            let scope = current_scope(py, scope);
+            if self.tasks.met(scope) {
+                return Err(interrupted(py, class));
+            }
+            if !self.concerns_scope(scope) {
+                // The code of somebody else's task, or of the loop itself: it waits until the loop looks for it.
+                return Ok(());
+            }
+        } else if self.tasks.are_driven() {
+            // Whose code that thread runs cannot be seen from here.
+            return Ok(());
+        }
         // What is raised in a thread that waits would be seen when the wait is over.
         if !is_own && self.asleep.load(Ordering::SeqCst) || !self.take() {
             return Ok(());
@@ -267,6 +357,34 @@ impl Interrupts {
         }
         Ok(())
     }
+}
+
+/// Code of no task.
+pub(crate) const NOBODY: i64 = 0;
+
+/// Whose code the thread runs, by the context variable: a request, [`NOBODY`], or a negative number for the inside of a
+/// loop.
+fn current_scope(py: Python<'_>, variable: *mut ffi::PyObject) -> i64 {
+    let mut value = std::ptr::null_mut();
+    // SAFETY: attached; a context variable of this interpreter. The value is a new reference, or null.
+    let value = unsafe {
+        if ffi::PyContextVar_Get(variable, std::ptr::null_mut(), &raw mut value) != 0 {
+            ffi::PyErr_Clear();
+        }
+        Object::owned(py, value)
+    };
+    value.map_or(NOBODY, |value| {
+        value.as_int().unwrap_or_else(|raised| {
+            raised.clear(py);
+            NOBODY
+        })
+    })
+}
+
+/// Whose code the calling thread, an owner thread, runs.
+pub(crate) fn scope_of_code(py: Python<'_>, interrupts: &Interrupts) -> i64 {
+    let variable = interrupts.gate.lock().as_ref().map(|gate| gate.scope);
+    variable.map_or(NOBODY, |variable| current_scope(py, variable))
 }
 
 fn interrupted(py: Python<'_>, class: *mut ffi::PyObject) -> Raised {
@@ -307,42 +425,4 @@ unsafe extern "C" fn evict(keeper: *mut c_void) -> c_int {
         ffi::PyErr_SetNone(ffi::PyExc_SystemExit);
     }
     -1
-}
-
-/// Interpreters that are ending: their threads' sleeps end early.
-static ENDING: Mutex<Vec<i64>> = Mutex::new(Vec::new());
-static ENDED: Condvar = Condvar::new();
-
-/// Ends the sleeps of an interpreter's own threads, so that they can be joined.
-pub(crate) fn wake_sleepers(interpreter_id: i64) {
-    ENDING.lock().push(interpreter_id);
-    ENDED.notify_all();
-}
-
-/// The interpreter is used again, or gone.
-pub(crate) fn let_sleep(interpreter_id: i64) {
-    ENDING.lock().retain(|&ending| ending != interpreter_id);
-}
-
-/// Sleeps until `deadline` with the GIL released; raises if the context that this thread serves is
-/// interrupted. In other threads of Python's it ends early when their interpreter does.
-pub(crate) fn sleep_until(py: Python<'_>, deadline: Instant) -> Result<()> {
-    let served = SERVED.with(|served| served.borrow().clone());
-    let interpreter = py.interpreter_id();
-    match &served {
-        None => py.detached(|| {
-            let mut ending = ENDING.lock();
-            while !ending.contains(&interpreter)
-                && !ENDED.wait_until(&mut ending, deadline).timed_out()
-            {}
-        }),
-        Some(interrupts) => interrupts.asleep(py, || {
-            let mut gate = interrupts.gate.lock();
-            while !interrupts.waits()
-                && !interrupts.woken.wait_until(&mut gate, deadline).timed_out()
-            {}
-        }),
-    }
-    let raised = served.and_then(|interrupts| interrupts.take_raised(py));
-    raised.map_or(Ok(()), Err)
 }

@@ -1,0 +1,263 @@
+//! An event loop waits for its descriptors, and for whatever else may come.
+
+use crate::beam::Shared;
+use crate::event::{Event, Poller};
+use crate::facts::facts;
+use crate::interp::owner::Owner;
+use crate::interp::{Context, Envelope, Mode, Request, Stage, reaper};
+use crate::py::{Object, Python, Raised, Result};
+use py_core::mailbox::Take;
+use py_core::spin::Spinner;
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// So many requests are served before the loop has its turn.
+const TURN: usize = 64;
+
+/// While a thread looks for work it asks the system about descriptors every so many times.
+const LOOKS_PER_SYSTEM_CALL: u32 = 8;
+
+/// What a wait is for.
+pub(super) struct Wait<'a, 'py> {
+    pub(super) poller: &'a Arc<Poller>,
+    /// `None`: for ever.
+    pub(super) timeout: Option<Duration>,
+    /// Python's loop, whose own work ends the wait.
+    pub(super) event_loop: &'a Object<'py>,
+}
+
+impl Wait<'_, '_> {
+    /// Waits, and gives what is ready.
+    pub(super) fn wait(&self, py: Python<'_>) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        let deadline = self
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        match Stage::here() {
+            Some(stage) => self.on_owner_thread(py, &stage, deadline, &mut events)?,
+            None => {
+                let slept = py.detached(|| self.poller.sleep(&mut events, self.timeout));
+                slept.map_err(|error| Raised::os_error(py, &error))?;
+                let _taken = self.poller.take_woken();
+            }
+        }
+        Ok(events)
+    }
+
+    fn on_owner_thread(
+        &self,
+        py: Python<'_>,
+        stage: &Stage,
+        deadline: Option<Instant>,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let (context, poller) = (&stage.context, self.poller);
+        let mut owner = stage.borrow();
+        let anything = context.enter_loop();
+        let mut own_spinner = Spinner::default();
+        let request = context
+            .innermost()
+            .filter(|request| request.id == context.interrupts.running());
+        loop {
+            let mut has_work = interrupts(py, context, owner.as_deref_mut(), request.as_ref())?;
+            if context.mailbox.is_closed() {
+                if context.interrupts.running() == 0 {
+                    // Whoever drives the loop of the context looks whether that closes.
+                    return Ok(());
+                }
+                drop(owner);
+                return self.while_closing(py, context, deadline, events);
+            }
+            if let Some(owner) = &mut owner
+                && context.mailbox.has_any()
+            {
+                let work = Work::of(self.event_loop)?;
+                serve(py, context, owner, anything);
+                has_work |= Work::of(self.event_loop)? != work;
+            }
+            if let Some(root) = context.known_root() {
+                root.seen();
+            }
+            checked(py, poller.poll(events))?;
+            if poller.take_woken()
+                || has_work
+                || !events.is_empty()
+                || deadline.is_some_and(|deadline| deadline <= Instant::now())
+            {
+                return Ok(());
+            }
+            let spinner = match &mut owner {
+                Some(owner) => &mut owner.spinner,
+                None => &mut own_spinner,
+            };
+            let limit = request.as_ref().and_then(|request| request.deadline());
+            let until = deadline.into_iter().chain(limit).min();
+            let slept = context
+                .interrupts
+                .asleep(py, || sleep(context, poller, spinner, until));
+            checked(py, slept)?;
+        }
+    }
+
+    /// The context closes, or has closed: nothing comes but interrupts.
+    fn while_closing(
+        &self,
+        py: Python<'_>,
+        context: &Arc<Context>,
+        deadline: Option<Instant>,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let slept = context.interrupts.asleep(py, || {
+            context.sleeping_in(self.poller, || {
+                let interrupted = context.interrupts.waits();
+                let timeout = if interrupted {
+                    Some(Duration::ZERO)
+                } else {
+                    timeout
+                };
+                self.poller.sleep(events, timeout)
+            })
+        });
+        let _taken = self.poller.take_woken();
+        checked(py, slept)?;
+        context.interrupts.take_raised(py).map_or(Ok(()), Err)
+    }
+}
+
+fn checked<T>(py: Python<'_>, result: io::Result<T>) -> Result<T> {
+    result.map_err(|error| Raised::os_error(py, &error))
+}
+
+/// What a loop of Python's has to do: its callbacks, and its timers.
+#[derive(PartialEq, Eq)]
+struct Work {
+    ready: isize,
+    scheduled: isize,
+}
+
+impl Work {
+    fn of(event_loop: &Object<'_>) -> Result<Self> {
+        Ok(Self {
+            ready: event_loop.getattr_str("_ready")?.size()?,
+            scheduled: event_loop.getattr_str("_scheduled")?.size()?,
+        })
+    }
+}
+
+/// Looks for interrupts: an exception for the innermost request, whose loop this is; others' tasks are cancelled. Says
+/// whether that gave the loop something to do.
+fn interrupts(
+    py: Python<'_>,
+    context: &Arc<Context>,
+    owner: Option<&mut Owner>,
+    request: Option<&Shared<Request>>,
+) -> Result<bool> {
+    if let Some(raised) = context.interrupts.take_raised(py) {
+        return Err(raised);
+    }
+    if let Some(request) = request.filter(|request| request.is_late()) {
+        request.set_timed_out();
+        return Err(context.interrupts.raised(py));
+    }
+    let tasks = context.interrupts.take_tasks();
+    if let Some(owner) = owner {
+        for &task in &tasks {
+            owner.interrupt_task(py, task);
+        }
+    }
+    Ok(!tasks.is_empty())
+}
+
+/// Serves what is in the mailbox, for a while; `anything`: or only what belongs to requests that run.
+fn serve(py: Python<'_>, context: &Arc<Context>, owner: &mut Owner, anything: bool) {
+    for _ in 0..TURN {
+        if context.mailbox.is_closed() {
+            break;
+        }
+        let take = if anything {
+            context.mailbox.take()
+        } else {
+            context.mailbox.take_new()
+        };
+        let Take::Item(envelope) = take else {
+            break;
+        };
+        if !anything && !belongs(context, &envelope) {
+            context.put_off(envelope);
+            continue;
+        }
+        if matches!(envelope, Envelope::Nudge) {
+            continue;
+        }
+        let below = context.interrupts.begin_segment();
+        owner.handle_on_top(py, context, envelope);
+        if below {
+            context.interrupts.end_segment();
+        }
+        if owner.mode == Mode::Worker {
+            // The main GIL is shared by all worker contexts: each request is a turn of its own.
+            py.detached(|| {});
+        }
+        if context.interrupts.has_tasks() || context.interrupts.waits() {
+            break;
+        }
+    }
+}
+
+/// Whether it may be seen to in a loop that does not serve everything.
+fn belongs(context: &Context, envelope: &Envelope) -> bool {
+    match envelope {
+        Envelope::Request(request) | Envelope::Continue(request) => {
+            let parent = request.origin.parent.as_ref();
+            parent.is_some_and(|parent| context.leads_to(parent))
+        }
+        Envelope::Dropped | Envelope::Nudge => true,
+        Envelope::NamespaceDown(_) => false,
+    }
+}
+
+/// Looks for work, and sleeps if there is none. Without the GIL.
+fn sleep(
+    context: &Arc<Context>,
+    poller: &Arc<Poller>,
+    spinner: &mut Spinner,
+    until: Option<Instant>,
+) -> io::Result<()> {
+    let _place = poller.sleeps_elsewhere(context.clone());
+    let looks = Cell::new(0u32);
+    let looked = context.mailbox.look_or(spinner, &facts().spin_budget, || {
+        looks.set(looks.get() + 1);
+        poller.is_woken() || looks.get().is_multiple_of(LOOKS_PER_SYSTEM_CALL) && poller.is_ready()
+    });
+    if looked {
+        return Ok(());
+    }
+    let root = if poller.has_descriptors() {
+        context.root()
+    } else {
+        None
+    };
+    if let Some(root) = root {
+        root.stand_for(poller)?;
+        if root.wants_arming() {
+            context.ask_for_arming();
+        }
+    }
+    context.mailbox.sleep_unless(spinner, until, || {
+        poller.is_woken() || root.is_some_and(|root| root.is_readable())
+    });
+    Ok(())
+}
+
+impl Context {
+    /// For the owner thread: something comes later.
+    fn put_off(self: &Arc<Self>, envelope: Envelope) {
+        if !self.mailbox.defer(envelope) {
+            // Whoever emptied the mailbox may not have seen it.
+            reaper().close(self);
+        }
+    }
+}
