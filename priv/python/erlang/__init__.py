@@ -28,16 +28,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._async import async_call
+    from ._loop import ErlangEventLoop, new_event_loop
+    from ._policy import EventLoopPolicy, get_event_loop_policy, install
     from ._schedule import (
         consume_time_slice,
         schedule,
         schedule_inline,
         schedule_py,
     )
+    from ._sleep import sleep
+    from ._tasks import run, spawn_task
 
 __all__ = [
     "Atom",
     "ErlangError",
+    "ErlangEventLoop",
+    "EventLoopPolicy",
     "Fun",
     "Interrupted",
     "Pid",
@@ -51,20 +57,34 @@ __all__ = [
     "atom",
     "call",
     "consume_time_slice",
+    "get_event_loop_policy",
+    "install",
+    "new_event_loop",
+    "run",
     "schedule",
     "schedule_inline",
     "schedule_py",
     "send",
+    "sleep",
+    "spawn_task",
     "whereis",
 ]
 
 #: What is loaded when somebody asks for it, so that contexts start without it.
 _LATER = {
+    "ErlangEventLoop": "_loop",
+    "EventLoopPolicy": "_policy",
     "async_call": "_async",
     "consume_time_slice": "_schedule",
+    "get_event_loop_policy": "_policy",
+    "install": "_policy",
+    "new_event_loop": "_loop",
+    "run": "_tasks",
     "schedule": "_schedule",
     "schedule_inline": "_schedule",
     "schedule_py": "_schedule",
+    "sleep": "_sleep",
+    "spawn_task": "_tasks",
 }
 
 

@@ -1,7 +1,8 @@
 """Calls of Erlang functions that an asyncio loop waits for while it does other things.
 
 The native side collects the answers for a loop, and makes a descriptor readable when there are some. The loop watches
-it from the first call on until it is closed; an interrupt of the request that runs the loop makes it readable, too.
+it from the first call on until it is closed; an interrupt of the request that runs the loop makes it readable, too,
+for loops that are not the package's own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from weakref import WeakValueDictionary
 
 import _erlang
+
+from ._scope import internals
 
 # Not from typing: see _boot.
 TYPE_CHECKING = False
@@ -57,7 +60,8 @@ class _Answers:
         self._come: list[tuple[int, bool, Any]] = []
         self._last = 0
         self._handle, fd = _erlang.answers_open()
-        loop.add_reader(fd, self._receive)
+        # As the loop's own code, and not that of the request that calls first.
+        internals().run(loop.add_reader, fd, self._receive)
 
     def submit(
         self, name: str | _erlang.Fun, args: tuple[Any, ...]
@@ -102,11 +106,6 @@ class _Answers:
 
 #: By the identity of the loop, which is nobody else's as long as its answers are there.
 _watching: WeakValueDictionary[int, _Answers] = WeakValueDictionary()
-
-
-def watch(loop: AbstractEventLoop) -> None:
-    """Let interrupts reach the loop, before its first call of Erlang."""
-    _answers_of(loop)
 
 
 def _answers_of(loop: AbstractEventLoop) -> _Answers:

@@ -74,7 +74,7 @@ def _asyncio_loader(base: Any, spec: Any) -> Any:
             super().exec_module(module)
             from . import _policy
 
-            _policy.install()
+            _policy.begin()
 
     return Loader(spec.loader.name, spec.loader.path)
 
@@ -197,7 +197,7 @@ class _Birth:
         if "asyncio" in sys.modules:
             from . import _policy
 
-            _policy.install()
+            _policy.set_policy()
         return not (traced or self.has_audit_hooks)
 
 
@@ -209,6 +209,7 @@ def finish(recycle: bool) -> bool:
 
     Says whether the interpreter may be handed out again.
     """
+    _end_loop()
     _dismiss_executors()
     _join(time.monotonic() + _JOIN_SECONDS)
     atexit._run_exitfuncs()
@@ -218,6 +219,12 @@ def finish(recycle: bool) -> bool:
     _forget_packages()
     _sources.forget()
     return _birth.restore()
+
+
+def _end_loop() -> None:
+    tasks: Any = sys.modules.get("erlang._tasks")
+    if tasks is not None:
+        tasks.shutdown()
 
 
 def _join(deadline: float) -> None:

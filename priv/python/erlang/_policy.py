@@ -1,8 +1,4 @@
-"""Event loops that an interrupt of their request reaches while they wait.
-
-asyncio's own loop waits for descriptors, in C, for as long as nothing happens: an interrupt that Python would raise at
-its next instruction comes too late. So the loops that asyncio makes by itself watch one more descriptor, that of
-the answers of Erlang, which every interrupt makes readable.
+"""Which loops asyncio makes by itself: the package's, so that whatever they wait for, an interrupt reaches them.
 
 Checked against 3.12.1, 3.13.0, 3.14.8 and 3.15.0: ``asyncio.run`` takes its loop from the policy unless it is given a
 factory. From 3.14 policies are deprecated, and the names without a warning are private.
@@ -10,30 +6,67 @@ factory. From 3.14 policies are deprecated, and the names without a warning are 
 
 from __future__ import annotations
 
-from asyncio import SelectorEventLoop, events, unix_events
+import sys
+import warnings
+from asyncio import events, unix_events
 
-from ._async import watch
+import _erlang
+
+from ._loop import ErlangEventLoop, new_event_loop
 
 # Not from typing: see _boot.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from typing import Any
 
+_Base: Any = getattr(unix_events, "_DefaultEventLoopPolicy", None)
+if _Base is None:
+    _Base = unix_events.DefaultEventLoopPolicy
 
-def _new_loop() -> AbstractEventLoop:
-    loop = SelectorEventLoop()
-    watch(loop)
-    return loop
+
+class EventLoopPolicy(_Base):  # type: ignore[misc]
+    """asyncio's own policy, with other loops."""
+
+    _loop_factory = staticmethod(new_event_loop)
+
+    def new_event_loop(self) -> ErlangEventLoop:
+        """Make a loop."""
+        return new_event_loop()
+
+
+def get_event_loop_policy() -> EventLoopPolicy:
+    """Make a policy."""
+    return EventLoopPolicy()
 
 
 def install() -> None:
+    """Make it asyncio's policy, as it is from the beginning.
+
+    Deprecated like policies themselves; from 3.14 a RuntimeError.
+    """
+    if sys.version_info >= (3, 14):
+        raise RuntimeError(
+            "erlang.install() is no more from Python 3.14 on, where policies are deprecated: use erlang.run(), or "
+            "asyncio.run() with loop_factory=erlang.new_event_loop"
+        )
+    warnings.warn(
+        "erlang.install() is deprecated as policies are: use erlang.run(), or asyncio.Runner with "
+        "loop_factory=erlang.new_event_loop",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    set_policy()
+
+
+def set_policy() -> None:
     """Let asyncio make such loops in this interpreter."""
-    base: Any = getattr(unix_events, "_DefaultEventLoopPolicy", None)
-    if base is None:
-        base = unix_events.DefaultEventLoopPolicy
-    set_policy: Any = getattr(events, "_set_event_loop_policy", None)
-    if set_policy is None:
-        set_policy = events.set_event_loop_policy
-    policy = type("Policy", (base,), {"_loop_factory": staticmethod(_new_loop)})
-    set_policy(policy())
+    setter: Any = getattr(events, "_set_event_loop_policy", None)
+    if setter is None:
+        setter = events.set_event_loop_policy
+    setter(EventLoopPolicy())
+
+
+def begin() -> None:
+    """Do what the first import of asyncio calls for."""
+    set_policy()
+    _erlang.asyncio_loaded()
