@@ -6,8 +6,8 @@
 %% clause, so that the compiler can skip the messages that were there before (see scripts/check-receive).
 
 -export([pooled/3, explicit/3, explicit/4]).
--export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2]).
--export([await/2, cancel/1, parallel/2, deadline/1, remaining/1]).
+-export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2, cast_outcome/1]).
+-export([await/2, cancel/1, parallel/2, on_bound/3, limited/1, deadline/1, remaining/1]).
 
 -type payload() :: py_nif:payload().
 -type result() :: {ok, term()} | ok | {error, term()}.
@@ -221,7 +221,7 @@ spawn_explicit(Target, Payload) ->
 ?DOC(false).
 -spec spawn_pooled(atom(), payload()) -> reference().
 spawn_pooled(Pool, Payload) ->
-    case on_bound(Pool, fun(Handle) -> py_target:spawn(Handle, Payload) end) of
+    case on_bound(Pool, fun(Handle) -> py_target:spawn(Handle, Payload) end, infinity) of
         {error, _} = Error -> refused(Error);
         Request -> Request
     end.
@@ -240,36 +240,45 @@ cast_explicit(Target, Payload) ->
 ?DOC(false).
 -spec cast_pooled(atom(), payload()) -> ok | {error, term()}.
 cast_pooled(Pool, Payload) ->
-    cast_outcome(on_bound(Pool, fun(Handle) -> py_target:cast(Handle, Payload) end)).
+    cast_outcome(on_bound(Pool, fun(Handle) -> py_target:cast(Handle, Payload) end, infinity)).
 
+?DOC(false).
 %% As with gen_server:cast, it does not matter whether anybody is there any more.
+-spec cast_outcome(ok | py_nif:request() | {error, term()}) -> ok | {error, term()}.
 cast_outcome({error, {context_died, _}}) -> ok;
 cast_outcome({error, _} = Error) -> Error;
 cast_outcome(_Request) -> ok.
 
-on_bound(Pool, Submit) ->
+?DOC(false).
+%% Submits to the process's context of a pool. The time limit is that of the start of a context.
+-spec on_bound(atom(), fun((py_nif:target()) -> Submitted), timeout()) -> Submitted | {error, term()}.
+on_bound(Pool, Submit, Timeout) ->
     case py_context_router:known(Pool) of
-        {ok, Handle} -> on_bound(Pool, {ok, Handle}, Submit, ?ATTEMPTS);
-        none -> on_bound(Pool, rebound(Pool, none, infinity), Submit, ?ATTEMPTS)
+        {ok, Handle} ->
+            on_bound(Pool, {ok, Handle}, Submit, deadline(Timeout), ?ATTEMPTS);
+        none ->
+            on_bound(Pool, rebound(Pool, none, Timeout), Submit, deadline(Timeout), ?ATTEMPTS)
     end.
 
-on_bound(Pool, {ok, Handle}, Submit, Attempts) ->
+on_bound(Pool, {ok, Handle}, Submit, Deadline, Attempts) ->
     case Submit(Handle) of
         {error, {context_died, _}} when Attempts > 1 ->
-            on_bound(Pool, rebound(Pool, Handle, infinity), Submit, Attempts - 1);
+            on_bound(Pool, rebound(Pool, Handle, remaining(Deadline)), Submit, Deadline, Attempts - 1);
         Submitted ->
             Submitted
     end;
-on_bound(_Pool, {error, _} = Error, _Submit, _Attempts) ->
+on_bound(_Pool, {error, _} = Error, _Submit, _Deadline, _Attempts) ->
     Error.
 
 ?DOC(false).
+%% For a `spawn_call' or a task.
 -spec await(reference(), timeout()) -> result() | not_owner.
 await(Ref, Timeout) ->
     case is_mine(Ref) of
         true ->
             receive
-                {py_response, Ref, Result} -> Result
+                {py_response, Ref, Result} -> Result;
+                {async_result, Ref, Result} -> Result
             after limited(Timeout) ->
                 case taken_back(Ref) of
                     none -> {error, timeout};
@@ -324,7 +333,8 @@ flushed_or_sent(_Ref, Came) ->
 
 flush(Ref) ->
     receive
-        {py_response, Ref, Result} -> {came, Result}
+        {py_response, Ref, Result} -> {came, Result};
+        {async_result, Ref, Result} -> {came, Result}
     after 0 -> none
     end.
 
@@ -364,7 +374,9 @@ spread([{Pool, Payload} | Requests], Turns) ->
 spread([], _Turns) ->
     [].
 
+?DOC(false).
 %% In a function that Python has called, the time limit of the call around it counts as well.
+-spec limited(timeout()) -> timeout().
 limited(Timeout) ->
     case get(?CURRENT) of
         undefined -> Timeout;

@@ -11,7 +11,7 @@
 %% keeps the order of what the caller submits. The caller itself never touches the distribution, so no
 %% connection that is slow, busy or not there makes it wait longer than it wants to.
 
--export([call/4, spawn/3, cast/3, ask/2]).
+-export([call/4, spawn/3, cast/3, task/3, task_cast/3, ask/2]).
 -export([is_mine/1, cancel/1]).
 
 -type refused() :: {refused, Reason :: term()}.
@@ -90,15 +90,23 @@ take_back(Proxy, Ref) ->
     end.
 
 ?DOC(false).
-%% The reference is an alias for one message, so that whoever is first to answer is the only one.
 -spec spawn(py_nif:target(), py_nif:payload(), py_nif:scope()) -> reference() | {error, term()}.
 spawn(Context, Payload, Scope) ->
-    case living_proxy(node(Context)) of
+    submit(spawn, node(Context), {call, Context, Payload, Scope}).
+
+?DOC(false).
+-spec task(py_nif:target(), py_nif:payload(), py_nif:scope()) -> reference() | {error, term()}.
+task(Context, Payload, Scope) ->
+    submit(task, node(Context), {task, Context, Payload, Scope}).
+
+%% The reference is an alias for one message, so that whoever is first to answer is the only one.
+submit(Form, Node, Submission) ->
+    case living_proxy(Node) of
         {ok, Proxy} ->
             Ref = erlang:alias([reply]),
-            case listed(Ref, Proxy) of
+            case listed(Ref, Proxy, Form) of
                 true ->
-                    Proxy ! {spawn, Ref, {call, Context, Payload, Scope}},
+                    Proxy ! {Form, Ref, Submission},
                     Ref;
                 false ->
                     _ = erlang:unalias(Ref),
@@ -110,9 +118,9 @@ spawn(Context, Payload, Scope) ->
 
 %% A proxy that is alive now has its requests answered whatever becomes of it, since they are in the list that
 %% is read after its death.
-listed(Ref, Proxy) ->
+listed(Ref, Proxy, Form) ->
     try
-        true = ets:insert(?TABLE, {Ref, self(), Proxy}),
+        true = ets:insert(?TABLE, {Ref, self(), Proxy, Form}),
         %% Gone from the list of a dead one means answered.
         is_process_alive(Proxy) orelse ets:take(?TABLE, Ref) =:= []
     catch
@@ -122,9 +130,17 @@ listed(Ref, Proxy) ->
 ?DOC(false).
 -spec cast(py_nif:target(), py_nif:payload(), py_nif:scope()) -> ok | {error, not_running}.
 cast(Context, Payload, Scope) ->
-    case living_proxy(node(Context)) of
+    submit_cast(node(Context), {cast, Context, Payload, Scope}).
+
+?DOC(false).
+-spec task_cast(py_nif:target(), py_nif:payload(), py_nif:scope()) -> ok | {error, not_running}.
+task_cast(Context, Payload, Scope) ->
+    submit_cast(node(Context), {task_cast, Context, Payload, Scope}).
+
+submit_cast(Node, Submission) ->
+    case living_proxy(Node) of
         {ok, Proxy} ->
-            Proxy ! {cast, {cast, Context, Payload, Scope}},
+            Proxy ! {cast, Submission},
             ok;
         {error, _} = Error ->
             Error
@@ -135,7 +151,7 @@ cast(Context, Payload, Scope) ->
 -spec is_mine(reference()) -> boolean().
 is_mine(Ref) ->
     try ets:lookup(?TABLE, Ref) of
-        [{_, Caller, _}] -> Caller =:= self();
+        [{_, Caller, _, _}] -> Caller =:= self();
         [] -> true
     catch
         error:badarg -> true
@@ -147,7 +163,7 @@ is_mine(Ref) ->
 cancel(Ref) ->
     _ = erlang:unalias(Ref),
     try ets:take(?TABLE, Ref) of
-        [{_, _, Proxy}] ->
+        [{_, _, Proxy, _}] ->
             Proxy ! {cancel, Ref},
             ok;
         [] ->

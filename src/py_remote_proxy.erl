@@ -19,7 +19,7 @@
     %% What waits for a session, the last first.
     waiting = [] :: [{request | cast, reference() | none, submission()}],
     %% What has no answer yet, and in which form it is wanted.
-    unanswered = #{} :: #{reference() => request | spawn}
+    unanswered = #{} :: #{reference() => request | spawn | task}
 }).
 
 -spec start_link(pid(), node()) -> gen_server:start_ret().
@@ -42,7 +42,7 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({Form, Ref, Submission}, State) when Form =:= request; Form =:= spawn ->
+handle_info({Form, Ref, Submission}, State) when Form =:= request; Form =:= spawn; Form =:= task ->
     Unanswered = maps:put(Ref, Form, State#state.unanswered),
     {noreply, submit({request, Ref, Submission}, State#state{unanswered = Unanswered})};
 handle_info({cast, Submission}, State) ->
@@ -123,9 +123,9 @@ answer_all(Answer, State) ->
 deliver(request, Ref, Answer) ->
     Ref ! Answer,
     ok;
-deliver(spawn, Ref, Answer) ->
+deliver(Form, Ref, Answer) ->
     ok = py_remote_server:answered(Ref),
-    Ref ! {py_response, Ref, result(element(2, Answer))},
+    Ref ! py_remote_server:message(Form, Ref, result(element(2, Answer))),
     ok.
 
 result({refused, Reason}) -> {error, Reason};

@@ -3,18 +3,18 @@
 ?MODULEDOC(false).
 -behaviour(gen_server).
 
-%% Where other nodes knock, and the owner of the table of `spawn_call's to other nodes:
+%% Where other nodes knock, and the owner of the table of `spawn_call's and tasks on other nodes:
 %%
-%%   {Ref, Caller, Proxy}    one row a request without an answer
+%%   {Ref, Caller, Proxy, spawn | task}    one row a request without an answer
 %%
 %% A proxy answers its requests itself; for one that is killed this process does, and at its own end for those that
 %% proxies left behind.
 
--export([start_link/0, version/0, watch/1, answered/1, start_context/2]).
+-export([start_link/0, version/0, watch/1, answered/1, message/3, start_context/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% What nodes say to one another. To be raised with every change of a message between nodes.
--define(VERSION, 1).
+-define(VERSION, 2).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -37,6 +37,11 @@ answered(Ref) ->
     catch
         error:badarg -> ok
     end.
+
+%% What the caller is sent.
+-spec message(spawn | task, reference(), term()) -> {py_response | async_result, reference(), term()}.
+message(spawn, Ref, Result) -> {py_response, Ref, Result};
+message(task, Ref, Result) -> {async_result, Ref, Result}.
 
 %% Called by other nodes: a context for a pool there. What is stuck here counts here.
 -spec start_context(pos_integer(), py_context:options()) -> {ok, pid()} | {error, term()}.
@@ -93,8 +98,8 @@ terminate(_Reason, []) ->
 
 %% All requests of a proxy.
 answer(Proxy, Reason) ->
-    Rows = ets:select(?MODULE, [{{'$1', '_', Proxy}, [], ['$1']}]),
-    _ = [Ref ! {py_response, Ref, {error, Reason}} || Ref <- Rows, ets:take(?MODULE, Ref) =/= []],
+    Rows = ets:select(?MODULE, [{{'$1', '_', Proxy, '$2'}, [], [{{'$1', '$2'}}]}]),
+    _ = [Ref ! message(Form, Ref, {error, Reason}) || {Ref, Form} <- Rows, ets:take(?MODULE, Ref) =/= []],
     ok.
 
 %% Sending to another node may have to wait.

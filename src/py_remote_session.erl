@@ -13,7 +13,7 @@
 
 -type peer() :: {Proxy :: pid(), Ref :: reference(), Caller :: pid()}.
 -type submission() ::
-    {call | cast, py_nif:target(), py_nif:payload(), py_nif:scope()}
+    {call | cast | task | task_cast, py_nif:target(), py_nif:payload(), py_nif:scope()}
     | {ask, py_nif:target(), context_info | interrupt | environment | own_environment}.
 
 %% Environments of one context, which is monitored.
@@ -26,6 +26,8 @@
     proxy :: pid(),
     caller :: pid(),
     requests = #{} :: #{reference() => py_nif:request()},
+    %% Tasks are answered with the native reference.
+    tasks = #{} :: #{py_nif:request() => reference()},
     %% A reference on another node keeps nothing alive; what the caller was given lives as long as it does, or until
     %% the context ends.
     given = #{} :: #{Context :: pid() => #given{}}
@@ -65,6 +67,18 @@ handle_info({Ref, {call, Context, Payload, Scope}}, State) ->
         Request ->
             {noreply, State#state{requests = maps:put(Ref, Request, State#state.requests)}}
     end;
+handle_info({Ref, {task, Context, Payload, Scope}}, #state{requests = Requests, tasks = Tasks} = State) ->
+    case py_nif:task(Context, Payload, Scope, none, any) of
+        {error, Reason} ->
+            {noreply, answer({Ref, {refused, Reason}}, State)};
+        Request ->
+            {noreply, State#state{requests = Requests#{Ref => Request}, tasks = Tasks#{Request => Ref}}}
+    end;
+handle_info({async_result, Request, Result}, #state{requests = Requests, tasks = Tasks} = State) when
+    is_map_key(Request, Tasks)
+->
+    {Ref, Others} = maps:take(Request, Tasks),
+    {noreply, answer({Ref, Result}, State#state{requests = maps:remove(Ref, Requests), tasks = Others})};
 handle_info({Ref, {ask, Context, Function}}, State) ->
     {Answer, Kept} = ask(Function, Context, State),
     {noreply, answer({Ref, Answer}, Kept)};
@@ -72,11 +86,14 @@ handle_info({cast, Context, Payload, Scope}, State) ->
     %% As with gen_server:cast, it does not matter whether anybody is there.
     _ = py_nif:cast(Context, Payload, Scope),
     {noreply, State};
+handle_info({task_cast, Context, Payload, Scope}, State) ->
+    _ = py_nif:task_cast(Context, Payload, Scope),
+    {noreply, State};
 handle_info({cancel, Ref}, State) ->
     case maps:take(Ref, State#state.requests) of
         {Request, Requests} ->
             _ = py_nif:cancel(Request),
-            {noreply, State#state{requests = Requests}};
+            {noreply, State#state{requests = Requests, tasks = maps:remove(Request, State#state.tasks)}};
         error ->
             {noreply, State}
     end;
