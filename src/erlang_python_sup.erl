@@ -9,9 +9,9 @@
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
-%% Contexts before pools, which start theirs below that supervisor; what serves their code and what answers other
-%% nodes before the contexts, so that it is still there for their last requests and answers. Deaths of contexts never reach this level, so
-%% its restart intensity is about the few processes here alone.
+%% Contexts before pools, which start theirs below that supervisor; what serves their code, what answers other nodes, and
+%% what tells of the ends of their loops before the contexts, so that it is still there for their last requests and
+%% answers. Deaths of contexts never reach this level, so its restart intensity is about the few processes here alone.
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     Flags = #{strategy => rest_for_one, intensity => 5, period => 10},
@@ -19,6 +19,7 @@ init([]) ->
         #{id => py_pool_table, start => {py_pool_table, start_link, []}},
         #{id => py_callback_sup, start => {py_callback_sup, start_link, []}, type => supervisor},
         #{id => py_remote_sup, start => {py_remote_sup, start_link, []}, type => supervisor},
+        #{id => py_loop_sup, start => {py_loop_sup, start_link, []}, type => supervisor},
         #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor},
         #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
         #{id => py_semaphore, start => {py_semaphore, start_link, []}},

@@ -19,6 +19,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 
 -export([call/3, call/4, call/5, cast/3, cast/4, cast/5]).
 -export([spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2, cancel/1]).
+-export([async_call/3, async_call/4, async_await/1, async_await/2, async_gather/1, async_gather/2]).
 -export([eval/1, eval/2, eval/3, exec/1, exec/2, parallel/1, interrupt/1]).
 -export([is_ref/1, getattr/2, call_method/3, to_term/1]).
 -export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0]).
@@ -26,7 +27,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([memory_stats/0, gc/0, gc/1, tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
--export_type([name/0, result/0, kwargs/0, code/0]).
+-export_type([name/0, result/0, kwargs/0, code/0, async_call/0]).
 
 -include("py_arguments.hrl").
 
@@ -35,6 +36,9 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -type kwargs() :: #{atom() | binary() => term()}.
 %% Keyword arguments.
 -type code() :: binary() | string().
+-type async_call() ::
+    {Module :: name(), Function :: name(), Args :: [term()]}
+    | {Module :: name(), Function :: name(), Args :: [term()], kwargs()}.
 -type result() :: {ok, term()} | {error, term()}.
 
 -define(DEFAULT_TIMEOUT, 30_000).
@@ -175,7 +179,10 @@ awaited(Form, Ref, Timeout) ->
         Result -> Result
     end.
 
-?DOC("Takes a `spawn_call` back: its code is interrupted, and no message of it comes any more.").
+?DOC("""
+Takes a `spawn_call` or a task back: its code is interrupted, or the task cancelled, and no message of it comes any
+more.
+""").
 -spec cancel(reference()) -> ok.
 cancel(Ref) ->
     Form = ?FORM([ref], [Ref]),
@@ -193,6 +200,56 @@ functions were registered to; the results come in the order of the calls. After 
 parallel(Calls) ->
     Payloads = py_arguments:calls(?FORM([calls], [Calls]), Calls),
     py_call:parallel([{pool_of(Payload), Payload} || Payload <- Payloads], ?DEFAULT_TIMEOUT).
+
+?DOC("As `async_call/4` without keyword arguments.").
+-spec async_call(name(), name(), [term()]) -> reference().
+async_call(Module, Function, Args) ->
+    Form = ?FORM([module, function, args], [Module, Function, Args]),
+    async_routed(py_arguments:call(Form, Module, Function, Args, #{})).
+
+?DOC("""
+Calls a function on the asyncio loop of the process's context, and returns at once; the process gets
+`{async_result, Ref, Result}`, with `async_await/1,2` or its own `receive`. An awaitable that the function returns is
+awaited, any other value is the result. The task is cancelled when the process ends. As with `spawn_call/4`,
+a task that is refused has a reference, too, and registrations by `register_pool/2` count. More such functions are in
+`py_event_loop`.
+""").
+-spec async_call(name(), name(), [term()], kwargs()) -> reference().
+async_call(Module, Function, Args, Kwargs) ->
+    Form = ?FORM([module, function, args, kwargs], [Module, Function, Args, Kwargs]),
+    async_routed(py_arguments:call(Form, Module, Function, Args, Kwargs)).
+
+?DOC("Waits for an `async_call`, 30 seconds at most; only for the process that made it.").
+-spec async_await(reference()) -> result().
+async_await(Ref) ->
+    awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
+
+?DOC("As `async_await/1`; at the time-out the task is cancelled and no message of it comes any more.").
+-spec async_await(reference(), timeout()) -> result().
+async_await(Ref, Timeout) ->
+    Form = ?FORM([ref, timeout], [Ref, Timeout]),
+    awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
+
+?DOC("As `async_gather/2` with 30 seconds.").
+-spec async_gather([async_call()]) -> {ok, [term()]} | {error, term()}.
+async_gather(Calls) ->
+    gathered(?FORM([tasks], [Calls]), Calls, ?DEFAULT_TIMEOUT).
+
+?DOC("""
+Calls functions as `async_call/3,4` does, all at the same time; the values come in the order of the calls. When one or
+more have failed, it is `{error, {gather_failed, [{Index, Reason}]}}` with the index of each, from 1, after the last has
+ended. The time limit is one for all; those that have not ended by then are cancelled, with the reason `timeout`.
+""").
+-spec async_gather([async_call()], timeout()) -> {ok, [term()]} | {error, term()}.
+async_gather(Calls, Timeout) ->
+    Form = ?FORM([tasks, timeout], [Calls, Timeout]),
+    gathered(Form, Calls, py_arguments:timeout(Form, Timeout)).
+
+gathered(Form, Calls, Timeout) ->
+    Payloads = py_arguments:tasks(Form, Calls),
+    py_tasks:gather([{pool_of(Payload), Payload} || Payload <- Payloads], Timeout).
+
+async_routed(Payload) -> py_tasks:pooled(pool_of(Payload), Payload).
 
 routed(Payload, Timeout) -> py_call:pooled(pool_of(Payload), Payload, Timeout).
 
@@ -336,7 +393,7 @@ The process's own namespace in a context, as a reference that others can name in
 """).
 -spec get_local_env(pid()) -> reference() | {error, term()}.
 get_local_env(Context) ->
-    py_context:own_env(py_arguments:context(?FORM([context], [Context]), Context)).
+    py_own_environment:get(py_arguments:context(?FORM([context], [Context]), Context)).
 
 ?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.

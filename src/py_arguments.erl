@@ -5,9 +5,9 @@
 %% What the public functions do with their arguments before anything else: each check gives what goes to the
 %% native side, or raises `badarg' for the form that the user wrote.
 
--export([call/5, method/4, arguments/2, calls/2, evaluation/3, statements/2, options/2]).
+-export([call/5, method/4, arguments/2, calls/2, tasks/2, evaluation/3, statements/2, options/2, options/3]).
 -export([name/3, context/2, environment/2, kwargs/2, object/2, pool/2, reference/2, timeout/2, registered/2]).
--export([registration/2, callable/3, erlang_name/3]).
+-export([registration/2, callable/3, erlang_name/3, owner/2, grace/2, loop/2, request/2]).
 -include("py_arguments.hrl").
 
 %% Characters of the name of a registered function.
@@ -67,6 +67,25 @@ calls(Form, [_ | _], N) ->
 calls(Form, _Tail, _N) ->
     py_badarg:refuse(Form, calls, improper).
 
+%% `[{Module, Function, Args} | {Module, Function, Args, Kwargs}]'.
+-spec tasks(form(), term()) -> [py_nif:payload()].
+tasks(Form, Tasks) when is_list(Tasks) -> tasks(Form, Tasks, 1);
+tasks(Form, _Tasks) -> py_badarg:refuse(Form, tasks, wrong).
+
+tasks(Form, [{Module, Function, Args} | Tasks], N) ->
+    tasks(Form, [{Module, Function, Args, #{}} | Tasks], N);
+tasks(Form, [{Module, Function, Args, Kwargs} | Tasks], N) ->
+    case is_text(Module) andalso is_text(Function) andalso is_proper(Args) andalso is_map(Kwargs) of
+        true -> [{call, text(Module), text(Function), Args, Kwargs} | tasks(Form, Tasks, N + 1)];
+        false -> py_badarg:refuse(Form, tasks, {not_a_call, N})
+    end;
+tasks(_Form, [], _N) ->
+    [];
+tasks(Form, [_ | _], N) ->
+    py_badarg:refuse(Form, tasks, {not_a_call, N});
+tasks(Form, _Tail, _N) ->
+    py_badarg:refuse(Form, tasks, improper).
+
 %% An expression and the names that it sees beside the namespace.
 -spec evaluation(form(), term(), term()) -> py_nif:payload().
 evaluation(Form, Code, Locals) when is_map(Locals) -> {eval, code(Form, Code), Locals};
@@ -87,11 +106,15 @@ code(Form, Code) ->
 
 %% `#{kwargs => map(), timeout => timeout()}' of a call to an explicit context.
 -spec options(form(), term()) -> {map(), timeout()}.
-options(Form, Options) when is_map(Options) ->
+options(Form, Options) ->
+    options(Form, Options, infinity).
+
+-spec options(form(), term(), timeout()) -> {map(), timeout()}.
+options(Form, Options, Default) when is_map(Options) ->
     case maps:keys(maps:without([kwargs, timeout], Options)) of
         [] ->
             Kwargs = maps:get(kwargs, Options, #{}),
-            Timeout = maps:get(timeout, Options, infinity),
+            Timeout = maps:get(timeout, Options, Default),
             _ = is_map(Kwargs) orelse py_badarg:refuse(Form, options, {wrong_option, kwargs, Kwargs}),
             _ = ?IS_TIMEOUT(Timeout) orelse
                 py_badarg:refuse(Form, options, {wrong_option, timeout, Timeout}),
@@ -99,8 +122,44 @@ options(Form, Options) when is_map(Options) ->
         [Unknown | _] ->
             py_badarg:refuse(Form, options, {unknown_option, Unknown, [kwargs, timeout]})
     end;
-options(Form, _Options) ->
+options(Form, _Options, _Default) ->
     py_badarg:refuse(Form, options, wrong).
+
+%% Who owns a loop: `#{owner => pid()}', or the calling process.
+-spec owner(form(), term()) -> pid().
+owner(Form, Options) when is_map(Options) ->
+    case maps:keys(maps:remove(owner, Options)) of
+        [] ->
+            Owner = maps:get(owner, Options, self()),
+            _ = is_pid(Owner) orelse py_badarg:refuse(Form, options, {wrong_option, owner, Owner}),
+            Owner;
+        [Unknown | _] ->
+            py_badarg:refuse(Form, options, {unknown_option, Unknown, [owner]})
+    end;
+owner(Form, _Options) ->
+    py_badarg:refuse(Form, options, wrong).
+
+%% How long the end of a loop may take.
+-spec grace(form(), term()) -> non_neg_integer().
+grace(_Form, Grace) when is_integer(Grace), ?IS_TIMEOUT(Grace) -> Grace;
+grace(Form, _Grace) -> py_badarg:refuse(Form, grace, wrong).
+
+-spec loop(form(), term()) -> reference().
+loop(_Form, Loop) when is_reference(Loop) -> Loop;
+loop(Form, _Loop) -> py_badarg:refuse(Form, loop, wrong).
+
+%% A task whose result goes to `caller' with `ref'.
+-spec request(form(), term()) -> {py_nif:payload(), pid(), term()}.
+request(Form, #{ref := Ref, caller := Caller, module := Module, func := Function, args := Args} = Request) ->
+    Kwargs = maps:get(kwargs, Request, #{}),
+    case
+        is_pid(Caller) andalso is_text(Module) andalso is_text(Function) andalso is_proper(Args) andalso is_map(Kwargs)
+    of
+        true -> {{call, text(Module), text(Function), Args, Kwargs}, Caller, Ref};
+        false -> py_badarg:refuse(Form, request, wrong)
+    end;
+request(Form, _Request) ->
+    py_badarg:refuse(Form, request, wrong).
 
 %% The name of a module or of something in it; strings become binaries.
 -spec name(form(), module | function | attribute | method, term()) -> name().

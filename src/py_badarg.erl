@@ -23,12 +23,14 @@
     | erlang_module
     | function
     | generation
+    | grace
     | index
     | frames
     | handler
     | id
     | kwargs
     | locals
+    | loop
     | mode
     | method
     | module
@@ -39,7 +41,9 @@
     | pool
     | ref
     | registered
+    | request
     | size
+    | tasks
     | timeout.
 -type cause() ::
     wrong
@@ -61,7 +65,8 @@ position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
 
 is_ours({Module, _, _, _}) ->
     lists:member(Module, [
-        ?MODULE, py_arguments, py, py_memory, py_context, py_context_router, py_semaphore, py_callback
+        ?MODULE, py_arguments, py, py_memory, py_context, py_context_router, py_semaphore, py_callback,
+        py_event_loop, py_event_loop_pool
     ]).
 
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() => unicode:chardata()}.
@@ -75,8 +80,12 @@ text(args, improper) ->
     "not a proper list";
 text(calls, improper) ->
     "not a proper list";
+text(tasks, improper) ->
+    "not a proper list";
 text(calls, {not_a_call, Place}) ->
     io_lib:format("element ~b is not {Module, Function, Args} with names and a list", [Place]);
+text(tasks, {not_a_call, Place}) ->
+    io_lib:format("element ~b is not {Module, Function, Args} or {Module, Function, Args, Kwargs}", [Place]);
 text(options, {unknown_option, Key, Allowed}) ->
     Names = lists:join(", ", [atom_to_list(Name) || Name <- Allowed]),
     io_lib:format("unknown option ~0tP; what there is: ~ts", [Key, 10, Names]);
@@ -96,20 +105,26 @@ expected(erlang_module) -> "the name of an Erlang module: an atom";
 expected(frames) -> "a number of frames: a positive integer";
 expected(function) -> "a function's name: an atom, a binary or a string";
 expected(generation) -> "a generation: 0, 1 or 2";
+expected(grace) -> "a time to end in: milliseconds from 0 to 4294967295";
 expected(handler) -> "a fun of one argument, the list of arguments";
 expected(id) -> "an identifier";
 expected(index) -> "the index of a context, from 1, or a pool's name (an atom)";
 expected(kwargs) -> "a map of keyword arguments";
 expected(locals) -> "a map of names to values";
+expected(loop) -> "a loop: the reference that get_loop or loop_ref gave";
 expected(method) -> "a method's name: an atom, a binary or a string";
 expected(mode) -> "owngil or worker";
 expected(module) -> "a module's name: an atom, a binary or a string";
 expected(name) -> "a name of 1 to 255 characters: an atom, a binary or a string";
 expected(object) -> "a reference to a Python object";
 expected(options) -> "a map of options";
+expected(owner) -> "a pid";
 expected(place) -> "the index of a context, from 1";
 expected(pool) -> "a pool's name: an atom";
-expected(ref) -> "a reference of spawn_call that this process made";
+expected(ref) -> "a reference of spawn_call or of a task that this process made";
 expected(registered) -> "a module's name or {Module, Function}, with atoms, binaries or strings";
+expected(request) ->
+    "a map with ref, caller (a pid), module, func, args and, if need be, kwargs";
 expected(size) -> "a number of contexts: a positive integer";
+expected(tasks) -> "a list of {Module, Function, Args} and {Module, Function, Args, Kwargs}";
 expected(timeout) -> "a time limit: milliseconds from 0 to 4294967295, or infinity".

@@ -14,6 +14,8 @@ The application's environment: every key with its default and what it may be.
 | `max_concurrent` | `infinity` | requests that may be in flight in the node |
 | `context_start_timeout` | 10000 | milliseconds that a context may take to start |
 | `stuck_after` | 5000 | milliseconds that running code may ignore an interrupt |
+| `max_nested_runs` | 8 | calls of one context that may be inside `erlang.run` at a time, one in another |
+| `event_loop_pool_size` | none | contexts of a pool of its own for `py_event_loop_pool`, which otherwise uses the pool `default` |
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
@@ -36,6 +38,8 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | context_start_timeout
     | stuck_after
     | max_stuck
+    | max_nested_runs
+    | event_loop_pool_size
     | python_home
     | python_executable.
 
@@ -51,6 +55,8 @@ keys() ->
         context_start_timeout,
         stuck_after,
         max_stuck,
+        max_nested_runs,
+        event_loop_pool_size,
         python_home,
         python_executable
     ].
@@ -72,7 +78,6 @@ unknown() ->
 %% Settings of the C library that belong to what is not there yet, and what the application controller adds.
 without_effect() ->
     [
-        event_loop_pool_size,
         imports,
         paths,
         enable_memory_limits,
@@ -135,7 +140,9 @@ default(max_queue) -> infinity;
 default(max_concurrent) -> infinity;
 default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
-default(max_stuck) -> 4.
+default(max_stuck) -> 4;
+default(max_nested_runs) -> 8;
+default(event_loop_pool_size) -> undefined.
 
 is_valid(num_contexts, N) -> is_integer(N) andalso N > 0;
 is_valid(context_mode, Mode) -> lists:member(Mode, [owngil, worker]);
@@ -147,6 +154,8 @@ is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
 is_valid(context_start_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
+is_valid(max_nested_runs, N) -> is_integer(N) andalso N > 0;
+is_valid(event_loop_pool_size, N) -> is_integer(N) andalso N > 0;
 is_valid(python_home, Path) -> is_path(Path);
 is_valid(python_executable, Path) -> is_path(Path).
 
@@ -167,5 +176,7 @@ allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
 allowed(context_start_timeout) -> "a positive number of milliseconds";
 allowed(stuck_after) -> "a positive number of milliseconds";
 allowed(max_stuck) -> "an integer, 0 or more";
+allowed(max_nested_runs) -> "a positive integer";
+allowed(event_loop_pool_size) -> "a positive integer";
 allowed(python_home) -> "a path, as a string or a binary";
 allowed(python_executable) -> "a path, as a string or a binary".

@@ -12,14 +12,17 @@ the context's mailbox themselves, and its thread answers them.
 -export([call/4, call/5, call/6, call/7, eval/2, eval/3, eval/4, eval/5, exec/2, exec/3, interrupt/1]).
 -export([call_method/4, to_term/1]).
 -export([get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
--export([start_default/2, start_process/1, handle/1, own_env/1]).
+-export([submit/4, submit/5, submit_await/4, submit_await/5, submit_await/6]).
+-export([start_loop/1, start_loop/2, stop_loop/1, stop_loop/2, loop_ref/1]).
+-export([start_default/2, start_process/1, handle/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export_type([mode/0, options/0]).
+-export_type([mode/0, options/0, settings/0]).
 
 -include_lib("kernel/include/logger.hrl").
 -include("py_arguments.hrl").
 
 -type mode() :: owngil | worker.
+-type settings() :: #{mode => mode(), max_queue => pos_integer() | infinity, conversion => py_conversion:options()}.
 %% `id' is for logs only; `pool' hears of the start by `{py_context_ready, Pid, Handle}'.
 -type options() :: #{
     mode := mode(),
@@ -38,7 +41,9 @@ the context's mailbox themselves, and its thread answers them.
     starting :: reference() | ready,
     waiting = [] :: [gen_server:from()],
     %% What sends to other nodes, once there was something to send, and how much of that it has not reported yet.
-    relay = none :: {pid(), Unsent :: non_neg_integer()} | none
+    relay = none :: {pid(), Unsent :: non_neg_integer()} | none,
+    %% See py_loop.
+    loop = none :: pid() | none
 }).
 
 %% How long a thread may take to end before its process goes without it.
@@ -59,11 +64,7 @@ answered `{error, {overloaded, Current, Max}}` at once. `conversion` is a map as
 It is not linked to the caller and not restarted when it ends. Errors: `{bad_option, Key, Value}`,
 `{not_supported, Mode}`, `{context_start, Reason}`, `not_running`.
 """).
--spec new(#{
-    mode => mode(),
-    max_queue => pos_integer() | infinity,
-    conversion => py_conversion:options()
-}) -> {ok, pid()} | {error, term()}.
+-spec new(settings()) -> {ok, pid()} | {error, term()}.
 new(Options) when is_map(Options) ->
     start(Options, fun py_context_sup:start_context/1);
 new(Options) ->
@@ -75,10 +76,7 @@ start_link(Id, Mode) ->
     start_link(Id, Mode, #{}).
 
 ?DOC("As `start_link/2`, with the further options of `new/1`.").
--spec start_link(Id :: term(), mode(), #{
-    max_queue => pos_integer() | infinity,
-    conversion => py_conversion:options()
-}) -> {ok, pid()} | {error, term()}.
+-spec start_link(Id :: term(), mode(), settings()) -> {ok, pid()} | {error, term()}.
 start_link(Id, Mode, Options) when is_map(Options) ->
     start_default(Id, Options#{mode => Mode});
 start_link(Id, Mode, Options) ->
@@ -157,10 +155,8 @@ call(Context, Module, Function, Args, Kwargs) ->
 ?DOC("As `call/5`, with a time limit.").
 -spec call(pid(), py:name(), py:name(), [term()], py:kwargs(), timeout()) -> py:result().
 call(Context, Module, Function, Args, Kwargs, Timeout) ->
-    Form = ?FORM(
-        [context, module, function, args, kwargs, timeout],
-        [Context, Module, Function, Args, Kwargs, Timeout]
-    ),
+    Values = [Context, Module, Function, Args, Kwargs, Timeout],
+    Form = ?FORM([context, module, function, args, kwargs, timeout], Values),
     called(Form, Context, Module, Function, Args, Kwargs, Timeout, own).
 
 ?DOC("""
@@ -201,9 +197,7 @@ eval(Context, Code, Locals, Timeout) ->
 ?DOC("As `eval/4`, in an environment of the context; see `call/7`.").
 -spec eval(pid(), py:code(), map(), timeout(), reference()) -> py:result().
 eval(Context, Code, Locals, Timeout, Environment) ->
-    Form = ?FORM(
-        [context, code, locals, timeout, environment], [Context, Code, Locals, Timeout, Environment]
-    ),
+    Form = ?FORM([context, code, locals, timeout, environment], [Context, Code, Locals, Timeout, Environment]),
     Scope = py_arguments:environment(Form, Environment),
     evaluated(Form, Context, Code, Locals, Timeout, Scope).
 
@@ -242,6 +236,101 @@ call_method(Context, Ref, Method, Args) ->
 to_term(Ref) ->
     _ = py_arguments:object(?FORM([object], [Ref]), Ref),
     py_call:explicit(Ref, {to_term, Ref}, infinity).
+
+%% ------------------------------------------------------------------------------------------------
+%% Tasks, and the asyncio loop that they run on
+
+?DOC("As `submit/5` without keyword arguments.").
+-spec submit(pid(), py:name(), py:name(), [term()]) -> {ok, reference()} | {error, term()}.
+submit(Context, Module, Function, Args) ->
+    Form = ?FORM([context, module, function, args], [Context, Module, Function, Args]),
+    submitted(Form, Context, Module, Function, Args, #{}).
+
+?DOC("""
+Calls a function on the asyncio loop of the context and returns at once. An awaitable that it returns is awaited; any
+other value is the result. The process gets `{async_result, Ref, Result}`, with `py_event_loop:await/1,2` or its own
+`receive`; `py:cancel/1` cancels the task, and so does the end of the process. The context goes on serving calls
+meanwhile. `start_loop/1` is not needed for it.
+""").
+-spec submit(pid(), py:name(), py:name(), [term()], py:kwargs()) -> {ok, reference()} | {error, term()}.
+submit(Context, Module, Function, Args, Kwargs) ->
+    Form = ?FORM([context, module, function, args, kwargs], [Context, Module, Function, Args, Kwargs]),
+    submitted(Form, Context, Module, Function, Args, Kwargs).
+
+submitted(Form, Context, Module, Function, Args, Kwargs) ->
+    _ = py_arguments:context(Form, Context),
+    py_tasks:submit(Context, py_arguments:call(Form, Module, Function, Args, Kwargs)).
+
+?DOC("As `submit_await/6` without keyword arguments and time limit.").
+-spec submit_await(pid(), py:name(), py:name(), [term()]) -> py:result().
+submit_await(Context, Module, Function, Args) ->
+    Form = ?FORM([context, module, function, args], [Context, Module, Function, Args]),
+    run(Form, Context, Module, Function, Args, #{}, infinity).
+
+?DOC("As `submit_await/6` without a time limit.").
+-spec submit_await(pid(), py:name(), py:name(), [term()], py:kwargs()) -> py:result().
+submit_await(Context, Module, Function, Args, Kwargs) ->
+    Form = ?FORM([context, module, function, args, kwargs], [Context, Module, Function, Args, Kwargs]),
+    run(Form, Context, Module, Function, Args, Kwargs, infinity).
+
+?DOC("As `submit/5`, and waits for the result. At the time-out the task is cancelled.").
+-spec submit_await(pid(), py:name(), py:name(), [term()], py:kwargs(), timeout()) -> py:result().
+submit_await(Context, Module, Function, Args, Kwargs, Timeout) ->
+    Values = [Context, Module, Function, Args, Kwargs, Timeout],
+    Form = ?FORM([context, module, function, args, kwargs, timeout], Values),
+    run(Form, Context, Module, Function, Args, Kwargs, Timeout).
+
+run(Form, Context, Module, Function, Args, Kwargs, Timeout) ->
+    _ = py_arguments:context(Form, Context),
+    Payload = py_arguments:call(Form, Module, Function, Args, Kwargs),
+    py_tasks:run_explicit(Context, Payload, py_arguments:timeout(Form, Timeout)).
+
+?DOC("As `start_loop/2`, owned by the calling process.").
+-spec start_loop(pid()) -> ok | {error, term()}.
+start_loop(Context) ->
+    loop_started(?FORM([context], [Context]), Context, #{}).
+
+?DOC("""
+Makes the asyncio loop of the context now, and gives it an `owner`, the calling process by default. The owner is told
+of its end, whatever the reason, by `{py_loop_exit, Context, Result}`; when the owner ends, the loop is stopped. `Result`
+is `{ok, <<"stopped">>}`, or `{error, Reason}`: `interrupted` where code had to be, or where the context was stopped,
+`{context_died, _}` where it died.
+
+Errors: `already_running`; `loop_start_timeout` when the context does something else for longer than the setting
+`context_start_timeout`.
+""").
+-spec start_loop(pid(), #{owner => pid()}) -> ok | {error, term()}.
+start_loop(Context, Options) ->
+    loop_started(?FORM([context, options], [Context, Options]), Context, Options).
+
+loop_started(Form, Context, Options) ->
+    _ = py_arguments:context(Form, Context),
+    server_call(Context, {start_loop, py_arguments:owner(Form, Options)}).
+
+?DOC("As `stop_loop/2` with 5 seconds.").
+-spec stop_loop(pid()) -> ok | {error, term()}.
+stop_loop(Context) ->
+    loop_stopped(?FORM([context], [Context]), Context, 5_000).
+
+?DOC("""
+Ends what `start_loop/1,2` began, and waits for it: every task of the loop is cancelled and runs its `finally` blocks,
+for so many milliseconds at most; then transports and asynchronous generators are closed, and the loop. Code that
+does not let the loop have its turn is interrupted after that time. The context goes on, and its next task has a new loop.
+
+Errors: `no_loop` when none was started, `timeout` when the code ignores the interrupt, too.
+""").
+-spec stop_loop(pid(), non_neg_integer()) -> ok | {error, term()}.
+stop_loop(Context, Grace) ->
+    loop_stopped(?FORM([context, grace], [Context, Grace]), Context, Grace).
+
+loop_stopped(Form, Context, Grace) ->
+    _ = py_arguments:context(Form, Context),
+    server_call(Context, {stop_loop, py_arguments:grace(Form, Grace)}).
+
+?DOC("The asyncio loop of the context, as `py_event_loop:exec/2`, `eval/2` and `run_async/2` take it.").
+-spec loop_ref(pid()) -> {ok, reference()} | {error, term()}.
+loop_ref(Context) ->
+    referred(?FORM([context], [Context]), Context).
 
 %% ------------------------------------------------------------------------------------------------
 %% What there is to know, and environments
@@ -283,42 +372,15 @@ create_local_env(Context) ->
 ?DOC("The native reference of the context; it keeps the context's memory, not the context, alive.").
 -spec get_nif_ref(pid()) -> reference() | {error, term()}.
 get_nif_ref(Context) ->
-    case py_target:info(py_arguments:context(?FORM([context], [Context]), Context)) of
-        {error, _} = Error ->
-            Error;
-        _ ->
-            case handle(Context) of
-                {ok, Handle} -> Handle;
-                {error, _} = Error -> Error
-            end
+    case referred(?FORM([context], [Context]), Context) of
+        {ok, Handle} -> Handle;
+        Error -> Error
     end.
 
-?DOC(false).
-%% The reference of the calling process's own namespace: always the same one, as long as both live.
--spec own_env(pid()) -> reference() | {error, term()}.
-own_env(Context) when node(Context) =/= node() ->
-    %% It is kept there.
-    case py_target:own_environment(Context) of
-        {ok, Environment} -> Environment;
-        {error, _} = Error -> Error
-    end;
-own_env(Context) ->
-    Known = case get({?MODULE, own_envs}) of undefined -> #{}; Map -> Map end,
-    case {Known, py_target:info(Context)} of
-        {_, {error, _} = Error} ->
-            Error;
-        {#{Context := Environment}, _} ->
-            Environment;
-        _ ->
-            case py_nif:own_environment(Context) of
-                {ok, Environment} ->
-                    %% Contexts come and go during the life of a process.
-                    Alive = maps:filter(fun(Pid, _) -> is_process_alive(Pid) end, Known),
-                    _ = put({?MODULE, own_envs}, Alive#{Context => Environment}),
-                    Environment;
-                {error, _} = Error ->
-                    Error
-            end
+referred(Form, Context) ->
+    case py_target:info(py_arguments:context(Form, Context)) of
+        {error, _} = Error -> Error;
+        _ -> handle(Context)
     end.
 
 ?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").
@@ -408,6 +470,21 @@ handle_call(await_ready, _From, #state{starting = ready} = State) ->
     {reply, ok, State};
 handle_call(await_ready, From, State) ->
     {noreply, State#state{waiting = [From | State#state.waiting]}};
+handle_call({start_loop, Owner}, From, #state{loop = none, handle = Handle} = State) ->
+    case py_loop:start(self(), Handle, Owner, From) of
+        {ok, Loop} ->
+            _ = erlang:monitor(process, Loop),
+            {noreply, State#state{loop = Loop}};
+        {error, _} = Error ->
+            {reply, Error, State}
+    end;
+handle_call({start_loop, _Owner}, _From, State) ->
+    {reply, {error, already_running}, State};
+handle_call({stop_loop, _Grace}, _From, #state{loop = none} = State) ->
+    {reply, {error, no_loop}, State};
+handle_call({stop_loop, Grace}, From, #state{loop = Loop} = State) ->
+    ok = py_loop:stop(Loop, From, Grace),
+    {noreply, State};
 handle_call(Request, {Pid, _}, State) ->
     ?LOG_WARNING("context ~p: unexpected call ~p from ~p", [State#state.id, Request, Pid]),
     {reply, {error, unexpected_call}, State}.
@@ -426,6 +503,11 @@ handle_info({py_relay, Relay, Sent}, #state{relay = {Relay, _}} = State) ->
 handle_info({'DOWN', _Monitor, process, Relay, _Reason}, #state{relay = {Relay, Unsent}} = State) ->
     %% Nobody waits for what went with it.
     {noreply, (relayed(Unsent, State))#state{relay = none}};
+handle_info({py_loop, Loop, ended}, #state{loop = Loop} = State) ->
+    ok = py_loop:release(Loop),
+    {noreply, State#state{loop = none}};
+handle_info({'DOWN', _Monitor, process, Loop, _Reason}, #state{loop = Loop} = State) ->
+    {noreply, State#state{loop = none}};
 handle_info({'DOWN', _Monitor, process, Pool, _Reason}, #state{pool = Pool} = State) ->
     {stop, {shutdown, pool_died}, State};
 handle_info({'EXIT', _From, normal}, State) ->
