@@ -27,6 +27,9 @@ _MAX_HEAD = 64 << 10
 #: How much of a body that the application did not want is read, so that the connection can go on.
 _MAX_SKIPPED = 64 << 10
 
+#: How much of it is read so that the peer reads why the connection ends.
+_MAX_LINGER = 16 << 20
+
 _PIECE = 64 << 10
 
 _TOKEN = frozenset(
@@ -81,23 +84,51 @@ class Application:
         assert isinstance(reader, _Reader)
         try:
             while not self.stopping:
-                self._idle.add(writer)
-                try:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                finally:
-                    self._idle.discard(writer)
+                head = await self._unhurried(reader.readuntil(b"\r\n\r\n"), writer)
                 exchange = _Exchange(self, reader, writer, _Head(head))
                 if not await exchange.run():
+                    if exchange.is_unread():
+                        await self._linger(reader, writer)
                     break
         except asyncio.LimitOverrunError:
             _refuse(writer, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            await self._linger(reader, writer)
         except _BadRequest as error:
             _refuse(writer, error.status)
+            await self._linger(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             # The peer went away, which needs no answer.
             pass
         finally:
             writer.close()
+
+    async def _unhurried(
+        self, reading: Coroutine[Any, Any, bytes], writer: asyncio.StreamWriter
+    ) -> bytes:
+        """Read while no request is under way: ``stop`` closes the connection then."""
+        self._idle.add(writer)
+        try:
+            return await reading
+        finally:
+            self._idle.discard(writer)
+
+    async def _linger(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+        """Wait for the end of a request that is not wanted.
+
+        The system resets a connection that is closed with something unread, and the peer would lose the answer.
+        """
+        if self.stopping or writer.is_closing() or not writer.can_write_eof():
+            return
+        try:
+            writer.write_eof()
+            skipped = 0
+            while skipped < _MAX_LINGER:
+                data = await self._unhurried(reader.read(_PIECE), writer)
+                if not data:
+                    break
+                skipped += len(data)
+        except ConnectionError:
+            pass
 
 
 class _Reader(asyncio.StreamReader):
@@ -247,6 +278,10 @@ class _Exchange:
             return False
         return await self._skip()
 
+    def is_unread(self) -> bool:
+        """Tell whether the peer may still be sending its request."""
+        return not self._is_read
+
     def _fail(self, status: HTTPStatus) -> None:
         if not self._is_begun:
             _refuse(self._writer, status)
@@ -307,11 +342,13 @@ class _Exchange:
 
     async def _skip(self) -> bool:
         skipped = 0
-        while not self._is_read:
-            skipped += len(await self._piece())
-            if skipped > _MAX_SKIPPED:
-                return False
-        return True
+        try:
+            while not self._is_read and skipped <= _MAX_SKIPPED:
+                skipped += len(await self._piece())
+        except _BadRequest:
+            # It was answered already.
+            return False
+        return self._is_read
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
