@@ -1,12 +1,13 @@
-.PHONY: help demo test check bench matrix clean
+.PHONY: help demo test check conformance bench matrix clean
 
 help:
-	@echo "make demo    install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
-	@echo "make test    install what is missing, build, and run every check and test"
-	@echo "make check   formatting, lints, types: no tests"
-	@echo "make bench   measure, with the floors beside the figures"
-	@echo "make matrix  the tests on each supported pair of OTP and Python (Debian, root)"
-	@echo "make clean   remove what was built"
+	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
+	@echo "make test        install what is missing, build, and run every check and test"
+	@echo "make check       formatting, lints, types: no tests"
+	@echo "make conformance CPython's own tests of asyncio, on its loop and on ours; TESTS=test_ssl for some of them"
+	@echo "make bench       measure, with the floors beside the figures"
+	@echo "make matrix      the tests on each supported pair of OTP and Python (Debian, root)"
+	@echo "make clean       remove what was built"
 
 demo:
 	@scripts/setup.sh demo
@@ -19,6 +20,10 @@ test:
 check:
 	@scripts/setup.sh test
 	@scripts/run-checks.sh check
+
+conformance:
+	@scripts/setup.sh conformance
+	@scripts/conformance.sh $(TESTS)
 
 bench:
 	@scripts/setup.sh demo

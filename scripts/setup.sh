@@ -2,7 +2,7 @@
 # Installs what is missing on this machine, or names it with the command that would. Says nothing
 # when all is there, and then needs no root.
 #
-#   setup.sh demo|test
+#   setup.sh demo|test|conformance
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "$0")/common.sh"
@@ -132,6 +132,19 @@ setup_python_tools() {
     scripts/test-venv.sh
 }
 
+# CPython's own tests; Debian has them in a package of their own. Where there are none, whoever wants to run them
+# says so.
+setup_python_tests() {
+    local python package
+    python=$(scripts/find-python.sh)
+    "$python" -c 'import test.test_asyncio' 2>/dev/null && return
+    package=libpython$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite
+    if [[ $python == /usr/bin/* ]] && can_install; then
+        apt_update
+        [ -z "$(offered "$package")" ] || need "$package"
+    fi
+}
+
 setup_tools
 setup_rust
 setup_python
@@ -139,4 +152,7 @@ if [ "$purpose" = test ]; then
     setup_erlang_applications
     setup_rust_tools
     setup_python_tools
+fi
+if [ "$purpose" = conformance ]; then
+    setup_python_tests
 fi
