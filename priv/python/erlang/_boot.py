@@ -74,7 +74,7 @@ def _asyncio_loader(base: Any, spec: Any) -> Any:
             super().exec_module(module)
             from . import _policy
 
-            _policy.begin()
+            _policy.set_policy()
 
     return Loader(spec.loader.name, spec.loader.path)
 

@@ -10,8 +10,6 @@ import sys
 import warnings
 from asyncio import events, unix_events
 
-import _erlang
-
 from ._loop import ErlangEventLoop, new_event_loop
 
 # Not from typing: see _boot.
@@ -65,8 +63,3 @@ def set_policy() -> None:
         setter = events.set_event_loop_policy
     setter(EventLoopPolicy())
 
-
-def begin() -> None:
-    """Do what the first import of asyncio calls for."""
-    set_policy()
-    _erlang.asyncio_loaded()
