@@ -99,7 +99,7 @@ pub(crate) struct Context {
     stuck: AtomicBool,
     /// No code of users runs for it any more.
     done_with_code: AtomicBool,
-    /// What the emulator watches while the thread sleeps in an event loop; made when it first does.
+    /// What the emulator watches while the thread sleeps in an event loop; made with the first loop.
     root: OnceLock<Option<Root>>,
     /// The thread sleeps in the set of this loop, since the context closes.
     sleeps_in: Mutex<Option<Arc<Poller>>>,

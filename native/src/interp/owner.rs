@@ -258,16 +258,15 @@ impl Owner {
             let attached = state.attach();
             let py = attached.python();
             self.handle(py, context, first, &mut reply);
-            if self.drive(py, context) {
-                // Whatever has come meanwhile was served in the event loop.
-                looked = false;
-                continue;
-            }
             looked = match self.mode {
                 Mode::OwnGil => self.serve_turn(py, context, &mut reply),
                 // The main GIL is shared by all worker contexts: each request is a turn of its own.
                 Mode::Worker => false,
             };
+            if self.drive(py, context) {
+                // Whatever has come meanwhile was served in the event loop.
+                looked = false;
+            }
         }
     }
 
@@ -301,7 +300,7 @@ impl Owner {
     /// vain.
     fn serve_turn(&mut self, py: Python<'_>, context: &Arc<Context>, reply: &mut TermEnv) -> bool {
         for _ in 0..TURN {
-            if context.mailbox.is_closed() {
+            if context.mailbox.is_closed() || self.has_loop() {
                 break;
             }
             match context.mailbox.take() {

@@ -55,6 +55,10 @@ fn checked<T>(py: Python<'_>, result: io::Result<T>) -> Result<T> {
 function!(py_loop_open, "loop_open", |py, arguments| {
     let [] = arguments.exactly()?;
     let number = checked(py, Poller::open())?;
+    if let Some(stage) = Stage::here() {
+        // Its thread will sleep there: made now, not at some moment that depends on how busy the machine is.
+        let _root = stage.context.root();
+    }
     Object::int(py, number.cast_signed())
 });
 

@@ -174,7 +174,7 @@ impl Owner {
 
     /// Runs the loop of the context until that closes, if it has one. `false`: it has none.
     pub(in crate::interp) fn drive(&mut self, py: Python<'_>, context: &Arc<Context>) -> bool {
-        if !self.stage.as_ref().is_some_and(|stage| stage.has_loop()) {
+        if !self.has_loop() {
             return false;
         }
         let drive = self.loop_function(py, |tools| &tools.drive);
@@ -186,6 +186,11 @@ impl Owner {
             context.tell(|env| env.tuple(&[atoms().loop_failed, env.binary(text.as_bytes())]));
         }
         true
+    }
+
+    /// Whether the context has a loop of its own, to be driven when nothing else runs.
+    pub(in crate::interp) fn has_loop(&self) -> bool {
+        self.stage.as_ref().is_some_and(|stage| stage.has_loop())
     }
 
     fn set_loop(&self, has_loop: bool) {

@@ -158,7 +158,9 @@ fn interrupts(
     if let Some(raised) = context.interrupts.take_raised(py) {
         return Err(raised);
     }
-    if let Some(request) = request.filter(|request| request.is_late()) {
+    // Once: its code has to run again to end.
+    let is_late = |request: &&Shared<Request>| request.is_late() && !request.is_timed_out();
+    if let Some(request) = request.filter(is_late) {
         request.set_timed_out();
         return Err(context.interrupts.raised(py));
     }
