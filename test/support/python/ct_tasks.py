@@ -90,10 +90,15 @@ async def leave(status):
     sys.exit(status)
 
 
+def _tell_once_it_waits(pid, name):
+    # Later, by the loop: by then the task has given the loop its turn.
+    asyncio.get_running_loop().call_soon(erlang.send, pid, ("waits", name))
+
+
 async def gate(pid, name, result=None):
     """Tell that it waits, and wait until it is released."""
     event = _gates[name] = asyncio.Event()
-    erlang.send(pid, ("waits", name))
+    _tell_once_it_waits(pid, name)
     try:
         await event.wait()
         return name if result is None else result
@@ -105,19 +110,11 @@ async def gate(pid, name, result=None):
         erlang.send(pid, ("ended", name))
 
 
-async def gates(pid, name, count):
-    """Wait at so many gates; tell once all are reached."""
-    waiting = [asyncio.ensure_future(gate(pid, f"{name}{i}")) for i in range(count)]
-    await asyncio.sleep(0)
-    erlang.send(pid, ("all", name))
-    return await asyncio.gather(*waiting)
-
-
 async def sleepers(pid, name, count):
     """Wait for so many timers; tell once all are set."""
     sleeping = [asyncio.ensure_future(asyncio.sleep(3600)) for _ in range(count)]
     await asyncio.sleep(0)
-    erlang.send(pid, ("waits", name))
+    _tell_once_it_waits(pid, name)
     await asyncio.gather(*sleeping)
 
 
@@ -145,7 +142,7 @@ async def slow_end(pid, name):
 
 async def stubborn(pid, name):
     """Swallow every cancellation, and tell of each."""
-    erlang.send(pid, ("waits", name))
+    _tell_once_it_waits(pid, name)
     while True:
         try:
             await asyncio.sleep(3600)
