@@ -268,3 +268,8 @@ def remembered():
     found = [x for x in _kept if isinstance(x, int)]
     _kept[:] = [x for x in _kept if not isinstance(x, int)]
     return found
+
+
+def forget():
+    """Let go of what was kept."""
+    _kept.clear()
