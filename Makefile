@@ -10,7 +10,7 @@ help:
 	@echo "make clean       remove what was built"
 
 demo:
-	@scripts/setup.sh demo
+	@scripts/setup.sh demo $(EXAMPLE)
 	@scripts/demo.sh $(EXAMPLE)
 
 test:

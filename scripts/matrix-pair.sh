@@ -36,4 +36,8 @@ cargo fetch --quiet --locked --manifest-path "$work/Cargo.toml"
 "$("$root/scripts/find-python.sh")" -m pip download --quiet --disable-pip-version-check \
     --dest "$wheels" --only-binary :all: --python-version "$minor" \
     -r "$root/scripts/requirements-test.txt" || true
+for requirements in "$root"/examples/*/requirements.txt; do
+    "$("$root/scripts/find-python.sh")" -m pip download --quiet --disable-pip-version-check \
+        --dest "$wheels" --only-binary :all: --python-version "$minor" -r "$requirements"
+done
 exec "$root/scripts/in-root.sh" "$root_dir" "$work" "$target" "$wheels" scripts/matrix-inside.sh "$otp" "$minor"

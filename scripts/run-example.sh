@@ -1,6 +1,6 @@
 #!/bin/sh
 # Compiles an example and runs its function main/0. The application must be built: `make demo` and `rebar3 compile` do
-# that.
+# that. An example with a requirements.txt gets a virtual environment, in the folder `venv` beside what is compiled.
 #
 #   run-example.sh NAME
 set -eu
@@ -26,6 +26,7 @@ done
 for file in "$example"/*.py "$example"/priv/*.py; do
     [ ! -f "$file" ] || cp "$file" "$build/priv/"
 done
+[ ! -f "$example/requirements.txt" ] || "$root/scripts/venv.sh" "$build/venv" "$example/requirements.txt"
 
 exec erl -noshell -noinput -pa "$build/ebin" -pa "$libraries"/*/ebin \
     -kernel logger_level critical -eval "$name:main()."

@@ -2,13 +2,15 @@
 # Installs what is missing on this machine, or names it with the command that would. Says nothing
 # when all is there, and then needs no root.
 #
-#   setup.sh demo|test|conformance
+#   setup.sh demo [EXAMPLE]
+#   setup.sh test
+#   setup.sh conformance
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "$0")/common.sh"
 
 cd "$root"
-purpose=${1:-demo}
+purpose=${1:-demo} example=${2:-}
 apt_updated=
 
 apt_update() {
@@ -122,12 +124,17 @@ setup_python() {
     scripts/find-python.sh >/dev/null
 }
 
-setup_python_tools() {
+# What virtual environments need. Debian has it in a package of its own.
+setup_venv() {
     local python
     python=$(scripts/find-python.sh)
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         need "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     fi
+}
+
+setup_python_tools() {
+    setup_venv
     scripts/venv.sh _build/tools scripts/requirements-check.txt
     scripts/test-venv.sh
 }
@@ -155,4 +162,7 @@ if [ "$purpose" = test ]; then
 fi
 if [ "$purpose" = conformance ]; then
     setup_python_tests
+fi
+if [ "$purpose" = demo ] && [ -f "examples/$example/requirements.txt" ]; then
+    setup_venv
 fi

@@ -13,10 +13,15 @@
     pipeline_counts_as_erlang_does/1,
     pipeline_ends_as_a_whole/1,
     short_log_goes_through/1,
+    scraper_finds_every_page/1,
+    scraper_copes_with_a_single_page/1,
+    redis_like_counts_every_increment/1,
+    redis_like_serves_one_client/1,
+    websockets_echo_and_announce/1,
     commands_run/1
 ]).
 
--define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline]).
+-define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo]).
 
 suite() ->
     [{timetrap, {minutes, 2}}].
@@ -31,7 +36,12 @@ groups() ->
         transactions_abort_and_restart,
         pipeline_counts_as_erlang_does,
         pipeline_ends_as_a_whole,
-        short_log_goes_through
+        short_log_goes_through,
+        scraper_finds_every_page,
+        scraper_copes_with_a_single_page,
+        redis_like_counts_every_increment,
+        redis_like_serves_one_client,
+        websockets_echo_and_announce
     ]).
 
 init_per_suite(Config) ->
@@ -144,13 +154,65 @@ short_log_goes_through(Config) ->
     #{rejected := 0} = actor_pipeline:run((options(actor_pipeline, Config))#{lines => 1}).
 
 %% ------------------------------------------------------------------------------------------------
+%% async_scraper
+
+scraper_finds_every_page(Config) ->
+    #{found := Found, calls := Calls, three := Three} = async_scraper:run((options(async_scraper, Config))#{pages => 150}),
+    #{<<"titles">> := Titles} = Found,
+    ?assertEqual(147, map_size(Titles)),
+    ?assertEqual(map_size(Titles), Calls),
+    ?assertEqual([Found, Found, Found], Three).
+
+scraper_copes_with_a_single_page(Config) ->
+    #{found := Found} = async_scraper:run((options(async_scraper, Config))#{pages => 1, delay => 0}),
+    ?assertEqual(#{<<"titles">> => #{<<"/0">> => <<"Page 0">>}, <<"broken">> => #{<<"/missing">> => 404}}, Found).
+
+%% ------------------------------------------------------------------------------------------------
+%% redis_like
+
+redis_like_counts_every_increment(Config) ->
+    Report = redis_like:run((options(redis_like, Config))#{clients => 20, increments => 250}),
+    ?assertMatch(
+        #{
+            counter := 5000,
+            keys := [<<"counter">>],
+            heard := [<<"from a client">>, <<"from Erlang">>],
+            expired := true,
+            served := 22,
+            refused := 1
+        },
+        Report
+    ).
+
+redis_like_serves_one_client(Config) ->
+    ?assertMatch(#{counter := 1}, redis_like:run((options(redis_like, Config))#{clients => 1, increments => 1})).
+
+%% ------------------------------------------------------------------------------------------------
+%% websocket_echo
+
+websockets_echo_and_announce(Config) ->
+    Venv = filename:join(?config(priv_dir, Config), "venv"),
+    Requirements = filename:join(py_suite:checkout(), "examples/websocket_echo/requirements.txt"),
+    Output = os:cmd(lists:join($\s, [filename:join(py_suite:checkout(), "scripts/venv.sh"), Venv, Requirements, "2>&1"])),
+    case filelib:wildcard(filename:join(Venv, "lib/python*/site-packages/websockets")) of
+        [Package] ->
+            Opts = (options(websocket_echo, Config))#{packages => filename:dirname(Package), clients => 10, messages => 5},
+            ?assertMatch(#{echoed := 50, told := 10, heard := 10}, websocket_echo:run(Opts));
+        [] ->
+            {skip, "the package cannot be installed here: " ++ Output}
+    end.
+
+%% ------------------------------------------------------------------------------------------------
 %% Commands
 
 commands_run(_Config) ->
     Expected = [
         {ets_reader, ["no price: cocoa", "all quotes are right"]},
         {mnesia_transfer, ["anna is short of 500", "no_account", "both went through", "still 3000"]},
-        {actor_pipeline, ["rejected", "the totals are right"]}
+        {actor_pipeline, ["rejected", "the totals are right"]},
+        {async_scraper, ["196 pages and 5 broken", "answered 196 calls", "given up"]},
+        {redis_like, ["100000 increments", "the counter is right", "one more was refused"]},
+        {websocket_echo, ["1000 messages came back", "50 heard it"]}
     ],
     [command_runs(Name, Texts) || {Name, Texts} <- Expected].
 
