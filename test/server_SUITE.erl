@@ -71,7 +71,7 @@ end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
 init_per_testcase(_Case, Config) ->
-    {ok, Context} = py:context(),
+    Context = py:context(),
     ok = py_suite:python_path(Context),
     [{ctx, Context} | Config].
 
@@ -302,7 +302,6 @@ end_of_the_context_ends_its_connections_alone(Config) ->
 serving_context(Config, Listener, Name) ->
     Context = py_suite:new_context(Config),
     ok = py_suite:python_path(Context),
-    ok = py_context:start_loop(Context),
     {ok, none} = py_context:submit_await(Context, ct_server, serve_as, [fd(Listener), Name]),
     Context.
 
@@ -612,7 +611,7 @@ queue_length(Listener) ->
     Length.
 
 certificate(Config) ->
-    Options = [{key, {namedCurve, secp256r1}}],
+    Options = [{key, {namedCurve, secp256r1}}, {digest, sha256}],
     #{server_config := Server} = public_key:pkix_test_data(#{
         server_chain => #{root => Options, intermediates => [], peer => Options},
         client_chain => #{root => Options, intermediates => [], peer => Options}

@@ -62,4 +62,3 @@ def set_policy() -> None:
     if setter is None:
         setter = events.set_event_loop_policy
     setter(EventLoopPolicy())
-

@@ -107,6 +107,7 @@ async def adopt(
             raise ValueError(
                 "the socket listens: serve() takes such a one, not adopt()"
             )
+        connection.is_ours = True
         return await loop.connect_accepted_socket(make, connection, ssl=ssl)
 
 
@@ -252,13 +253,18 @@ class _Listener(_Duplicate):
 
 
 class _Adopted(_Duplicate):
+    #: A socket that is refused stays as it is, for Erlang.
+    is_ours = False
+
     def close(self) -> None:
         """End the connection, even if Erlang has its descriptor still."""
-        try:
-            self.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            # It has ended already.
-            pass
+        if self.is_ours:
+            self.is_ours = False
+            try:
+                self.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # It has ended already.
+                pass
         super().close()
 
 
