@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use py_core::mailbox::{Mailbox, Queue, Take};
 use py_core::protocol::{Cancel, RequestState};
@@ -110,6 +110,26 @@ fn no_wake_up_is_lost() {
         mailbox.close();
         consumer.join().unwrap();
         assert_eq!(request.answers(), 1);
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_by_who_waits_for_something_else_as_well() {
+    model(|| {
+        let mailbox: Arc<Requests> = Arc::new(Mailbox::new());
+        let other = Arc::new(AtomicBool::new(false));
+        let waker = {
+            let (mailbox, other) = (mailbox.clone(), other.clone());
+            thread::spawn(move || {
+                other.store(true, Ordering::SeqCst);
+                mailbox.wake();
+            })
+        };
+        mailbox.consume_here();
+        while !other.load(Ordering::SeqCst) {
+            mailbox.park_unless(None, || other.load(Ordering::SeqCst));
+        }
+        waker.join().unwrap();
     });
 }
 

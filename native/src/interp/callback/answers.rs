@@ -2,8 +2,8 @@
 
 use super::record::{Callback, Reply};
 use crate::beam::Shared;
-use crate::event::Bell;
 use parking_lot::Mutex;
+use py_core::event::Bell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,10 +2,10 @@
 
 use super::tasks;
 use super::wait::Wait;
-use crate::event::{Interest, Poller};
 use crate::interp::Stage;
 use crate::interp::python_functions::{Methods, function, method, number};
 use crate::py::{Object, Python, Raised, Result, ffi};
+use py_core::event::{Interest, Poller};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! An event loop waits for its descriptors, and for whatever else may come.
 
 use crate::beam::Shared;
-use crate::event::{Event, Poller};
 use crate::facts::facts;
 use crate::interp::owner::Owner;
 use crate::interp::{Context, Envelope, Mode, Request, Stage, reaper};
 use crate::py::{Object, Python, Raised, Result};
+use py_core::event::{Event, Poller};
 use py_core::mailbox::Take;
 use py_core::spin::Spinner;
 use std::cell::Cell;

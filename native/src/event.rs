@@ -8,10 +8,9 @@
 //!
 //! It stays armed while the thread is busy, which looks at its own set then; so a burst costs one message.
 
-use super::poll::{PollSet, nest, unnest};
-use super::poller::Poller;
 use crate::beam::{Env, Watched};
 use parking_lot::Mutex;
+use py_core::event::{PollSet, Poller, nest, unnest};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Wakes whoever sleeps somewhere else than in the poller's own set.
-pub(crate) trait Wake: Send + Sync {
+pub trait Wake: Send + Sync {
     /// May be called on any thread, schedulers included.
     fn wake(&self);
 }
@@ -24,7 +24,7 @@ enum Sleeping {
 }
 
 /// See the module.
-pub(crate) struct Poller {
+pub struct Poller {
     set: RwLock<PollSet>,
     /// How often the set was made anew.
     generation: AtomicU64,
@@ -43,7 +43,7 @@ fn all() -> &'static RwLock<HashMap<u64, Arc<Poller>>> {
 
 impl Poller {
     /// A new one under a number that no other ever has.
-    pub(crate) fn open() -> io::Result<u64> {
+    pub fn open() -> io::Result<u64> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let poller = Self {
             set: RwLock::new(PollSet::new()?),
@@ -59,17 +59,17 @@ impl Poller {
         Ok(number)
     }
 
-    pub(crate) fn get(number: u64) -> Option<Arc<Self>> {
+    pub fn get(number: u64) -> Option<Arc<Self>> {
         all().read().get(&number).cloned()
     }
 
     /// Its descriptor is closed when nobody is about to use it.
-    pub(crate) fn close(number: u64) {
+    pub fn close(number: u64) {
         let closed = all().write().remove(&number);
         drop(closed);
     }
 
-    pub(crate) fn add(&self, descriptor: RawFd, interest: Interest) -> io::Result<()> {
+    pub fn add(&self, descriptor: RawFd, interest: Interest) -> io::Result<()> {
         self.set.read().add(descriptor, interest)?;
         self.note(|interests| {
             interests.insert(descriptor, interest);
@@ -78,7 +78,7 @@ impl Poller {
     }
 
     /// See [`PollSet::modify`].
-    pub(crate) fn modify(&self, descriptor: RawFd, interest: Interest) -> io::Result<bool> {
+    pub fn modify(&self, descriptor: RawFd, interest: Interest) -> io::Result<bool> {
         let before = self.interests.lock().get(&descriptor).copied();
         let set = self.set.read();
         let same = set.modify(descriptor, before.unwrap_or_default(), interest)?;
@@ -89,7 +89,7 @@ impl Poller {
         Ok(same)
     }
 
-    pub(crate) fn remove(&self, descriptor: RawFd) {
+    pub fn remove(&self, descriptor: RawFd) {
         self.set.read().remove(descriptor);
         self.note(|interests| {
             interests.remove(&descriptor);
@@ -103,17 +103,17 @@ impl Poller {
     }
 
     /// Whether there is anything to wait for.
-    pub(crate) fn has_descriptors(&self) -> bool {
+    pub fn has_descriptors(&self) -> bool {
         self.watched.load(Ordering::Relaxed) > 0
     }
 
     /// Whether something is ready.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.has_descriptors() && self.set.read().is_ready()
     }
 
     /// What is ready now.
-    pub(crate) fn poll(&self, into: &mut Vec<Event>) -> io::Result<()> {
+    pub fn poll(&self, into: &mut Vec<Event>) -> io::Result<()> {
         if self.has_descriptors() {
             self.set.read().poll(into)?;
             self.sort_out(into)?;
@@ -160,13 +160,13 @@ impl Poller {
     }
 
     /// Something with the set, and how often it was made anew.
-    pub(super) fn with_set<T>(&self, body: impl FnOnce(&PollSet, u64) -> T) -> T {
+    pub fn with_set<T>(&self, body: impl FnOnce(&PollSet, u64) -> T) -> T {
         let set = self.set.read();
         body(&set, self.generation.load(Ordering::Relaxed))
     }
 
     /// The loop shall look up from its sleep, or not begin to. May be called on any thread, schedulers included.
-    pub(crate) fn wake(&self) {
+    pub fn wake(&self) {
         if self.woken.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -182,23 +182,23 @@ impl Poller {
     }
 
     /// Whether somebody has woken the loop; asking takes it.
-    pub(crate) fn take_woken(&self) -> bool {
+    pub fn take_woken(&self) -> bool {
         self.woken.load(Ordering::SeqCst) && self.woken.swap(false, Ordering::SeqCst)
     }
 
-    pub(crate) fn is_woken(&self) -> bool {
+    pub fn is_woken(&self) -> bool {
         self.woken.load(Ordering::SeqCst)
     }
 
     /// The calling thread sleeps, if it does, where `place` wakes it, for as long as the guard lives. It looks at
     /// [`Self::is_woken`] before it does.
-    pub(crate) fn sleeps_elsewhere(&self, place: Arc<dyn Wake>) -> impl Drop + '_ {
+    pub fn sleeps_elsewhere(&self, place: Arc<dyn Wake>) -> impl Drop + '_ {
         *self.sleeping.lock() = Sleeping::Elsewhere(place);
         Asleep(self)
     }
 
     /// Waits in the set.
-    pub(crate) fn sleep(&self, into: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn sleep(&self, into: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         if self.bell.get().is_none() {
             let bell = Bell::new()?;
             self.set.read().add(bell.descriptor(), READ)?;

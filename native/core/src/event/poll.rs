@@ -9,22 +9,22 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// What to wait for: readable, writable, or both. The bits of Python's `selectors`.
-pub(crate) type Interest = u8;
-pub(crate) const READ: Interest = 1;
-pub(crate) const WRITE: Interest = 2;
+pub type Interest = u8;
+pub const READ: Interest = 1;
+pub const WRITE: Interest = 2;
 
 /// How many events are taken at once.
 const BATCH: usize = 128;
 
 /// A descriptor that is ready, and for what.
 #[derive(Clone, Copy)]
-pub(crate) struct Event {
-    pub(crate) descriptor: RawFd,
-    pub(crate) interest: Interest,
+pub struct Event {
+    pub descriptor: RawFd,
+    pub interest: Interest,
 }
 
 /// See the module.
-pub(crate) struct PollSet(OwnedFd);
+pub struct PollSet(OwnedFd);
 
 impl AsRawFd for PollSet {
     fn as_raw_fd(&self) -> RawFd {
@@ -48,17 +48,17 @@ fn checked(result: i32) -> io::Result<i32> {
 }
 
 /// Puts a set into another one, which becomes readable when the first has something.
-pub(crate) fn nest(outer: RawFd, inner: &PollSet) -> io::Result<()> {
+pub fn nest(outer: RawFd, inner: &PollSet) -> io::Result<()> {
     system::add(outer, inner.as_raw_fd(), READ)
 }
 
 /// Takes it out again; it may have been closed.
-pub(crate) fn unnest(outer: RawFd, inner: RawFd) {
+pub fn unnest(outer: RawFd, inner: RawFd) {
     system::remove(outer, inner);
 }
 
 impl PollSet {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         // SAFETY: a new descriptor, or -1.
         let descriptor = checked(unsafe { system::create() })?;
         // SAFETY: it is ours.
@@ -66,13 +66,13 @@ impl PollSet {
     }
 
     /// Adds a descriptor. One that is there already, as a number that was reused, gets the new interest.
-    pub(crate) fn add(&self, descriptor: RawFd, interest: Interest) -> io::Result<()> {
+    pub fn add(&self, descriptor: RawFd, interest: Interest) -> io::Result<()> {
         system::add(self.as_raw_fd(), descriptor, interest)
     }
 
     /// Changes what to wait for. `false`: the file under that number was closed, and the number is another's now, which
     /// was added.
-    pub(crate) fn modify(
+    pub fn modify(
         &self,
         descriptor: RawFd,
         before: Interest,
@@ -82,22 +82,22 @@ impl PollSet {
     }
 
     /// Removes a descriptor, which may have been closed.
-    pub(crate) fn remove(&self, descriptor: RawFd) {
+    pub fn remove(&self, descriptor: RawFd) {
         system::remove(self.as_raw_fd(), descriptor);
     }
 
     /// Appends what is ready, after waiting for so long at most; `None`: until something is.
-    pub(crate) fn wait(&self, into: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn wait(&self, into: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         system::wait(self.as_raw_fd(), into, timeout)
     }
 
     /// Appends what is ready now.
-    pub(crate) fn poll(&self, into: &mut Vec<Event>) -> io::Result<()> {
+    pub fn poll(&self, into: &mut Vec<Event>) -> io::Result<()> {
         self.wait(into, Some(Duration::ZERO))
     }
 
     /// Whether something is ready now.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         system::is_ready(self.as_raw_fd())
     }
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// A pipe whose ends neither block nor are inherited.
-pub(crate) struct Bell {
+pub struct Bell {
     reading: OwnedFd,
     writing: OwnedFd,
 }
 
 impl Bell {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let mut ends = [-1; 2];
         // SAFETY: the array has room for two descriptors, which are ours on success.
         let (reading, writing) = unsafe {
@@ -33,12 +33,12 @@ impl Bell {
     }
 
     /// What becomes readable.
-    pub(crate) fn descriptor(&self) -> RawFd {
+    pub fn descriptor(&self) -> RawFd {
         self.reading.as_raw_fd()
     }
 
     /// May be called on any thread, schedulers included: it never waits.
-    pub(crate) fn ring(&self) {
+    pub fn ring(&self) {
         let byte = [1u8];
         let end = self.writing.as_raw_fd();
         // SAFETY: a descriptor that this value owns, and a byte. A full pipe is readable already.
@@ -46,7 +46,7 @@ impl Bell {
     }
 
     /// It is readable no more, unless somebody rings meanwhile.
-    pub(crate) fn silence(&self) {
+    pub fn silence(&self) {
         let mut bytes = [0u8; 64];
         let end = self.reading.as_raw_fd();
         // SAFETY: a descriptor that this value owns and that does not block.
