@@ -68,8 +68,16 @@ groups() ->
 
 init_per_group(remote, Config) ->
     Started = py_peers:with_node(py_peers:init_suite(Config)),
-    ok = py_suite:fresh(fun() -> py_suite:python_path(?config(ctx, Started)) end),
-    Started;
+    Context = ?config(ctx, Started),
+    %% The loop there, and what sends to this node, stay with the context.
+    ok = py_suite:fresh(fun() ->
+        ok = py_suite:python_path(Context),
+        Ref = gate(Context, <<"first">>),
+        ok = open(Context, <<"first">>),
+        {ok, <<"first">>} = py:async_await(Ref),
+        told(<<"ended">>, <<"first">>)
+    end),
+    [{leaks_there, py_peers:call(?config(peer, Started), py_leaks, snapshot, [])} | Started];
 init_per_group(Mode, Config) ->
     py_suite:init_group(Mode, Config, #{num_contexts => 1, context_start_timeout => 2_000}).
 
@@ -594,7 +602,10 @@ task_that_nobody_waits_for_survives_elsewhere(Config) ->
     Test = self(),
     ok = py_suite:fresh(fun() ->
         ok = py_context_router:bind_context(Context),
-        py_event_loop:spawn_task(ct_tasks, gate, [Test, <<"gate">>])
+        ok = py_event_loop:spawn_task(ct_tasks, gate, [Test, <<"gate">>]),
+        %% The call that follows tells that the task has arrived.
+        {ok, 4.0} = py:call(math, sqrt, [16]),
+        ok
     end),
     waits(<<"gate">>),
     ok = open(Context, <<"gate">>),
