@@ -45,7 +45,6 @@ ask(Server, Question) ->
 init(#{folder := Folder, mode := Mode, limit := Limit}) ->
     {ok, Context} = py_context:start_link(redis_like, Mode, #{}),
     {ok, none} = py:call(Context, sys, 'path.append', [unicode:characters_to_binary(Folder)]),
-    ok = py_context:start_loop(Context),
     {ok, Store} = py:call(Context, store, new, []),
     {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}, {backlog, 1024}, {nodelay, true}]),
     {ok, Port} = inet:port(Listener),

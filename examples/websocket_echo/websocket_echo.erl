@@ -83,7 +83,6 @@ context(Opts) ->
         end,
         [folder, packages]
     ),
-    ok = py_context:start_loop(Context),
     Context.
 
 client(Context, Url, Number, Opts) ->
