@@ -205,6 +205,13 @@ impl Interrupts {
         Met::Code
     }
 
+    /// Has it looked at the next safe point whether other code runs by then.
+    fn post_again(self: &Arc<Self>) {
+        if let Some(target) = self.gate.lock().as_ref() {
+            self.post(target);
+        }
+    }
+
     /// Has the pending call made, at the next safe point of the interpreter.
     fn post(self: &Arc<Self>, target: &Gate) {
         if self.posted.swap(true, Ordering::SeqCst) {
@@ -317,7 +324,7 @@ impl Interrupts {
     }
 
     /// Runs inside the interpreter, in whichever of its threads came first.
-    fn deliver(&self, py: Python<'_>) -> Result<()> {
+    fn deliver(self: &Arc<Self>, py: Python<'_>) -> Result<()> {
         self.posted.store(false, Ordering::SeqCst);
         let target = self
             .gate
@@ -331,6 +338,13 @@ impl Interrupts {
         let is_own = unsafe { ffi::PyThread_get_thread_ident() } == thread;
         if is_own {
             let scope = current_scope(py, scope);
+            if is_library_code(py) {
+                // A loop that is left between two of its steps loses what it was about to do.
+                if self.waits() || self.tasks.wants_step() {
+                    self.post_again();
+                }
+                return Ok(());
+            }
             if self.tasks.met(scope) {
                 return Err(interrupted(py, class));
             }
@@ -379,6 +393,34 @@ fn current_scope(py: Python<'_>, variable: *mut ffi::PyObject) -> i64 {
             NOBODY
         })
     })
+}
+
+/// Whether the innermost code is asyncio's or this package's, which goes back to other code soon, or to where it looks
+/// for interrupts itself.
+fn is_library_code(py: Python<'_>) -> bool {
+    // SAFETY: attached; borrowed references, of which the first is a dict or null.
+    let name = unsafe {
+        let globals = ffi::PyEval_GetGlobals();
+        if globals.is_null() {
+            return false;
+        }
+        let name = ffi::PyDict_GetItemString(globals, c"__name__".as_ptr());
+        if name.is_null() {
+            return false;
+        }
+        Object::borrowed(py, name)
+    };
+    match name.str_of() {
+        Ok(name) => {
+            let name = name.unwrap_or_default();
+            let top = name.split('.').next();
+            matches!(top, Some("asyncio" | "erlang" | "selectors"))
+        }
+        Err(raised) => {
+            raised.clear(py);
+            false
+        }
+    }
 }
 
 /// Whose code the calling thread, an owner thread, runs.

@@ -1,4 +1,5 @@
-//! Interrupting tasks: code of theirs that runs, by an exception; and otherwise their wait, in the event loop.
+//! Interrupting tasks. First the event loop is told, which cancels them where they wait; code of theirs that does not
+//! come back to the loop for long is interrupted by an exception.
 
 use super::{Interrupts, Met};
 use parking_lot::Mutex;
@@ -72,12 +73,24 @@ impl Tasks {
         if self.count.load(Ordering::SeqCst) == 0 {
             return false;
         }
-        let ends = self.take(scope);
         self.change(|wanted| {
+            let task = scope.cast_unsigned();
+            let ends = scope > 0 && (wanted.any_step || wanted.steps.contains(&task));
             wanted.steps.clear();
             wanted.any_step &= scope < 0;
-        });
-        ends
+            if ends {
+                wanted.by_loop.retain(|&one| one != task);
+            }
+            ends
+        })
+    }
+
+    /// Whether code is to end that a task may run now.
+    pub(super) fn wants_step(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > 0 && {
+            let wanted = self.wanted.lock();
+            wanted.any_step || !wanted.steps.is_empty()
+        }
     }
 
     pub(super) fn are_driven(&self) -> bool {
@@ -110,7 +123,7 @@ impl Interrupts {
         }
         let waits = self.tasks.change(|wanted| {
             let waits = wanted.by_loop.contains(&task) || wanted.steps.contains(&task);
-            if !waits {
+            if !wanted.steps.contains(&task) {
                 wanted.steps.push(task);
             }
             waits

@@ -4,7 +4,7 @@ use crate::beam::{Shared, TermEnv, atoms};
 use crate::interp::execute::{Answer, Outcome};
 use crate::interp::owner::{Owner, told};
 use crate::interp::task::Task;
-use crate::interp::{Body, Context, Request, Stage, failure};
+use crate::interp::{Body, Closing, Context, Request, Stage, failure};
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
 use std::sync::Arc;
 
@@ -280,6 +280,12 @@ pub(super) fn ended(py: Python<'_>, task: u64, succeeded: bool, value: &Object<'
     let Some(request) = context.take_task(task) else {
         return;
     };
+    if !succeeded && let Some(Closing::Answer(why) | Closing::Keep(why)) = context.closing() {
+        // That is why it failed.
+        Request::abandon(&request, why);
+        request.code_ended();
+        return;
+    }
     match stage.borrow() {
         Some(mut owner) => owner.end_task(py, context, &request, succeeded, value),
         // A loop never runs while the owner converts values.
