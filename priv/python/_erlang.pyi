@@ -1,6 +1,8 @@
 """Types of the native half of the package erlang, made by the NIF in every interpreter."""
 
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, BaseProtocol, Handle, TimerHandle
+from collections import deque
+from collections.abc import Callable
 from contextvars import ContextVar
 from selectors import SelectorKey
 from typing import Any, Self, final
@@ -102,3 +104,62 @@ def task_finish(request: int, succeeded: bool, value: Any, /) -> None: ...
 def trace_memory(on: bool, /) -> bool: ...
 def unsetenv(name: str | bytes, /) -> None: ...
 def whereis(name: str, /) -> Pid | None: ...
+
+@final
+class Reader:
+    """Called when a socket is readable: reads it for the protocol of a transport."""
+
+    def __new__(cls, fd: int, limit: int, transport: object, /) -> Self: ...
+    def __call__(self) -> None: ...
+    def deliver(self, protocol: BaseProtocol | None, /) -> None: ...
+
+@final
+class Writer:
+    """Called to write: sends bytes at once if none wait, and leaves all else to a method."""
+
+    open: bool
+    def __new__(
+        cls,
+        fd: int,
+        transport: object,
+        waiting: deque[Any],
+        otherwise: Callable[[Any], None],
+        /,
+    ) -> Self: ...
+    def __call__(self, data: Any, /) -> None: ...
+
+@final
+class Ready:
+    """The callbacks of a loop that are to be called next."""
+
+    open: bool
+    def __new__(
+        cls,
+        loop: AbstractEventLoop,
+        handle: type[Handle],
+        timer_handle: type[TimerHandle],
+        threadsafe_handle: type[Handle],
+        queue: deque[Handle],
+        call_soon: Callable[..., Handle],
+        call_soon_threadsafe: Callable[..., Handle],
+        failed: Callable[[Handle, BaseException], None],
+        wake: Callable[[int], object],
+        poll: int,
+        /,
+    ) -> Self: ...
+    def call_soon(
+        self, callback: Callable[..., object], /, *args: Any, context: Any = None
+    ) -> Handle: ...
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], /, *args: Any, context: Any = None
+    ) -> Handle: ...
+    def timer(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Any,
+        /,
+    ) -> TimerHandle: ...
+    def add_events(self, events: list[Any], /) -> None: ...
+    def run(self) -> None: ...

@@ -3,6 +3,7 @@
 //! The module is made anew for every interpreter, with heap types of its own, so that nothing is shared
 //! between interpreters that run at the same time.
 
+mod asyncio;
 mod atom;
 mod derived;
 mod errors;
@@ -259,6 +260,7 @@ unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
         atom::add_type(&module)?;
         derived::add_continuation(&module)?;
         add(&module, c"_Binary", lent::make_type(&module)?)?;
+        asyncio::add_types(&module)?;
         let nobody = Object::int(module.py(), 0)?;
         // SAFETY: attached; a new reference to a context variable with a default.
         let scope = unsafe {

@@ -6,11 +6,11 @@ Replaced, checked against 3.12.1, 3.13.0, 3.14.8 and 3.15.0: ``_make_self_pipe``
 
 from __future__ import annotations
 
-from asyncio import SelectorEventLoop
-
 import _erlang
 
+from ._iteration import IteratingLoop
 from ._selector import Selector
+from ._transport import StreamLoop
 
 # Not from typing: see _boot.
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ _NO_SIGNALS = (
 _NO_SUBPROCESSES = "a context cannot fork: let Erlang run the program with open_port/2, by a function that Python calls"
 
 
-class ErlangEventLoop(SelectorEventLoop):
+class ErlangEventLoop(IteratingLoop, StreamLoop):
     """An asyncio event loop whose waiting is the node's."""
 
     _selector: Selector
@@ -61,7 +61,7 @@ class ErlangEventLoop(SelectorEventLoop):
     def __init__(self) -> None:
         selector = self._make_selector()
         self._wake_handle = selector.handle
-        super().__init__(selector)
+        super().__init__(selector, _erlang.loop_wake, selector.handle)
         selector.loop = self
 
     def _make_selector(self) -> Selector:
