@@ -288,7 +288,7 @@ run(Form, Context, Module, Function, Args, Kwargs, Timeout) ->
 ?DOC("As `start_loop/2`, owned by the calling process.").
 -spec start_loop(pid()) -> ok | {error, term()}.
 start_loop(Context) ->
-    loop_started(?FORM([context], [Context]), Context, #{}).
+    asked(?FORM([context], [Context]), Context, {start_loop, self()}).
 
 ?DOC("""
 Makes the asyncio loop of the context now, and gives it an `owner`, the calling process by default. The owner is told
@@ -301,16 +301,13 @@ Errors: `already_running`; `loop_start_timeout` when the context does something 
 """).
 -spec start_loop(pid(), #{owner => pid()}) -> ok | {error, term()}.
 start_loop(Context, Options) ->
-    loop_started(?FORM([context, options], [Context, Options]), Context, Options).
-
-loop_started(Form, Context, Options) ->
-    _ = py_arguments:context(Form, Context),
-    server_call(Context, {start_loop, py_arguments:owner(Form, Options)}).
+    Form = ?FORM([context, options], [Context, Options]),
+    asked(Form, Context, {start_loop, py_arguments:owner(Form, Options)}).
 
 ?DOC("As `stop_loop/2` with 5 seconds.").
 -spec stop_loop(pid()) -> ok | {error, term()}.
 stop_loop(Context) ->
-    loop_stopped(?FORM([context], [Context]), Context, 5_000).
+    asked(?FORM([context], [Context]), Context, {stop_loop, 5_000}).
 
 ?DOC("""
 Ends what `start_loop/1,2` began, and waits for it: every task of the loop is cancelled and runs its `finally` blocks,
@@ -321,16 +318,13 @@ Errors: `no_loop` when none was started, `timeout` when the code ignores the int
 """).
 -spec stop_loop(pid(), non_neg_integer()) -> ok | {error, term()}.
 stop_loop(Context, Grace) ->
-    loop_stopped(?FORM([context, grace], [Context, Grace]), Context, Grace).
-
-loop_stopped(Form, Context, Grace) ->
-    _ = py_arguments:context(Form, Context),
-    server_call(Context, {stop_loop, py_arguments:grace(Form, Grace)}).
+    Form = ?FORM([context, grace], [Context, Grace]),
+    asked(Form, Context, {stop_loop, py_arguments:grace(Form, Grace)}).
 
 ?DOC("The asyncio loop of the context, as `py_event_loop:exec/2`, `eval/2` and `run_async/2` take it.").
 -spec loop_ref(pid()) -> {ok, reference()} | {error, term()}.
 loop_ref(Context) ->
-    referred(?FORM([context], [Context]), Context).
+    asked(?FORM([context], [Context]), Context, handle).
 
 %% ------------------------------------------------------------------------------------------------
 %% What there is to know, and environments
@@ -372,15 +366,16 @@ create_local_env(Context) ->
 ?DOC("The native reference of the context; it keeps the context's memory, not the context, alive.").
 -spec get_nif_ref(pid()) -> reference() | {error, term()}.
 get_nif_ref(Context) ->
-    case referred(?FORM([context], [Context]), Context) of
+    case asked(?FORM([context], [Context]), Context, handle) of
         {ok, Handle} -> Handle;
         Error -> Error
     end.
 
-referred(Form, Context) ->
+%% What its process answers, if it is a context.
+asked(Form, Context, Request) ->
     case py_target:info(py_arguments:context(Form, Context)) of
         {error, _} = Error -> Error;
-        _ -> handle(Context)
+        _ -> server_call(Context, Request)
     end.
 
 ?DOC("Raises `erlang.Interrupted` in the code that runs in the context now; `not_running` when none does.").

@@ -24,6 +24,7 @@ groups() ->
         every_form_of_cast,
         every_form_of_eval_and_exec,
         every_form_of_the_functions_of_a_context,
+        every_form_of_a_task,
         names_are_atoms_binaries_or_strings,
         wrong_arguments_are_named_with_the_reason,
         every_public_function_explains_a_wrong_argument,
@@ -202,6 +203,49 @@ every_form_of_the_functions_of_a_context(Config) ->
     ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"1">>)),
     ?assertEqual(not_running, py_context:interrupt(Ctx)).
 
+%% Threads tell the contexts apart; a task runs on that of its loop.
+every_form_of_a_task(Config) ->
+    Ctx = ?config(ctx, Config),
+    #{default := Default, ctx := Own} = threads(Ctx),
+    Request = #{ref => r, caller => self(), module => threading, func => get_ident, args => []},
+    {ok, Loop} = py_context:loop_ref(Ctx),
+    Submitted = fun({ok, Ref}) -> py:async_await(Ref, 5000) end,
+    Forwarded = fun(ok) -> receive {async_result, r, Result} -> Result end end,
+    Everywhere = [
+        [
+            {Default, fun() -> Module:run(threading, get_ident, []) end},
+            {Default, fun() -> Module:run("threading", <<"get_ident">>, [], #{}) end},
+            {Default, fun() -> Module:run(threading, get_ident, [], #{timeout => infinity, kwargs => #{}}) end},
+            {Default, fun() -> Module:await(Module:create_task(threading, get_ident, [])) end},
+            {Default, fun() -> Module:await(Module:create_task(threading, get_ident, [], #{}), 5000) end},
+            {Default, fun() -> Forwarded(Module:run_async(Request)) end},
+            {Default, fun() -> Forwarded(Module:run_async(Request#{kwargs => #{}})) end},
+            {Own, fun() -> Forwarded(Module:run_async(Loop, Request)) end},
+            {Default, fun() -> Module:eval(where()) end},
+            {Own, fun() -> Module:eval(Loop, where()) end}
+        ]
+     || Module <- [py_event_loop, py_event_loop_pool]
+    ],
+    [
+        ?assertEqual({ok, Thread}, Form())
+     || {Thread, Form} <- lists:append(Everywhere) ++ [
+            {Default, fun() -> py:async_await(py:async_call(threading, get_ident, [])) end},
+            {Default, fun() -> py:async_await(py:async_call("threading", <<"get_ident">>, [], #{}), 5000) end},
+            {Default, fun() -> py:await(py:async_call(threading, get_ident, [])) end},
+            {Own, fun() -> Submitted(py_context:submit(Ctx, threading, get_ident, [])) end},
+            {Own, fun() -> Submitted(py_context:submit(Ctx, threading, get_ident, [], #{})) end},
+            {Own, fun() -> py_context:submit_await(Ctx, threading, get_ident, []) end},
+            {Own, fun() -> py_context:submit_await(Ctx, threading, get_ident, [], #{}) end},
+            {Own, fun() -> py_context:submit_await(Ctx, threading, get_ident, [], #{}, 5000) end}
+        ]
+    ],
+    Sorted = {ok, [3, 2, 1]},
+    ?assertEqual({ok, [Default, [3, 2, 1]]}, py:async_gather([
+        {threading, get_ident, []}, {"builtins", <<"sorted">>, [[1, 3, 2]], #{reverse => true}}
+    ])),
+    ?assertEqual(Sorted, py_event_loop:run(builtins, sorted, [[1, 3, 2]], #{kwargs => #{reverse => true}})),
+    ?assertEqual(Sorted, py_context:submit_await(Ctx, builtins, sorted, [[1, 3, 2]], #{reverse => true})).
+
 names_are_atoms_binaries_or_strings(_Config) ->
     [
         ?assertEqual({ok, 4.0}, py:call(Module, Function, [16]))
@@ -244,7 +288,29 @@ wrong_arguments_are_named_with_the_reason(Config) ->
             {{py, cast, [Ctx, math, sqrt, [16], []]}, 5, "not a map of keyword arguments"},
             {{py, spawn_call, ["pool", math, sqrt, [16], #{}]}, 1, "not a pool's name: an atom"},
             {{py, spawn_call, [math, sqrt, [16], 1]}, 4, "not a map of keyword arguments"},
-            {{py, await, [ref]}, 1, "not a reference of spawn_call that this process made"},
+            {{py, await, [ref]}, 1, "not a reference of spawn_call or of a task that this process made"},
+            {{py, async_call, [math, sqrt, 16]}, 3, "not a list of arguments"},
+            {{py, async_call, [math, sqrt, [16], []]}, 4, "not a map of keyword arguments"},
+            {{py, async_await, [ref]}, 1, "not a reference of spawn_call or of a task"},
+            {{py, async_await, [make_ref(), soon]}, 2, "not a time limit"},
+            {{py, async_gather, [math]}, 1, "not a list of {Module, Function, Args} and"},
+            {{py, async_gather, [[{math, sqrt, [1]}, {math, sqrt}]]}, 1, "element 2 is not {Module, Function, Args} or"},
+            {{py, async_gather, [[{math, sqrt, [1], []}]]}, 1, "element 1 is not"},
+            {{py, async_gather, [[{math, sqrt, [1]} | tail]]}, 1, "not a proper list"},
+            {{py, async_gather, [[], -1]}, 2, "not a time limit"},
+            {{py_event_loop, run, [math, sqrt, [16], #{tiemout => 5}]}, 4, "unknown option tiemout"},
+            {{py_event_loop_pool, run, [math, sqrt, [16], #{kwargs => 5}]}, 4, "option kwargs is 5"},
+            {{py_event_loop, run_async, [#{ref => r}]}, 1, "not a map with ref, caller (a pid)"},
+            {{py_event_loop, run_async, [make_ref(), #{ref => r, caller => me, module => m, func => f, args => []}]}, 2,
+                "not a map with ref"},
+            {{py_event_loop, exec, [loop, <<"1">>]}, 1, "not a loop: the reference that get_loop or loop_ref gave"},
+            {{py_event_loop_pool, eval, [make_ref(), 1]}, 2, "not Python code"},
+            {{py_context, submit, [ctx, math, sqrt, [16]]}, 1, "not a context"},
+            {{py_context, submit_await, [Ctx, math, sqrt, [16], #{}, soon]}, 6, "not a time limit"},
+            {{py_context, start_loop, [Ctx, #{owner => me}]}, 2, "option owner is me, not a pid"},
+            {{py_context, start_loop, [Ctx, #{onwer => self()}]}, 2, "unknown option onwer; what there is: owner"},
+            {{py_context, start_loop, [Ctx, []]}, 2, "not a map of options"},
+            {{py_context, stop_loop, [Ctx, infinity]}, 2, "not a time to end in"},
             {{py, await, [make_ref(), -1]}, 2, "not a time limit"},
             {{py, await, [make_ref(), 16#100000000]}, 2, "not a time limit"},
             {{py, cancel, [self()]}, 1, "not a reference of spawn_call"},
@@ -297,7 +363,7 @@ with_arguments() ->
 public() ->
     [
         {Module, Function, Arity}
-     || Module <- [py, py_context, py_context_router],
+     || Module <- [py, py_context, py_context_router, py_event_loop, py_event_loop_pool],
         {Function, Arity} <- Module:module_info(exports),
         not lists:member({Function, Arity}, private(Module))
     ].
@@ -315,7 +381,6 @@ private(Module) ->
                 {terminate, 2},
                 {start_process, 1},
                 {handle, 1},
-                {own_env, 1},
                 %% Any identifier, and options that are answered.
                 {start_link, 2},
                 {start_default, 2}
@@ -328,7 +393,7 @@ private(Module) ->
                 {start_pool, 2},
                 {start_pool, 3}
             ]
-        }).
+        }, []).
 
 check_explained({Module, Function, Args} = Call, Position, Part) ->
     Text = explanation(Call),
@@ -386,7 +451,7 @@ every_public_function_answers_not_running(_Config) ->
         {Arguments, Expected} <- [idle(MFA, Ctx, Env)],
         Got <- [outcome(MFA, Arguments)],
         Got =/= Expected,
-        not (Expected =:= reference andalso response(Got) andalso Function =:= spawn_call)
+        not (Expected =:= reference andalso response(Got, Function))
     ],
     ?assertEqual([], Wrong),
     ?assertEqual([], py_suite:flush()).
@@ -398,11 +463,12 @@ outcome({Module, Function, _}, Arguments) ->
         Class:Reason -> {Class, Reason}
     end.
 
-%% A refused spawn_call has a reference, too.
-response(Ref) ->
+%% A refused spawn_call has a reference, too, and so has a refused task.
+response(Ref, Function) ->
+    Word = case Function of spawn_call -> py_response; _ -> async_result end,
     is_reference(Ref) andalso
         receive
-            {py_response, Ref, {error, not_running}} -> true
+            {Word, Ref, {error, not_running}} -> true
         after 0 -> false
         end.
 
@@ -422,6 +488,33 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, await, 1} -> {[answered(No)], No};
         {py, await, 2} -> {[answered(No), 0], No};
         {py, cancel, 1} -> {[answered(No)], ok};
+        {py, async_call, 3} -> {[math, sqrt, [16]], reference};
+        {py, async_call, 4} -> {[math, sqrt, [16], #{}], reference};
+        {py, async_await, 1} -> {[answered(No)], No};
+        {py, async_await, 2} -> {[answered(No), 0], No};
+        {py, async_gather, 1} -> {[[{math, sqrt, [16]}]], No};
+        {py, async_gather, 2} -> {[[], 0], No};
+        {py_context, submit, 4} -> {[Ctx, math, sqrt, [16]], No};
+        {py_context, submit, 5} -> {[Ctx, math, sqrt, [16], #{}], No};
+        {py_context, submit_await, 4} -> {[Ctx, math, sqrt, [16]], No};
+        {py_context, submit_await, 5} -> {[Ctx, math, sqrt, [16], #{}], No};
+        {py_context, submit_await, 6} -> {[Ctx, math, sqrt, [16], #{}, 5000], No};
+        {py_context, start_loop, 2} -> {[Ctx, #{}], No};
+        {py_context, stop_loop, 2} -> {[Ctx, 0], No};
+        {_, run, 3} -> {[math, sqrt, [16]], No};
+        {_, run, 4} -> {[math, sqrt, [16], #{}], No};
+        {_, create_task, 3} -> {[math, sqrt, [16]], reference};
+        {_, create_task, 4} -> {[math, sqrt, [16], #{}], reference};
+        {_, await, 1} -> {[answered(No)], No};
+        {_, await, 2} -> {[answered(No), 0], No};
+        {_, spawn_task, 3} -> {[math, sqrt, [16]], No};
+        {_, spawn_task, 4} -> {[math, sqrt, [16], #{}], No};
+        {_, run_async, 1} -> {[request()], No};
+        {_, run_async, 2} -> {[Env, request()], No};
+        {Loops, exec, 1} when Loops =:= py_event_loop; Loops =:= py_event_loop_pool -> {[<<"1">>], No};
+        {Loops, exec, 2} when Loops =:= py_event_loop; Loops =:= py_event_loop_pool -> {[Env, <<"1">>], No};
+        {Loops, eval, 1} when Loops =:= py_event_loop; Loops =:= py_event_loop_pool -> {[<<"1">>], No};
+        {Loops, eval, 2} when Loops =:= py_event_loop; Loops =:= py_event_loop_pool -> {[Env, <<"1">>], No};
         {py, eval, 1} -> {[<<"1">>], No};
         {py, eval, 2} -> {[Ctx, <<"1">>], No};
         {py, eval, 3} -> {[<<"1">>, #{}, 5000], No};
@@ -483,6 +576,9 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {_, _, 0} -> {[], No};
         {_, _, 1} -> {[Ctx], No}
     end.
+
+request() ->
+    #{ref => r, caller => self(), module => math, func => sqrt, args => [16]}.
 
 %% The reference of a refused spawn_call.
 answered(Answer) ->
