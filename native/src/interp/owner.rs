@@ -263,7 +263,8 @@ impl Owner {
                 // The main GIL is shared by all worker contexts: each request is a turn of its own.
                 Mode::Worker => false,
             };
-            if self.drive(py, context) {
+            // The next loop may have been made in the last turn of the one before.
+            while !context.mailbox.is_closed() && self.drive(py, context) {
                 // Whatever has come meanwhile was served in the event loop.
                 looked = false;
             }

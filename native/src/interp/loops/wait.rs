@@ -165,7 +165,8 @@ fn interrupts(
         return Err(context.interrupts.raised(py));
     }
     let tasks = context.interrupts.take_tasks();
-    if let Some(owner) = owner {
+    // When the context closes all of them are cancelled, once.
+    if let Some(owner) = owner.filter(|_| !context.mailbox.is_closed()) {
         for &task in &tasks {
             owner.interrupt_task(py, task);
         }
