@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from . import server as server
     from ._async import async_call
     from ._loop import ErlangEventLoop, new_event_loop
     from ._policy import EventLoopPolicy, get_event_loop_policy, install
@@ -83,6 +84,7 @@ _LATER = {
     "schedule": "_schedule",
     "schedule_inline": "_schedule",
     "schedule_py": "_schedule",
+    "server": "server",
     "sleep": "_sleep",
     "spawn_task": "_tasks",
 }
@@ -101,7 +103,7 @@ def __getattr__(name: str) -> "Any":
     home = _LATER.get(name)
     if home is not None:
         module = __import__(f"{__name__}.{home}", fromlist=(name,))
-        value = globals()[name] = getattr(module, name)
+        value = globals()[name] = module if home == name else getattr(module, name)
         return value
     # Names of Python's own protocols are asked for by the import system, and are no functions of anybody's.
     is_protocol = name[:2] == name[-2:] == "__"

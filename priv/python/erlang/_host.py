@@ -81,6 +81,8 @@ class ContextLoop(ErlangEventLoop):
         self.runs: list[_Run] = []
         #: Tasks from Erlang, by request.
         self.requests: dict[int, Task[None]] = {}
+        #: Those of them that were cancelled from outside.
+        self.interrupted: WeakSet[Task[None]] = WeakSet()
         #: Tasks that nobody else refers to.
         self.spawned: set[Task[Any]] = set()
         self._servers: WeakSet[Any] = WeakSet()
@@ -131,7 +133,10 @@ class ContextLoop(ErlangEventLoop):
             self._thread_id = thread
             self._pumps -= 1
             selector.waits = waits
-            if not self._pumps:
+            if self._pumps:
+                # What that one waits for may have happened here.
+                self._write_to_self()
+            else:
                 self._set_coroutine_origin_tracking(False)
 
     def drive(self) -> None:
@@ -266,22 +271,32 @@ class ContextLoop(ErlangEventLoop):
 
     def _wind_up(self, seconds: float | None) -> bool:
         late = False
+        run = _Run(INTERNAL)
 
         def out_of_time() -> None:
             nonlocal late
             late = True
 
-        timer = None if seconds is None else self.call_later(seconds, out_of_time)
-        run = _Run(INTERNAL)
-
         def over() -> bool:
             return late or run.interrupted is not None
 
+        def again() -> None:
+            for task in run.waits_for:
+                task.cancel()
+
+        timers = []
+        if seconds is not None:
+            timers = [
+                self.call_later(seconds, out_of_time),
+                self.call_later(seconds / 2, again),
+            ]
         # What tasks begin on their way out ends as well.
         while (tasks := all_tasks(self)) and not over():
             run.waits_for = list(tasks)
             for task in tasks:
-                task.cancel()
+                # Those that were told already are on their way out, which nothing should cut short.
+                if seconds is None or task not in self.interrupted:
+                    task.cancel()
             self._pump(lambda: not over() and run.goes_on(), run)
         self._close_transports()
         self._begin_closing(self._asyncgens, run)
@@ -298,7 +313,7 @@ class ContextLoop(ErlangEventLoop):
             "an error occurred during closing of an asynchronous generator",
             run.waits_for,
         )
-        if timer is not None:
+        for timer in timers:
             timer.cancel()
         if run.interrupted is not None:
             raise run.interrupted

@@ -1,7 +1,7 @@
 """The event loop: the standard library's selector loop with a native selector and a native wake-up.
 
 Replaced, checked against 3.12.1, 3.13.0, 3.14.8 and 3.15.0: ``_make_self_pipe``, ``_close_self_pipe`` and
-``_write_to_self`` of ``BaseSelectorEventLoop``, and ``_make_subprocess_transport`` of ``SelectorEventLoop``.
+``_write_to_self`` of ``BaseSelectorEventLoop``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ _NO_SIGNALS = (
     "signals belong to the Erlang node: handle them there with os:set_signal/2 and a handler of erl_signal_server, "
     "which may send on what it gets to Python"
 )
-
-_NO_SUBPROCESSES = "a context cannot fork: let Erlang run the program with open_port/2, by a function that Python calls"
 
 
 class ErlangEventLoop(IteratingLoop, StreamLoop):
@@ -90,15 +88,6 @@ class ErlangEventLoop(IteratingLoop, StreamLoop):
         """Raise: a context receives no signals."""
         self._check_signal(sig)
         raise NotImplementedError(f"add_signal_handler(): {_NO_SIGNALS}")
-
-    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await super()._make_subprocess_transport(*args, **kwargs)  # type: ignore[misc]
-        except RuntimeError as error:
-            # CPython's own words: an interpreter that is not the main one forks nowhere.
-            if "fork" in str(error):
-                raise RuntimeError(f"{error}: {_NO_SUBPROCESSES}") from None
-            raise
 
 
 def new_event_loop() -> ErlangEventLoop:

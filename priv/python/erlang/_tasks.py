@@ -84,11 +84,9 @@ async def _answer(
         value = function(*args, **kwargs)
         if type(value) is CoroutineType or inspect.isawaitable(value):
             value = await value
-    except BaseException as error:
-        # Whatever it is, it is the caller's, and no reason to end the loop.
+    except BaseException as error:  # noqa: BLE001
+        # Whatever it is, it is the caller's, and no reason to end the loop. A coroutine that is closed may end so, too.
         _finish(loop, request, False, error)
-        if isinstance(error, GeneratorExit):
-            raise
     else:
         _finish(loop, request, True, value)
 
@@ -105,6 +103,7 @@ def interrupt(request: int) -> None:
         return
     task = loop.requests.get(request)
     if task is not None:
+        loop.interrupted.add(task)
         task.cancel()
     run = loop.run_of(request)
     if run is not None:
