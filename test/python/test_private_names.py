@@ -17,7 +17,7 @@ class Recorder(asyncio.SelectorEventLoop):
         self.called = []
         super().__init__(selectors.SelectSelector())
 
-    def _note(name):  # noqa: N805
+    def _note(name):
         def method(self, *args, **kwargs):
             self.called.append((name, args, kwargs))
             return getattr(asyncio.SelectorEventLoop, name)(self, *args, **kwargs)
