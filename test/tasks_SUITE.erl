@@ -40,6 +40,7 @@ groups() ->
         time_out_of_zero_is_a_time_out,
         time_out_ends_a_task_that_spins,
         time_out_takes_the_message_along,
+        time_outs_never_lose_a_task,
         task_that_swallows_its_cancellation_says_nothing_more,
         cancel_cancels,
         cancel_takes_back_what_is_queued,
@@ -360,6 +361,16 @@ time_out_takes_the_message_along(Config) ->
     ],
     {ok, 4.0} = py:call(ctx(Config), math, sqrt, [16]),
     ?assertEqual([], py_suite:flush()).
+
+%% Whatever their step is about when the time is over: all end, and run their finally blocks.
+time_outs_never_lose_a_task(Config) ->
+    [
+        py_context:submit_await(ctx(Config), ct_tasks, counted, [3_000], #{}, N rem 5)
+     || N <- lists:seq(1, 300)
+    ],
+    ?assertEqual(
+        ok, py_leaks:eventually(fun() -> py:call(ctx(Config), ct_tasks, unended, []) =:= {ok, 0} end, 5_000)
+    ).
 
 task_that_swallows_its_cancellation_says_nothing_more(Config) ->
     Ref = gate(ctx(Config), after_all, <<"gate">>),

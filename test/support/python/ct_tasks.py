@@ -259,6 +259,24 @@ def let_threads_go():
             kept.set()
 
 
+#: Tasks that have begun, and that have ended.
+_counts = [0, 0]
+
+
+async def counted(turns):
+    _counts[0] += 1
+    try:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    finally:
+        _counts[1] += 1
+
+
+def unended():
+    """Tell how many of those have begun and not ended."""
+    return _counts[0] - _counts[1]
+
+
 async def remember(x):
     _kept.append(x)
 
