@@ -31,6 +31,7 @@ groups() ->
         missing_module_is_an_error,
         missing_attribute_is_an_error,
         what_is_not_callable_is_an_error,
+        coroutine_is_no_result,
         callers_get_their_own_answers,
         foreign_messages_stay_as_they_are
     ]).
@@ -249,6 +250,22 @@ what_is_not_callable_is_an_error(_Config) ->
     ?assertMatch({error, {'TypeError', _}}, py:call(math, sqrt, [<<"a">>])).
 
 %%% Many callers
+
+%% It would never run, and nobody would know.
+coroutine_is_no_result(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py:exec(Context, <<
+        "import warnings\n"
+        "async def answer(): return 42\n"
+        "def with_warnings_as_errors():\n"
+        "    warnings.simplefilter('error')\n"
+        "    return answer()\n"
+    >>),
+    Named = fun({error, {'TypeError', Text}}) -> py_suite:contains(unicode:characters_to_binary(Text), "py:async_call") end,
+    ok = Named(py:call(Context, '__main__', answer, [])),
+    ok = Named(py:eval(Context, <<"with_warnings_as_errors()">>)),
+    ?assertEqual({ok, 42}, py_context:submit_await(Context, '__main__', answer, [])),
+    ?assertMatch({ok, _}, py:eval(Context, <<"[answer]">>)).
 
 callers_get_their_own_answers(Config) ->
     Context = ?config(ctx, Config),

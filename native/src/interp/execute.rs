@@ -322,6 +322,7 @@ impl Owner {
         if let Some(next) = self.continuation(value, context, reply)? {
             return Ok(next);
         }
+        refuse_coroutine(value)?;
         let term = self.convert(value.py(), context, reply, value)?;
         Ok(Answer::of(reply.tuple(&[atoms().ok, term])))
     }
@@ -487,6 +488,19 @@ impl Owner {
         }
         Ok(tuple)
     }
+}
+
+/// A coroutine that is a result would never run.
+fn refuse_coroutine(value: &Object<'_>) -> Result<()> {
+    // SAFETY: attached; reads the type of a live object.
+    if unsafe { ffi::PyCoro_CheckExact(value.as_ptr()) } == 0 {
+        return Ok(());
+    }
+    // Python would warn that it was never awaited. Of one that has begun this runs the end.
+    value.getattr_str("close")?.call(&[])?;
+    let text = "the result is a coroutine, which nobody awaits: call the function with py:async_call, or run the \
+                coroutine in Python, with erlang.run";
+    Err(Raised::type_error(value.py(), text))
 }
 
 /// A module by its name: the imported one, or imported now.
