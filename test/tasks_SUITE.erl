@@ -36,6 +36,7 @@ groups() ->
         task_may_call_erlang,
         function_that_python_calls_may_make_a_task,
         function_that_python_calls_may_await_a_task_elsewhere,
+        function_that_a_coroutine_awaits_may_await_a_task_there,
         time_out_cancels_the_task,
         time_out_of_zero_is_a_time_out,
         time_out_ends_a_task_that_spins,
@@ -317,6 +318,15 @@ function_that_python_calls_may_await_a_task_elsewhere(Config) ->
         ?assertEqual({ok, {<<"ok">>, 5}}, run(Config, async_call, [ct_await]))
     end),
     ok = py_context:stop(Other).
+
+%% The loop has its turn while the coroutine waits.
+function_that_a_coroutine_awaits_may_await_a_task_there(Config) ->
+    Context = ctx(Config),
+    py_offered:with(#{ct_await => fun([]) -> py_context:submit_await(Context, ct_tasks, later, [5]) end}, fun() ->
+        ?assertEqual({ok, {<<"ok">>, 5}}, run(Config, async_call, [ct_await])),
+        Refs = [element(2, {ok, _} = py_context:submit(Context, ct_tasks, async_call, [ct_await])) || _ <- lists:seq(1, 50)],
+        [?assertEqual({ok, {<<"ok">>, 5}}, py:async_await(Ref)) || Ref <- Refs]
+    end).
 
 %%% Whoever stops waiting
 
