@@ -7,9 +7,10 @@ mod reader;
 mod ready;
 mod reference;
 mod transfer;
+mod view;
 mod writer;
 
-use super::add;
+use super::{add, trampoline};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::ffi::{CStr, c_int, c_uint};
 
@@ -17,7 +18,54 @@ use std::ffi::{CStr, c_int, c_uint};
 pub(super) fn add_types(module: &Object<'_>) -> Result<()> {
     reader::add_type(module)?;
     writer::add_type(module)?;
-    ready::add_type(module)
+    ready::add_type(module)?;
+    let table = (&raw const FUNCTIONS.0).cast_mut().cast();
+    // SAFETY: attached; a module and a static table that CPython only reads.
+    match unsafe { ffi::PyModule_AddFunctions(module.as_ptr(), table) } {
+        0 => Ok(()),
+        _ => Err(Raised::seen(module.py())),
+    }
+}
+
+/// A method table that CPython only reads.
+struct Functions([ffi::PyMethodDef; 2]);
+// SAFETY: constant data.
+unsafe impl Sync for Functions {}
+
+static FUNCTIONS: Functions = Functions([
+    ffi::PyMethodDef {
+        ml_name: c"receive".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: receive },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: c"receive(fd, limit, /)\n--\n\nWhat a socket has to read now, at most so many bytes; None if that is nothing yet.".as_ptr(),
+    },
+    ffi::PyMethodDef::zeroed(),
+]);
+
+unsafe extern "C" fn receive(
+    _module: *mut ffi::PyObject,
+    given: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    trampoline::object(|py| {
+        if count != 2 {
+            return Err(Raised::type_error(py, "two arguments were expected"));
+        }
+        // SAFETY: CPython passes so many arguments, which live for the call.
+        let (fd, limit) = unsafe {
+            (
+                Object::borrowed(py, *given),
+                Object::borrowed(py, *given.add(1)),
+            )
+        };
+        let limit = usize::try_from(limit.as_int()?)
+            .map_err(|_| Raised::value_error(py, "negative buffersize in recv"))?;
+        match transfer::receive(descriptor(&fd)?, limit, |bytes| Object::bytes(py, bytes)) {
+            Ok(data) => data,
+            Err(error) if transfer::would_block(&error) => Ok(Object::none(py)),
+            Err(error) => Err(transfer::raised(py, &error)),
+        }
+    })
 }
 
 const fn slot(slot: c_int, pfunc: *mut std::ffi::c_void) -> ffi::PyType_Slot {

@@ -1,10 +1,12 @@
 //! `Reader`: what a transport does when its socket has become readable.
 
 use super::reference::{Holder, Reference, clear, dealloc, traverse};
+use super::view::View;
 use super::{add_class, allocate, arguments, call_method, descriptor, fail, interned, reportable};
 use super::{slot, transfer};
 use crate::erlang_module::trampoline;
-use crate::py::{Object, Python, Result, ffi};
+use crate::py::{Object, Python, Raised, Result, ffi};
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 
@@ -14,23 +16,18 @@ struct Reader {
     vectorcall: ffi::vectorcallfunc,
     fd: c_int,
     limit: usize,
-    references: [Reference; 3],
+    /// Whether the protocol says where to read to.
+    buffered: Cell<bool>,
+    references: [Reference; 5],
 }
 
-impl Reader {
-    fn transport(&self) -> &Reference {
-        &self.references[0]
-    }
-
-    /// Whose `data_received` is called; none if it has another kind of interface.
-    fn protocol(&self) -> &Reference {
-        &self.references[1]
-    }
-
-    /// The name of that method.
-    fn received(&self) -> &Reference {
-        &self.references[2]
-    }
+/// What the references are: whom it is read for, and names of methods.
+enum Held {
+    Transport,
+    Protocol,
+    DataReceived,
+    GetBuffer,
+    BufferUpdated,
 }
 
 impl Holder for Reader {
@@ -39,26 +36,104 @@ impl Holder for Reader {
     }
 }
 
-fn read<'py>(py: Python<'py>, reader: &Reader) -> Result<Object<'py>> {
-    let transport = reader.transport().needed(py)?;
-    let Some(protocol) = reader.protocol().get(py) else {
-        return call_method(&transport, &Object::str(py, "_read_ready_cb")?, None);
-    };
+impl Reader {
+    fn held<'py>(&self, py: Python<'py>, held: Held) -> Result<Object<'py>> {
+        self.references[held as usize].needed(py)
+    }
+}
+
+/// How far it came.
+enum Step<'py> {
+    Done,
+    /// Nothing is there to read.
+    NotYet,
+    /// Nothing will ever be.
+    End,
+    /// An exception, and where it was raised.
+    Failed(Object<'py>, &'static str),
+}
+
+const READING: &str = "Fatal read error on socket transport";
+const RECEIVED: &str = "Fatal error: protocol.data_received() call failed.";
+const BUFFER: &str = "Fatal error: protocol.get_buffer() call failed.";
+const UPDATED: &str = "Fatal error: protocol.buffer_updated() call failed.";
+
+fn failed<'py>(py: Python<'py>, raised: Raised, text: &'static str) -> Result<Step<'py>> {
+    Ok(Step::Failed(reportable(py, raised)?, text))
+}
+
+fn not_read<'py>(py: Python<'py>, error: &std::io::Error) -> Result<Step<'py>> {
+    if transfer::would_block(error) {
+        return Ok(Step::NotYet);
+    }
+    Ok(Step::Failed(transfer::exception(py, error)?, READING))
+}
+
+/// For a protocol that is given bytes.
+fn read_bytes<'py>(py: Python<'py>, reader: &Reader, protocol: &Object<'py>) -> Result<Step<'py>> {
     let taken = |bytes: &[u8]| (!bytes.is_empty()).then(|| Object::bytes(py, bytes));
-    match transfer::receive(reader.fd, reader.limit, taken) {
-        Ok(Some(data)) => {
-            let received = reader.received().needed(py)?;
-            call_method(&protocol, &received, Some(&data?)).or_else(|raised| {
-                let text = "Fatal error: protocol.data_received() call failed.";
-                fail(&transport, &reportable(py, raised)?, text)
-            })
+    let data = match transfer::receive(reader.fd, reader.limit, taken) {
+        Ok(Some(data)) => data?,
+        Ok(None) => return Ok(Step::End),
+        Err(error) => return not_read(py, &error),
+    };
+    match call_method(protocol, &reader.held(py, Held::DataReceived)?, Some(&data)) {
+        Ok(_) => Ok(Step::Done),
+        Err(raised) => failed(py, raised, RECEIVED),
+    }
+}
+
+/// For a protocol that gives a buffer.
+fn read_into<'py>(py: Python<'py>, reader: &Reader, protocol: &Object<'py>) -> Result<Step<'py>> {
+    let any = Object::int(py, -1)?;
+    let buffer = call_method(protocol, &reader.held(py, Held::GetBuffer)?, Some(&any));
+    let buffer = buffer.and_then(|buffer| {
+        // SAFETY: attached.
+        match unsafe { ffi::PyObject_Size(buffer.as_ptr()) } {
+            -1 => Err(Raised::seen(py)),
+            0 => Err(Raised::runtime_error(
+                py,
+                "get_buffer() returned an empty buffer",
+            )),
+            _ => Ok(buffer),
         }
-        Ok(None) => call_method(&transport, &Object::str(py, "_read_ready__on_eof")?, None),
-        Err(error) if transfer::would_block(&error) => Ok(Object::none(py)),
-        Err(error) => {
-            let error = transfer::exception(py, &error)?;
-            fail(&transport, &error, "Fatal read error on socket transport")
+    });
+    let buffer = match buffer {
+        Ok(buffer) => buffer,
+        Err(raised) => return failed(py, raised, BUFFER),
+    };
+    let count = match View::of(&buffer, ffi::PyBUF_WRITABLE) {
+        Ok(mut view) => transfer::receive_into(reader.fd, view.bytes_mut()),
+        Err(raised) => return failed(py, raised, READING),
+    };
+    let count = match count {
+        Ok(0) => return Ok(Step::End),
+        Ok(count) => Object::int(py, i64::try_from(count).unwrap_or(i64::MAX))?,
+        Err(error) => return not_read(py, &error),
+    };
+    match call_method(
+        protocol,
+        &reader.held(py, Held::BufferUpdated)?,
+        Some(&count),
+    ) {
+        Ok(_) => Ok(Step::Done),
+        Err(raised) => failed(py, raised, UPDATED),
+    }
+}
+
+fn read<'py>(py: Python<'py>, reader: &Reader) -> Result<Object<'py>> {
+    let protocol = reader.held(py, Held::Protocol)?;
+    let step = match reader.buffered.get() {
+        true => read_into(py, reader, &protocol)?,
+        false => read_bytes(py, reader, &protocol)?,
+    };
+    match step {
+        Step::Done | Step::NotYet => Ok(Object::none(py)),
+        Step::End => {
+            let name = Object::str(py, "_read_ready__on_eof")?;
+            call_method(&reader.held(py, Held::Transport)?, &name, None)
         }
+        Step::Failed(error, text) => fail(&reader.held(py, Held::Transport)?, &error, text),
     }
 }
 
@@ -87,9 +162,15 @@ unsafe extern "C" fn new(
             (&raw mut (*reader).vectorcall).write(call);
             (&raw mut (*reader).fd).write(fd);
             (&raw mut (*reader).limit).write(usize::try_from(limit).unwrap_or(0).max(1));
-            (*reader).transport().set(py, Some(transport));
-            let received = interned(py, c"data_received")?;
-            (*reader).received().set(py, Some(received));
+            let held = [
+                (Held::Transport, transport),
+                (Held::DataReceived, interned(py, c"data_received")?),
+                (Held::GetBuffer, interned(py, c"get_buffer")?),
+                (Held::BufferUpdated, interned(py, c"buffer_updated")?),
+            ];
+            for (place, value) in held {
+                (*reader).references[place as usize].set(py, Some(value));
+            }
             Ok(object)
         }
     })
@@ -98,15 +179,20 @@ unsafe extern "C" fn new(
 /// Sets for whom is read.
 unsafe extern "C" fn deliver(
     object: *mut ffi::PyObject,
-    protocol: *mut ffi::PyObject,
+    given: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     trampoline::object(|py| {
-        // SAFETY: CPython passes an object of the class that has this method, and an argument.
-        let (reader, protocol) =
-            unsafe { (&*object.cast::<Reader>(), Object::borrowed(py, protocol)) };
-        // SAFETY: an immortal object.
-        let none = protocol.as_ptr() == unsafe { ffi::Py_None() };
-        reader.protocol().set(py, (!none).then_some(protocol));
+        if count != 2 {
+            return Err(Raised::type_error(py, "two arguments were expected"));
+        }
+        // SAFETY: CPython passes an object of the class that has this method, and so many arguments.
+        unsafe {
+            let reader = &*object.cast::<Reader>();
+            reader.buffered.set(*given.add(1) == ffi::Py_True());
+            let protocol = Object::borrowed(py, *given);
+            reader.references[Held::Protocol as usize].set(py, Some(protocol));
+        }
         Ok(Object::none(py))
     })
 }
@@ -119,9 +205,9 @@ unsafe impl<T> Sync for Table<T> {}
 static METHODS: Table<[ffi::PyMethodDef; 2]> = Table([
     ffi::PyMethodDef {
         ml_name: c"deliver".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: deliver },
-        ml_flags: ffi::METH_O,
-        ml_doc: c"deliver(protocol, /)\n--\n\nCall data_received() of this protocol; with None, the transport's _read_ready_cb().".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: deliver },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: c"deliver(protocol, buffered, /)\n--\n\nRead for this protocol, into a buffer of its own or not.".as_ptr(),
     },
     ffi::PyMethodDef::zeroed(),
 ]);

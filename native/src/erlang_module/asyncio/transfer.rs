@@ -1,7 +1,7 @@
 //! Reading and writing of sockets that do not block. The GIL is kept where that takes a few microseconds: giving it up
 //! and taking it again costs more, and whoever waits for it would come in between.
 
-use crate::py::{Object, Python, ffi};
+use crate::py::{Object, Python, Raised, ffi};
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::io::{Error, ErrorKind, Result};
@@ -45,17 +45,16 @@ pub(super) fn receive<T>(fd: c_int, limit: usize, taken: impl FnOnce(&[u8]) -> T
             *buffer = vec![0; BUFFER];
         }
         let place = &mut buffer[..limit.min(BUFFER)];
-        // SAFETY: memory of that length, which nobody else uses meanwhile.
-        let count = retried(|| unsafe {
-            libc::recv(
-                fd,
-                place.as_mut_ptr().cast(),
-                place.len(),
-                libc::MSG_DONTWAIT,
-            )
-        })?;
+        let count = receive_into(fd, place)?;
         Ok(taken(&place[..count]))
     })
+}
+
+/// Reads what is there and goes into a place.
+pub(super) fn receive_into(fd: c_int, place: &mut [u8]) -> Result<usize> {
+    let (start, size) = (place.as_mut_ptr().cast(), place.len());
+    // SAFETY: memory of that size, which nobody else uses meanwhile.
+    retried(|| unsafe { libc::recv(fd, start, size, libc::MSG_DONTWAIT) })
 }
 
 /// Writes as much as goes at once.
@@ -75,6 +74,18 @@ pub(super) fn send(_py: Python<'_>, fd: c_int, bytes: &[u8]) -> Result<usize> {
     // SAFETY: as above.
     unsafe { ffi::PyEval_RestoreThread(state) };
     sent
+}
+
+/// Raises the OSError of an error.
+pub(super) fn raised(py: Python<'_>, error: &Error) -> Raised {
+    match exception(py, error) {
+        // SAFETY: attached; the reference is taken over.
+        Ok(exception) => unsafe {
+            ffi::PyErr_SetRaisedException(exception.into_ptr());
+            Raised::seen(py)
+        },
+        Err(raised) => raised,
+    }
 }
 
 /// The OSError of an error, which has the class that its number calls for.

@@ -1,6 +1,7 @@
 //! `Writer`: what a transport does to write, as long as nothing of what was written before still waits.
 
 use super::reference::{Holder, Reference, clear, dealloc, traverse};
+use super::view::View;
 use super::{add_class, allocate, arguments, descriptor, fail, slot, transfer};
 use crate::erlang_module::trampoline;
 use crate::py::{Object, Python, Raised, Result, ffi};
@@ -39,25 +40,40 @@ impl Holder for Writer {
     }
 }
 
+/// Whether an object is of one of the classes that transports take, and no other.
+fn is_plain(data: &Object<'_>) -> bool {
+    let (bytes, array) = (&raw mut ffi::PyBytes_Type, &raw mut ffi::PyByteArray_Type);
+    let view = &raw mut ffi::PyMemoryView_Type;
+    // SAFETY: attached; reads the type of a live object.
+    let class = unsafe { ffi::Py_TYPE(data.as_ptr()) };
+    class == bytes || class == array || class == view
+}
+
 /// Writes; what is left then, if anything.
 fn write<'py>(py: Python<'py>, writer: &Writer, data: Object<'py>) -> Result<Option<Object<'py>>> {
-    // SAFETY: attached; the exact type is asked for, whose bytes never change and live as long as the object.
-    let bytes = unsafe {
-        if ffi::PyBytes_CheckExact(data.as_ptr()) == 0 {
-            return Ok(Some(data));
-        }
-        let size = ffi::PyBytes_Size(data.as_ptr()).cast_unsigned();
-        std::slice::from_raw_parts(ffi::PyBytes_AsString(data.as_ptr()).cast::<u8>(), size)
-    };
     let waiting = writer.waiting().needed(py)?;
     // SAFETY: attached.
-    if bytes.is_empty() || unsafe { ffi::PyObject_Size(waiting.as_ptr()) } != 0 {
+    if !is_plain(&data) || unsafe { ffi::PyObject_Size(waiting.as_ptr()) } != 0 {
         return Ok(Some(data));
     }
-    match transfer::send(py, writer.fd, bytes) {
-        Ok(count) if count == bytes.len() => Ok(None),
+    let view = match View::of(&data, 0) {
+        Ok(view) => view,
+        // It is told by the method that knows every case.
+        Err(raised) => {
+            raised.clear(py);
+            return Ok(Some(data));
+        }
+    };
+    let size = view.bytes().len();
+    if size == 0 {
+        return Ok(Some(data));
+    }
+    let sent = transfer::send(py, writer.fd, view.bytes());
+    drop(view);
+    match sent {
+        Ok(count) if count == size => Ok(None),
         Ok(count) => {
-            let (from, to) = (count.cast_signed(), bytes.len().cast_signed());
+            let (from, to) = (count.cast_signed(), size.cast_signed());
             // SAFETY: attached; a view of the bytes that did not go.
             unsafe {
                 let view = ffi::PyMemoryView_FromObject(data.as_ptr());
