@@ -101,7 +101,7 @@ pub(crate) struct Context {
     /// No code of users runs for it any more.
     done_with_code: AtomicBool,
     /// What the emulator watches while the thread sleeps in an event loop; made with the first loop.
-    root: OnceLock<Option<Root>>,
+    root: OnceLock<Root>,
     /// The thread sleeps in the set of this loop, since the context closes.
     sleeps_in: Mutex<Option<Arc<Poller>>>,
     /// Tasks may be submitted that ask for a loop which somebody has started.
@@ -285,14 +285,18 @@ impl Context {
         result
     }
 
-    /// For the owner thread: what the emulator watches for it. `None`: there are no descriptors left.
+    /// For the owner thread: what the emulator watches for it. `None`: there are no descriptors left, at the moment.
     pub(super) fn root(&self) -> Option<&Root> {
-        self.root.get_or_init(|| Root::new().ok()).as_ref()
+        if self.root.get().is_none() {
+            // Nobody else makes one.
+            let _first = self.root.set(Root::new().ok()?);
+        }
+        self.root.get()
     }
 
     /// That, if there is one.
     pub(crate) fn known_root(&self) -> Option<&Root> {
-        self.root.get()?.as_ref()
+        self.root.get()
     }
 
     /// Somebody starts the loop, or stops it; gives what was before.

@@ -58,6 +58,19 @@ impl<'py> Object<'py> {
         }
     }
 
+    /// The first element of a list, if there is one; `None` for other objects, too.
+    pub(crate) fn list_first(&self) -> Option<Self> {
+        let py = self.py();
+        // SAFETY: attached; the type and the size are looked at first. The element is a borrowed reference.
+        unsafe {
+            if ffi::PyList_Check(self.as_ptr()) == 0 || ffi::PyList_Size(self.as_ptr()) == 0 {
+                return None;
+            }
+            let first = ffi::PyList_GetItem(self.as_ptr(), 0);
+            Some(Self::borrowed(py, first))
+        }
+    }
+
     /// How many elements any container has.
     pub(crate) fn size(&self) -> Result<isize> {
         // SAFETY: attached; any object.

@@ -11,6 +11,7 @@ use py_core::spin::Spinner;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// So many requests are served before the loop has its turn.
@@ -18,6 +19,9 @@ const TURN: usize = 64;
 
 /// While a thread looks for work it asks the system about descriptors every so many times.
 const LOOKS_PER_SYSTEM_CALL: u32 = 8;
+
+/// How often a thread looks for descriptors that nobody watches for it.
+const WITHOUT_ROOT: Duration = Duration::from_millis(20);
 
 /// What a wait is for.
 pub(super) struct Wait<'a, 'py> {
@@ -74,8 +78,11 @@ impl Wait<'_, '_> {
                 && context.mailbox.has_any()
             {
                 let work = Work::of(self.event_loop)?;
-                serve(py, context, owner, anything);
-                has_work |= Work::of(self.event_loop)? != work;
+                let served = serve(py, context, owner, anything);
+                has_work |= served == Served::ForAWhile || Work::of(self.event_loop)? != work;
+                if context.interrupts.waits() || context.interrupts.has_tasks() {
+                    continue;
+                }
             }
             if let Some(root) = context.known_root() {
                 root.seen();
@@ -92,7 +99,9 @@ impl Wait<'_, '_> {
                 Some(owner) => &mut owner.spinner,
                 None => &mut own_spinner,
             };
-            let limit = request.as_ref().and_then(|request| request.deadline());
+            let request = request.as_ref();
+            let limit = request.filter(|request| !request.is_timed_out());
+            let limit = limit.and_then(|request| request.deadline());
             let until = deadline.into_iter().chain(limit).min();
             let slept = context
                 .interrupts
@@ -131,18 +140,21 @@ fn checked<T>(py: Python<'_>, result: io::Result<T>) -> Result<T> {
     result.map_err(|error| Raised::os_error(py, &error))
 }
 
-/// What a loop of Python's has to do: its callbacks, and its timers.
-#[derive(PartialEq, Eq)]
+/// What a loop of Python's has to do: its callbacks, and when its first timer is due. The number of timers would not do:
+/// one may have come in the place of another.
+#[derive(PartialEq)]
 struct Work {
     ready: isize,
-    scheduled: isize,
+    due: Option<f64>,
 }
 
 impl Work {
     fn of(event_loop: &Object<'_>) -> Result<Self> {
+        let first = event_loop.getattr_str("_scheduled")?.list_first();
+        let due = first.map(|timer| timer.getattr_str("_when")?.as_float());
         Ok(Self {
             ready: event_loop.getattr_str("_ready")?.size()?,
-            scheduled: event_loop.getattr_str("_scheduled")?.size()?,
+            due: due.transpose()?,
         })
     }
 }
@@ -164,9 +176,12 @@ fn interrupts(
         request.set_timed_out();
         return Err(context.interrupts.raised(py));
     }
+    let Some(owner) = owner else {
+        return Ok(false);
+    };
     let tasks = context.interrupts.take_tasks();
     // When the context closes all of them are cancelled, once.
-    if let Some(owner) = owner.filter(|_| !context.mailbox.is_closed()) {
+    if !context.mailbox.is_closed() {
         for &task in &tasks {
             owner.interrupt_task(py, task);
         }
@@ -174,19 +189,23 @@ fn interrupts(
     Ok(!tasks.is_empty())
 }
 
+/// Why serving has ended.
+#[derive(PartialEq, Eq)]
+enum Served {
+    /// There was nothing more.
+    All,
+    /// It is the loop's turn. The mailbox does not wake for what was put off.
+    ForAWhile,
+}
+
 /// Serves what is in the mailbox, for a while; `anything`: or only what belongs to requests that run.
-fn serve(py: Python<'_>, context: &Arc<Context>, owner: &mut Owner, anything: bool) {
+fn serve(py: Python<'_>, context: &Arc<Context>, owner: &mut Owner, anything: bool) -> Served {
     for _ in 0..TURN {
         if context.mailbox.is_closed() {
-            break;
+            return Served::All;
         }
-        let take = if anything {
-            context.mailbox.take()
-        } else {
-            context.mailbox.take_new()
-        };
-        let Take::Item(envelope) = take else {
-            break;
+        let Some(envelope) = next(context, anything) else {
+            return Served::All;
         };
         if !anything && !belongs(context, &envelope) {
             context.put_off(envelope);
@@ -205,8 +224,36 @@ fn serve(py: Python<'_>, context: &Arc<Context>, owner: &mut Owner, anything: bo
             py.detached(|| {});
         }
         if context.interrupts.has_tasks() || context.interrupts.waits() {
-            break;
+            return Served::ForAWhile;
         }
+    }
+    Served::ForAWhile
+}
+
+/// What is to be looked at next.
+fn next(context: &Context, anything: bool) -> Option<Envelope> {
+    let take = if anything {
+        context.mailbox.take()
+    } else {
+        // A wait of the code that runs may have put it off.
+        let put_off = context.for_other_waits.load(Ordering::Relaxed);
+        let ours = put_off.then(|| context.mailbox.take_deferred(|one| belongs(context, one)));
+        if let Some(envelope) = ours.flatten() {
+            return Some(envelope);
+        }
+        context.mailbox.take_new()
+    };
+    match take {
+        Take::Item(envelope) => Some(envelope),
+        Take::Empty | Take::Closed => None,
+    }
+}
+
+/// Whether it could be seen to on top of some wait.
+fn is_for_a_wait(envelope: &Envelope) -> bool {
+    match envelope {
+        Envelope::Request(request) | Envelope::Continue(request) => request.origin.parent.is_some(),
+        Envelope::Dropped | Envelope::Nudge | Envelope::NamespaceDown(_) => false,
     }
 }
 
@@ -238,10 +285,14 @@ fn sleep(
     if looked {
         return Ok(());
     }
-    let root = if poller.has_descriptors() {
-        context.root()
+    let watches = poller.has_descriptors();
+    let root = if watches { context.root() } else { None };
+    let until = if watches && root.is_none() {
+        // There are no descriptors left to have one watched with.
+        let soon = Instant::now() + WITHOUT_ROOT;
+        Some(until.map_or(soon, |until| until.min(soon)))
     } else {
-        None
+        until
     };
     if let Some(root) = root {
         root.stand_for(poller)?;
@@ -258,6 +309,9 @@ fn sleep(
 impl Context {
     /// For the owner thread: something comes later.
     fn put_off(self: &Arc<Self>, envelope: Envelope) {
+        if is_for_a_wait(&envelope) {
+            self.for_other_waits.store(true, Ordering::Relaxed);
+        }
         if !self.mailbox.defer(envelope) {
             // Whoever emptied the mailbox may not have seen it.
             reaper().close(self);
