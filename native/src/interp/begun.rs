@@ -138,7 +138,9 @@ impl Context {
 
     /// The task has ended.
     pub(super) fn take_task(&self, task: u64) -> Option<Shared<Request>> {
-        self.begun.lock().tasks.remove(&task)
+        let ended = self.begun.lock().tasks.remove(&task);
+        self.interrupts.forget_task(task);
+        ended
     }
 
     pub(super) fn has_task(&self, task: u64) -> bool {

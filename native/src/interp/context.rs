@@ -6,7 +6,7 @@ use super::queue::Queue;
 use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::event::Root;
-use crate::interrupt::{Interrupts, Met};
+use crate::interrupt::{Interrupts, Met, UNASKED};
 use crate::term::Conversion;
 use crate::tracing;
 use parking_lot::{Mutex, RwLock};
@@ -60,8 +60,8 @@ pub(crate) struct Settings {
     pub(crate) conversion: Conversion,
 }
 
-/// Numbers from here on name code of users that no request asked for: finalisers, exit handlers.
-const UNASKED: u64 = 1 << 63;
+/// Names the steps of the event loop of a context that closes, whosesoever they are.
+const STEPS: u64 = u64::MAX;
 
 /// The environments that a context keeps for reuse.
 const SPARE_ENVS: usize = 256;
@@ -258,6 +258,11 @@ impl Context {
                 self.interrupts.interrupt_task(request);
                 Met::Code
             };
+            if !self.has_task(request) {
+                self.interrupts.forget_task(request);
+            }
+        } else if request == STEPS {
+            met = self.interrupts.interrupt_lasting_step();
         }
         if met != Met::Nothing {
             self.look_up();
@@ -333,7 +338,9 @@ impl Context {
     pub(crate) fn interrupt_running(self: &Arc<Self>) -> bool {
         let request = self.interrupts.running();
         if request == 0 {
-            return self.interrupts.interrupt_any_task();
+            let interrupted = self.interrupts.interrupt_any_task();
+            self.look_up();
+            return interrupted;
         }
         if self.interrupt_once(request, true) == Met::Nothing {
             return false;
@@ -404,6 +411,9 @@ impl Context {
         for request in self.begun() {
             Request::abandon(&request, reason);
             self.interrupt(request.id);
+        }
+        if self.interrupts.drives_tasks() {
+            reaper().repeat_interrupt(self, STEPS);
         }
     }
 

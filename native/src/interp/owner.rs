@@ -362,7 +362,7 @@ impl Owner {
         // The answer that the code below works on lies in another one.
         let mut reply = context.envs.take();
         {
-            let _aside = Aside::step(py, self);
+            let _aside = Aside::step(py, self, &context.interrupts);
             self.handle(py, context, envelope, &mut reply);
         }
         context.envs.put(reply);

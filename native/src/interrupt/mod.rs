@@ -22,7 +22,7 @@ use segments::Segment;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use tasks::Tasks;
 
 /// Where an interrupt goes: an interpreter that is alive, and the thread in it.
@@ -61,8 +61,13 @@ pub(crate) struct Interrupts {
     /// The innermost request that was interrupted last, for its own or another's sake.
     delivered: AtomicU64,
     posted: AtomicBool,
-    /// The owner thread waits, with the GIL released, and looks for interrupts itself.
+    /// The owner thread waits, with the GIL released, and looks for interrupts itself; and for code of which scope.
     asleep: AtomicBool,
+    sleeper: AtomicI64,
+    /// The owner thread is inside of the context's event loop: what runs is a step, or the loop itself.
+    pumps: AtomicBool,
+    /// How often that loop has come to where it waits.
+    turns: AtomicU64,
     /// An asynchronous exception was set, which has to be taken back when the request ends.
     scheduled: AtomicBool,
     gate: Mutex<Option<Gate>>,
@@ -256,12 +261,38 @@ impl Interrupts {
 
     /// As [`Self::waits`], for code of this scope.
     pub(crate) fn waits_for(&self, scope: i64) -> bool {
-        self.concerns_scope(scope) && self.waits() || self.tasks.wants(scope)
+        self.concerns_scope(scope) && self.waits() || self.tasks.wants(scope, self.pumps())
     }
 
-    /// Whether what interrupts the innermost request ends code of this scope.
-    fn concerns_scope(&self, scope: i64) -> bool {
-        scope == NOBODY || scope.cast_unsigned() == self.running()
+    /// Whether code of this scope is the innermost request's, so that what interrupts that ends it.
+    pub(crate) fn concerns_scope(&self, scope: i64) -> bool {
+        let running = self.running();
+        match scope {
+            // Whatever runs when the context ends has to end with it.
+            NOBODY.. if running >= UNASKED => true,
+            NOBODY => !self.pumps(),
+            _ => scope.cast_unsigned() == running,
+        }
+    }
+
+    /// Whether the owner thread is inside of the context's event loop, and nothing runs on top.
+    pub(crate) fn pumps(&self) -> bool {
+        self.pumps.load(Ordering::SeqCst)
+    }
+
+    /// Says so; gives what was before.
+    pub(crate) fn set_pumps(&self, pumps: bool) -> bool {
+        self.pumps.swap(pumps, Ordering::SeqCst)
+    }
+
+    /// The loop has come to where it waits.
+    pub(crate) fn count_turn(&self) {
+        self.turns.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether the owner thread waits in an event loop, so that no step runs.
+    fn is_parked(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst) && self.sleeper.load(Ordering::SeqCst) == INSIDE
     }
 
     fn concerns_what_runs(&self, wanted: u64) -> bool {
@@ -269,8 +300,9 @@ impl Interrupts {
         self.runs(wanted) && (wanted == running || self.delivered.load(Ordering::SeqCst) != running)
     }
 
-    /// The owner thread waits in `body`, and looks for interrupts there or afterwards.
-    pub(crate) fn asleep<T>(&self, py: Python<'_>, body: impl FnOnce() -> T) -> T {
+    /// The owner thread waits in `body`, for code of this scope, and looks for interrupts there or afterwards.
+    pub(crate) fn asleep<T>(&self, py: Python<'_>, scope: i64, body: impl FnOnce() -> T) -> T {
+        self.sleeper.store(scope, Ordering::SeqCst);
         self.asleep.store(true, Ordering::SeqCst);
         let result = py.detached(body);
         self.asleep.store(false, Ordering::SeqCst);
@@ -279,7 +311,7 @@ impl Interrupts {
 
     /// As [`Self::take_raised`], for code of this scope.
     pub(crate) fn take_raised_for(&self, py: Python<'_>, scope: i64) -> Option<Raised> {
-        if self.tasks.take(scope) {
+        if self.tasks.take(scope, self.pumps()) {
             return Some(self.exception(py));
         }
         self.concerns_scope(scope)
@@ -309,7 +341,7 @@ impl Interrupts {
 
     /// As [`Self::raised`], for code of this scope.
     pub(crate) fn raised_for(&self, py: Python<'_>, scope: i64) -> Raised {
-        let _on_its_way = self.tasks.take(scope);
+        let _on_its_way = self.tasks.take(scope, self.pumps());
         if self.concerns_scope(scope) {
             return self.raised(py);
         }
@@ -345,7 +377,7 @@ impl Interrupts {
                 }
                 return Ok(());
             }
-            if self.tasks.met(scope) {
+            if self.tasks.met(scope, self.pumps()) {
                 return Err(interrupted(py, class));
             }
             if !self.concerns_scope(scope) {
@@ -375,6 +407,12 @@ impl Interrupts {
 
 /// Code of no task.
 pub(crate) const NOBODY: i64 = 0;
+
+/// The inside of an event loop.
+pub(crate) const INSIDE: i64 = -1;
+
+/// Numbers from here on name code of users that no request asked for: finalisers, exit handlers.
+pub(crate) const UNASKED: u64 = 1 << 63;
 
 /// Whose code the thread runs, by the context variable: a request, [`NOBODY`], or a negative number for the inside of a
 /// loop.

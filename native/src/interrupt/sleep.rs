@@ -35,7 +35,7 @@ pub(crate) fn sleep_until(py: Python<'_>, deadline: Instant) -> Result<()> {
                 && !ENDED.wait_until(&mut ending, deadline).timed_out()
             {}
         }),
-        Some(interrupts) => interrupts.asleep(py, || {
+        Some(interrupts) => interrupts.asleep(py, scope, || {
             let mut gate = interrupts.gate.lock();
             while !interrupts.waits_for(scope)
                 && !interrupts.woken.wait_until(&mut gate, deadline).timed_out()

@@ -116,6 +116,7 @@ class ContextLoop(ErlangEventLoop):
             finalizer=self._asyncgen_finalizer_hook,
         )
         events._set_running_loop(self)
+        pumped = _erlang.loop_pumps(True)
         try:
             while goes_on():
                 try:
@@ -128,6 +129,7 @@ class ContextLoop(ErlangEventLoop):
                         raise
                     run.interrupt(error)
         finally:
+            _erlang.loop_pumps(pumped)
             events._set_running_loop(None)
             sys.set_asyncgen_hooks(*hooks)
             self._thread_id = thread

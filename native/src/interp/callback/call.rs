@@ -163,7 +163,9 @@ pub(super) fn received<'py>(
 /// The request whose code calls, and the scope of that code; an exception when it must end.
 fn may_call(py: Python<'_>, context: &Context) -> Result<(Option<Shared<Request>>, i64)> {
     let scope = scope_of_code(py, &context.interrupts);
-    let request = if scope == NOBODY {
+    let request = if scope == NOBODY && context.interrupts.pumps() {
+        None
+    } else if scope == NOBODY {
         // Finalisers may run on top of a request that waits itself: they are no part of it.
         let running = context.interrupts.running();
         let request = context.innermost();

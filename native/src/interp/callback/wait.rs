@@ -39,13 +39,19 @@ pub(super) fn wait(
         };
         let event = context
             .interrupts
-            .asleep(py, || next(context, callback, scope, serves, spinner));
+            .asleep(py, scope, || next(context, callback, scope, serves, spinner));
         match event {
             Event::Reply(reply) => return Ok(reply),
             Event::GivenUp => return Err(given_up(py, context, callback, scope)),
             Event::Envelope(envelope) => {
                 if let Some(owner) = &mut owner {
+                    // A task's step has nothing to do with the request whose loop it happens to run in.
+                    let apart = !context.interrupts.concerns_scope(scope)
+                        && context.interrupts.begin_segment();
                     owner.handle_on_top(py, context, envelope);
+                    if apart {
+                        context.interrupts.end_segment();
+                    }
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! Code that is served on top of other code finds no running loop, no current task, and context variables of its own.
 
 use crate::interp::owner::Owner;
+use crate::interrupt::Interrupts;
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
+use std::sync::Arc;
 
 /// asyncio's own functions, in C, once it is loaded. They exist in 3.12 to 3.15.
 pub(crate) struct RunningLoop {
@@ -37,6 +39,9 @@ impl RunningLoop {
 /// Until it is dropped, code runs aside of what lies below it.
 pub(in crate::interp) struct Aside<'py> {
     py: Python<'py>,
+    /// Whose code is no step of a loop, and whether what lies below is in one.
+    interrupts: Arc<Interrupts>,
+    pumped: bool,
     /// The context that was entered.
     variables: Option<Object<'py>>,
     /// What was running, and the functions to put it back with.
@@ -52,7 +57,11 @@ struct Before<'py> {
 
 impl<'py> Aside<'py> {
     /// Never fails: code that could not be taken aside, for lack of memory, runs where it is.
-    pub(in crate::interp) fn step(py: Python<'py>, owner: &mut Owner) -> Self {
+    pub(in crate::interp) fn step(
+        py: Python<'py>,
+        owner: &mut Owner,
+        interrupts: &Arc<Interrupts>,
+    ) -> Self {
         let before = stopped(py, owner).unwrap_or_else(|raised| {
             raised.clear(py);
             None
@@ -60,6 +69,8 @@ impl<'py> Aside<'py> {
         let variables = entered(py).map_err(|raised| raised.clear(py)).ok();
         Self {
             py,
+            interrupts: interrupts.clone(),
+            pumped: interrupts.set_pumps(false),
             variables,
             before,
         }
@@ -104,6 +115,7 @@ fn entered(py: Python<'_>) -> Result<Object<'_>> {
 
 impl Drop for Aside<'_> {
     fn drop(&mut self) {
+        self.interrupts.set_pumps(self.pumped);
         if let Some(variables) = self.variables.take() {
             // SAFETY: attached; it was entered on this thread, and whatever was entered after it was left.
             if unsafe { ffi::PyContext_Exit(variables.as_ptr()) } != 0 {

@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) static METHODS: Methods<13> = Methods([
+pub(crate) static METHODS: Methods<14> = Methods([
     method(c"loop_open", py_loop_open, c"loop_open()\n--\n\nThe number of a new set of descriptors to wait for."),
     method(c"loop_close", py_loop_close, c"loop_close(number, /)\n--\n\nClose a set of descriptors."),
     method(c"loop_add", py_loop_add, c"loop_add(number, fd, events, /)\n--\n\nWait for a descriptor: 1 to read, 2 to write, 3 for both."),
@@ -24,6 +24,7 @@ pub(crate) static METHODS: Methods<13> = Methods([
     method(c"is_closing", py_is_closing, c"is_closing()\n--\n\nWhether the context of the calling thread closes."),
     method(c"serves", py_serves, c"serves()\n--\n\nWhether the calling thread is the one that serves a context."),
     method(c"drive_loop", py_drive_loop, c"drive_loop(has_loop, /)\n--\n\nThe context has a loop of its own from now on, to be driven when nothing else runs, or has none any more."),
+    method(c"loop_pumps", py_loop_pumps, c"loop_pumps(pumps, /)\n--\n\nThe loop of the context runs from now on, or runs no longer; gives what was before."),
     ffi::PyMethodDef::zeroed(),
 ]);
 
@@ -157,4 +158,11 @@ function!(py_drive_loop, "drive_loop", |py, arguments| {
         stage.set_loop(has_loop.is_true());
     }
     Ok(Object::none(py))
+});
+
+function!(py_loop_pumps, "loop_pumps", |py, arguments| {
+    let [pumps] = arguments.exactly()?;
+    let before = Stage::here()
+        .is_some_and(|stage| stage.context.interrupts.set_pumps(pumps.is_true()));
+    Ok(Object::bool(py, before))
 });

@@ -6,10 +6,8 @@ use crate::interp::owner::{Owner, told};
 use crate::interp::task::Task;
 use crate::interp::{Body, Closing, Context, Request, Stage, failure};
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
+use crate::interrupt::INSIDE;
 use std::sync::Arc;
-
-/// The scope of the inside of a loop.
-const INSIDE: i64 = -1;
 
 /// The functions of `erlang._tasks`.
 pub(crate) struct LoopTools {

@@ -4,6 +4,7 @@ use crate::beam::Shared;
 use crate::facts::facts;
 use crate::interp::owner::Owner;
 use crate::interp::{Context, Envelope, Mode, Request, Stage, reaper};
+use crate::interrupt::INSIDE;
 use crate::py::{Object, Python, Raised, Result};
 use py_core::event::{Event, Poller};
 use py_core::mailbox::Take;
@@ -58,6 +59,7 @@ impl Wait<'_, '_> {
         events: &mut Vec<Event>,
     ) -> Result<()> {
         let (context, poller) = (&stage.context, self.poller);
+        context.interrupts.count_turn();
         let mut owner = stage.borrow();
         let anything = context.enter_loop();
         let mut own_spinner = Spinner::default();
@@ -105,7 +107,7 @@ impl Wait<'_, '_> {
             let until = deadline.into_iter().chain(limit).min();
             let slept = context
                 .interrupts
-                .asleep(py, || sleep(context, poller, spinner, until));
+                .asleep(py, INSIDE, || sleep(context, poller, spinner, until));
             checked(py, slept)?;
         }
     }
@@ -119,7 +121,7 @@ impl Wait<'_, '_> {
         events: &mut Vec<Event>,
     ) -> Result<()> {
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let slept = context.interrupts.asleep(py, || {
+        let slept = context.interrupts.asleep(py, INSIDE, || {
             context.sleeping_in(self.poller, || {
                 let interrupted = context.interrupts.waits();
                 let timeout = if interrupted {
