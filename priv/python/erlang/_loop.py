@@ -1,7 +1,7 @@
 """The event loop: the standard library's selector loop with a native selector and a native wake-up.
 
 Replaced, checked against 3.12.1, 3.13.0, 3.14.8 and 3.15.0: ``_make_self_pipe``, ``_close_self_pipe`` and
-``_write_to_self`` of ``BaseSelectorEventLoop``.
+``_write_to_self`` of ``BaseSelectorEventLoop``, and ``run_forever``, which ``run_until_complete`` calls.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import _erlang
 
 from ._iteration import IteratingLoop
+from ._scope import INTERNAL, in_scope
 from ._selector import Selector
 from ._transport import StreamLoop
 
@@ -79,6 +80,10 @@ class ErlangEventLoop(IteratingLoop, StreamLoop):
         handle = self._wake_handle
         if handle:
             _erlang.loop_wake(handle)
+
+    def run_forever(self) -> None:
+        """Run until ``stop()``. An interrupt ends the waiting, or a callback, but nothing in between."""
+        in_scope(INTERNAL).run(super().run_forever)
 
     # NotImplementedError is what programs expect of a loop without signals, and a RuntimeError.
 
