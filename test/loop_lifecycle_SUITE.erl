@@ -671,4 +671,6 @@ loop_elsewhere_is_named_by_a_reference(Config) ->
 
 nothing_is_left_between_the_nodes(Config) ->
     ok = py_suite:fresh(fun() -> py_context:exec(ctx(Config), "import gc; gc.collect()") end),
+    %% An interpreter that is used again gives back what a killed context left there.
+    ok = py_context:stop(py_peers:context(?config(peer, Config))),
     py_peers:nothing_is_left(Config).
