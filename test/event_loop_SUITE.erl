@@ -171,6 +171,7 @@ run_may_be_debugged(Config) ->
 
 run_ends_when_its_code_stops_the_loop(Config) ->
     {error, {'RuntimeError', _}} = run(Config, stop_loop, []),
+    ?assertEqual([<<"stopped">>], ended(Config)),
     ?assertEqual({ok, 7}, run(Config, give, [7])).
 
 runs_on_top_of_each_other_share_the_loop(Config) ->

@@ -53,8 +53,10 @@ class _Run:
     def __init__(self, scope: int) -> None:
         self.scope = scope
         self.waits_for: list[Task[Any]] = []
+        self.main: Task[Any] | None = None
         self.interrupted: BaseException | None = None
         self.stopped = False
+        self.tasks: WeakSet[Task[Any]] = WeakSet()
         self.generators: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
 
     def interrupt(self, error: BaseException) -> None:
@@ -67,6 +69,23 @@ class _Run:
         """Whether there is something to wait for."""
         return not all(task.done() for task in self.waits_for)
 
+    def outcome(self) -> Any:
+        """Give what the main task has returned, or raise what there is to raise."""
+        task, self.main = self.main, None
+        error, self.interrupted = self.interrupted, None
+        try:
+            if error is not None:
+                if task is not None and not task.cancelled():
+                    # Nobody asks for it, and nobody shall be told so.
+                    task.exception()
+                raise error
+            if task is None or self.stopped:
+                raise RuntimeError("Event loop stopped before Future completed.")
+            return task.result()
+        finally:
+            # The exception knows this frame.
+            del task, error
+
 
 class ContextLoop(ErlangEventLoop):
     """The loop of a context, pumped by its owner thread."""
@@ -77,14 +96,12 @@ class ContextLoop(ErlangEventLoop):
         super().__init__()
         self._pumps = 0
         self._ends = False
-        #: The runs that are on the way, innermost last, each with a request of its own.
-        self.runs: list[_Run] = []
+        #: The runs that are on the way, by request.
+        self.runs: dict[int, _Run] = {}
         #: Tasks from Erlang, by request.
         self.requests: dict[int, Task[None]] = {}
         #: Those of them that were cancelled from outside.
         self.interrupted: WeakSet[Task[None]] = WeakSet()
-        #: Tasks that nobody else refers to.
-        self.spawned: set[Task[Any]] = set()
         self._servers: WeakSet[Any] = WeakSet()
 
     def _make_selector(self) -> Selector:
@@ -97,11 +114,6 @@ class ContextLoop(ErlangEventLoop):
     def may_be_pumped(self) -> bool:
         """Whether no step of the loop is under way."""
         return not self._closed and (not self._pumps or self._selector.waits)
-
-    @property
-    def ends(self) -> bool:
-        """Whether nothing new is taken on."""
-        return self._ends
 
     def _pump(self, goes_on: Callable[[], bool], run: _Run | None = None) -> None:
         """Run the loop for as long as it should go on. Interrupts of the request that pumps are its run's."""
@@ -164,34 +176,47 @@ class ContextLoop(ErlangEventLoop):
         before = self._debug
         if debug is not None:
             self.set_debug(debug)
-        self.runs.append(run)
-        task: Task[Any] = Task(main, loop=self, context=context)
+        self._begin_run(run)
+        run.main = Task(main, loop=self, context=context)
+        run.tasks.add(run.main)
         try:
-            run.waits_for = [task]
-            self._pump(lambda: not (task.done() or run.stopped), run)
+            run.waits_for = [run.main]
+            self._pump(lambda: run.goes_on() and not run.stopped, run)
             self._clean_up(run)
         finally:
-            self.runs.remove(run)
-            run.waits_for = []
+            self._end_run(run)
             if debug is not None:
                 self.set_debug(before)
             self._close_if_over()
-        if run.interrupted is not None:
-            if not task.cancelled():
-                # Nobody asks for it, and nobody shall be told so.
-                task.exception()
-            raise run.interrupted
-        if run.stopped:
-            raise RuntimeError("Event loop stopped before Future completed.")
-        return task.result()
+        return run.outcome()
+
+    def _begin_run(self, run: _Run) -> None:
+        self.runs[run.scope] = run
+        self.create_task = self._create_task_of_run  # type: ignore[method-assign]
+
+    def _end_run(self, run: _Run) -> None:
+        run.waits_for = []
+        del self.runs[run.scope]
+        if not self.runs:
+            del self.create_task
+
+    def _create_task_of_run(
+        self, coro: Coroutine[Any, Any, Any], **options: Any
+    ) -> Task[Any]:
+        """Remember a task with the run whose code makes it: there may be thousands of others."""
+        task: Task[Any]
+        if self._debug or self._task_factory is not None:
+            task = super().create_task(coro, **options)
+        else:
+            task = Task(coro, loop=self, **options)
+        run = self.runs.get(task.get_context().get(_erlang.scope, NOBODY))
+        if run is not None:
+            run.tasks.add(task)
+        return task
 
     def _clean_up(self, run: _Run) -> None:
         """End what the run's code left behind: tasks, then asynchronous generators."""
-        left = [
-            task
-            for task in all_tasks(self)
-            if task.get_context().get(_erlang.scope) == run.scope
-        ]
+        left = [task for task in run.tasks if not task.done()]
         if left:
             for task in left:
                 task.cancel()
@@ -235,22 +260,13 @@ class ContextLoop(ErlangEventLoop):
         name: str | None = None,
     ) -> Task[Any]:
         """Make a task of the loop, also where the loop does not run."""
-        if self._task_factory is None or events._get_running_loop() is self:
-            return self.create_task(coroutine, name=name, context=context)
-        # A factory may begin with the task at once, which takes a loop that runs.
+        # Not by a factory, which may begin with the task at once: that takes a loop that runs.
         return Task(coroutine, loop=self, name=name, context=context)
-
-    def run_of(self, request: int) -> _Run | None:
-        """Give the run of a request."""
-        for run in reversed(self.runs):
-            if run.scope == request:
-                return run
-        return None
 
     def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
         super()._asyncgen_firstiter_hook(agen)
         if self.runs:
-            run = self.run_of(_erlang.scope.get(NOBODY))
+            run = self.runs.get(_erlang.scope.get(NOBODY))
             if run is not None:
                 run.generators.add(agen)
 
@@ -357,7 +373,7 @@ class ContextLoop(ErlangEventLoop):
 
     def stop(self) -> None:
         """End the ``erlang.run`` whose code this is."""
-        run = self.run_of(_erlang.scope.get(NOBODY))
+        run = self.runs.get(_erlang.scope.get(NOBODY))
         if run is None:
             raise RuntimeError(
                 "the loop of a context is stopped from Erlang, by py_context:stop_loop/1"

@@ -16,7 +16,7 @@ from ._transport import StreamLoop
 # Not from typing: see _boot.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import Handle, TimerHandle
+    from asyncio import Handle, Task, TimerHandle
     from collections import deque
     from collections.abc import AsyncGenerator, Callable
     from typing import Any, TypeVarTuple
@@ -62,6 +62,8 @@ class ErlangEventLoop(IteratingLoop, StreamLoop):
         self._wake_handle = selector.handle
         super().__init__(selector, _erlang.loop_wake, selector.handle)
         selector.loop = self
+        #: Tasks that nobody else refers to.
+        self.spawned: set[Task[Any]] = set()
 
     def _make_selector(self) -> Selector:
         return Selector()

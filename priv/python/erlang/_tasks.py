@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import inspect
 import threading
-from asyncio import CancelledError, Runner, Task, create_task, events, iscoroutine
+from asyncio import CancelledError, Runner, Task, events, iscoroutine
 from types import CoroutineType
 from types import coroutine as coroutine_of_generator
 
 import _erlang
 
 from ._host import ContextLoop
-from ._loop import new_event_loop
+from ._loop import ErlangEventLoop, new_event_loop
 from ._scope import NOBODY, in_scope
 
 # Not from typing: see _boot.
@@ -105,9 +105,9 @@ def interrupt(request: int) -> None:
     if task is not None:
         loop.interrupted.add(task)
         task.cancel()
-    run = loop.run_of(request)
+    run = loop.runs.get(request)
     if run is not None:
-        run.interrupt(_erlang.Interrupted())
+        run.interrupt(_erlang.Interrupted("the call was interrupted from Erlang"))
 
 
 def drive() -> None:
@@ -189,28 +189,27 @@ def _coroutine(main: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
 def spawn_task(coro: Coroutine[Any, Any, Any], *, name: str | None = None) -> Task[Any]:
     """Begin with a task that nobody has to wait for: in the loop that runs, or else in the context's.
 
-    It is kept until it ends, and does not end with the ``erlang.run`` or the request that began it.
+    It is kept until it ends, and in the context's loop it outlives the ``erlang.run`` or the request that began it.
     """
     if not iscoroutine(coro):
         raise TypeError(f"spawn_task() takes a coroutine, not {type(coro).__name__}")
-    context = in_scope(NOBODY)
     running = events._get_running_loop()
-    if running is not None and running is not _local.loop:
-        task = create_task(coro, name=name, context=context)
-        _kept.add(task)
-        task.add_done_callback(_kept.discard)
-        return task
     if running is None and not _erlang.serves():
         raise RuntimeError(
             "spawn_task() needs a loop that runs, or the thread of a context; from another thread, use "
             "asyncio.run_coroutine_threadsafe()"
         )
-    loop = _made()
-    task = loop.start(coro, context, name)
-    loop.spawned.add(task)
-    task.add_done_callback(loop.spawned.discard)
+    context = in_scope(NOBODY)
+    if running is None:
+        running = loop = _made()
+        task = loop.start(coro, context, name)
+    else:
+        task = running.create_task(coro, name=name, context=context)
+    kept = running.spawned if isinstance(running, ErlangEventLoop) else _kept
+    kept.add(task)
+    task.add_done_callback(kept.discard)
     return task
 
 
-#: Tasks of loops that are not a context's.
+#: Tasks of loops that are not the package's.
 _kept: set[Task[Any]] = set()
