@@ -291,10 +291,10 @@ start_loop(Context) ->
     asked(?FORM([context], [Context]), Context, {start_loop, self()}).
 
 ?DOC("""
-Makes the asyncio loop of the context now, and gives it an `owner`, the calling process by default. The owner is told
-of its end, whatever the reason, by `{py_loop_exit, Context, Result}`; when the owner ends, the loop is stopped. `Result`
-is `{ok, <<"stopped">>}`, or `{error, Reason}`: `interrupted` where code had to be, or where the context was stopped,
-`{context_died, _}` where it died.
+Makes the asyncio loop of the context now, and gives it an `owner`, the calling process by default. The owner is
+told of its end, whatever the reason, by `{py_loop_exit, Context, Result}`; when the owner ends, the loop is stopped.
+`Result` is `{ok, <<"stopped">>}`, or `{error, Reason}`: `interrupted` where code had to be, or where the context was
+stopped, `{context_died, _}` where it died.
 
 Errors: `already_running`; `loop_start_timeout` when the context does something else for longer than the setting
 `context_start_timeout`.
@@ -310,9 +310,10 @@ stop_loop(Context) ->
     asked(?FORM([context], [Context]), Context, {stop_loop, 5_000}).
 
 ?DOC("""
-Ends what `start_loop/1,2` began, and waits for it: every task of the loop is cancelled and runs its `finally` blocks,
-for so many milliseconds at most; then transports and asynchronous generators are closed, and the loop. Code that
-does not let the loop have its turn is interrupted after that time. The context goes on, and its next task has a new loop.
+Ends what `start_loop/1,2` began, and waits for it: every task of the loop is cancelled and runs its `finally`
+blocks, for so many milliseconds at most; then transports and asynchronous generators are closed, and the loop. Code
+that does not let the loop have its turn is interrupted after that time. The context goes on, and its next task has a
+new loop.
 
 Errors: `no_loop` when none was started, `timeout` when the code ignores the interrupt, too.
 """).

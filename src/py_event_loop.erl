@@ -38,7 +38,9 @@ run(Module, Function, Args) ->
     Form = ?FORM([module, function, args], [Module, Function, Args]),
     py_tasks:run(default, py_arguments:call(Form, Module, Function, Args, #{}), ?DEFAULT_TIMEOUT).
 
-?DOC("Makes a task and waits for it, 30 seconds unless `Options` say otherwise: `#{kwargs => map(), timeout => timeout()}`.").
+?DOC("""
+Makes a task and waits for it, 30 seconds unless `Options` say otherwise: `#{kwargs => map(), timeout => timeout()}`.
+""").
 -spec run(py:name(), py:name(), [term()], #{kwargs => py:kwargs(), timeout => timeout()}) -> py:result().
 run(Module, Function, Args, Options) ->
     Form = ?FORM([module, function, args, options], [Module, Function, Args, Options]),
@@ -93,9 +95,9 @@ spawn_task(Module, Function, Args, Kwargs) ->
     py_tasks:cast_pooled(default, py_arguments:call(Form, Module, Function, Args, Kwargs)).
 
 ?DOC("""
-Makes a task for another process: `#{ref := Ref, caller := Pid, module := _, func := _, args := _, kwargs => _}`. The
-result goes to `caller` as `{async_result, Ref, Result}`, whatever term `Ref` is; the task is cancelled when that process
-ends.
+Makes a task for another process: `#{ref := Ref, caller := Pid, module := _, func := _, args := _, kwargs => _}`.
+The result goes to `caller` as `{async_result, Ref, Result}`, whatever term `Ref` is; the task is cancelled when that
+process ends.
 """).
 -spec run_async(map()) -> ok | {error, term()}.
 run_async(Request) ->

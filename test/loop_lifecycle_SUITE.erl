@@ -7,7 +7,7 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
--import(py_task_gates, [waits/1, told/2, nothing_told/1, open/2, gate/2, gate/3]).
+-import(py_task_gates, [task/3, waits/1, told/2, nothing_told/1, open/2, gate/2, gate/3]).
 
 suite() ->
     [{timetrap, {seconds, 60}}].
@@ -355,7 +355,11 @@ calls_go_on_after_a_stop(Config) ->
 spawned_tasks_end_with_the_loop(Config) ->
     Context = ctx(Config),
     ok = py_context:start_loop(Context),
-    ok = py:exec(Context, "import ct_tasks, erlang\ndef begin(pid):\n    erlang.spawn_task(ct_tasks.gate(pid, 'spawned'))"),
+    ok = py:exec(Context, <<
+        "import ct_tasks, erlang\n"
+        "def begin(pid):\n"
+        "    erlang.spawn_task(ct_tasks.gate(pid, 'spawned'))\n"
+    >>),
     {ok, none} = py:call(Context, '__main__', 'begin', [self()]),
     waits(<<"spawned">>),
     ok = py_context:stop_loop(Context),
@@ -507,7 +511,8 @@ owners_of_many_loops_hear_of_each(Config) ->
     [ok = py_context:stop(Context) || Context <- Others],
     [?assertEqual({error, interrupted}, exited(Context)) || Context <- Others],
     [?assertMatch({error, {context_died, _}}, py:async_await(Ref)) || Ref <- tl(Refs)],
-    [told(Word, <<"many", (integer_to_binary(N))/binary>>) || N <- [1, 2, 3, 4], Word <- [<<"cancelled">>, <<"ended">>]].
+    Words = [<<"cancelled">>, <<"ended">>],
+    [told(Word, <<"many", (integer_to_binary(N))/binary>>) || N <- [1, 2, 3, 4], Word <- Words].
 
 loops_come_and_go_without_a_trace(Config) ->
     Context = ctx(Config),
@@ -545,8 +550,9 @@ task_elsewhere_is_answered(Config) ->
         {async_result, Ref, Result} -> ?assertEqual({ok, 5}, Result)
     end,
     ?assertEqual({ok, 5}, py_context:submit_await(Context, ct_tasks, later, [5])),
-    ?assertEqual({error, {'ValueError', "no"}}, py_context:submit_await(Context, ct_tasks, fail, ['ValueError', <<"no">>])),
-    Refs = [element(2, {ok, _} = py_context:submit(Context, ct_tasks, later, [N], #{turns => N})) || N <- lists:seq(1, 50)],
+    Failing = py_context:submit_await(Context, ct_tasks, fail, ['ValueError', <<"no">>]),
+    ?assertEqual({error, {'ValueError', "no"}}, Failing),
+    Refs = [task(Context, later, [N, N]) || N <- lists:seq(1, 50)],
     ?assertEqual([{ok, N} || N <- lists:seq(1, 50)], [py:async_await(One) || One <- Refs]).
 
 task_elsewhere_uses_the_callers_namespace(Config) ->
@@ -590,7 +596,10 @@ task_elsewhere_belongs_to_its_maker(Config) ->
 task_elsewhere_ends_with_its_caller(Config) ->
     Context = ctx(Config),
     Test = self(),
-    {Pid, _} = Caller = py_suite:spawn_caller(fun() -> py_context:submit_await(Context, ct_tasks, gate, [Test, <<"gate">>]) end),
+    {Pid, _} =
+        Caller = py_suite:spawn_caller(fun() ->
+            py_context:submit_await(Context, ct_tasks, gate, [Test, <<"gate">>])
+        end),
     waits(<<"gate">>),
     true = exit(Pid, kill),
     {died, killed} = py_suite:await_down(Caller, 30_000),

@@ -1,7 +1,7 @@
 %% Tasks that tell what happens to them, with the functions of `ct_tasks' (see test/support/python).
 -module(py_task_gates).
 
--export([waits/1, told/2, nothing_told/1, open/2, gate/2, gate/3]).
+-export([task/3, waits/1, told/2, nothing_told/1, open/2, gate/2, gate/3]).
 
 -define(DEADLINE, 30_000).
 
@@ -10,8 +10,12 @@ gate(Context, Name) ->
     gate(Context, gate, Name).
 
 gate(Context, Function, Name) ->
-    {ok, Ref} = py_context:submit(Context, ct_tasks, Function, [self(), Name]),
+    Ref = task(Context, Function, [self(), Name]),
     waits(Name),
+    Ref.
+
+task(Context, Function, Args) ->
+    {ok, Ref} = py_context:submit(Context, ct_tasks, Function, Args),
     Ref.
 
 waits(Name) ->

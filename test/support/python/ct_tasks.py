@@ -31,11 +31,11 @@ async def later(x, turns=3):
 
 
 async def named(*positional, **keywords):
-    return positional, keywords
+    return list(positional), keywords
 
 
 def plain_named(*positional, **keywords):
-    return positional, keywords
+    return list(positional), keywords
 
 
 class Awaitable:
