@@ -5,13 +5,15 @@
 -export([main/0, plan/3]).
 -export_type([settings/0]).
 
--type settings() :: #{quick := boolean(), dir := file:filename()}.
+-type settings() :: #{quick := boolean(), dir := file:filename(), build := file:filename()}.
 
 groups() ->
     [
         {"calls", "one caller", fun bench_calls:rows/1},
         {"load", "50 callers", fun bench_load:rows/1},
         {"callbacks", "Python calls Erlang", fun bench_callbacks:rows/1},
+        {"loop", "event loops", fun bench_loop:rows/1},
+        {"echo", "echo servers on event loops, processor time per message", fun bench_echo:rows/1},
         %% First what depends most on what the allocators have at hand.
         {"conversion", "conversion of large binaries", fun bench_conversion:binaries/1},
         {"conversion", "conversion, time per element", fun bench_conversion:elements/1},
@@ -28,7 +30,7 @@ main() ->
         [Dir, Build | Arguments] = init:get_plain_arguments(),
         {Options, Names} = lists:partition(fun(A) -> lists:prefix("-", A) end, Arguments),
         case {Options -- ["--quick"], Names -- names()} of
-            {[], []} -> run(Names, #{quick => Options =/= [], dir => Dir}, Build);
+            {[], []} -> run(Names, #{quick => Options =/= [], dir => Dir, build => Build}, Build);
             {MoreOptions, MoreNames} -> usage(MoreOptions ++ MoreNames)
         end
     catch
