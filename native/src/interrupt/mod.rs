@@ -23,6 +23,7 @@ use std::cell::RefCell;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tasks::Tasks;
 
 /// Where an interrupt goes: an interpreter that is alive, and the thread in it.
@@ -34,6 +35,9 @@ struct Gate {
     class: *mut ffi::PyObject,
     scope: *mut ffi::PyObject,
 }
+
+/// For so long after an interrupt the threads of the interpreter hand on what is for one of them: some turns at the GIL.
+const CHASE: Duration = Duration::from_millis(30);
 
 /// What an interrupt met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,8 +72,8 @@ pub(crate) struct Interrupts {
     pumps: AtomicBool,
     /// How often that loop has come to where it waits.
     turns: AtomicU64,
-    /// An asynchronous exception was set, which has to be taken back when the request ends.
-    scheduled: AtomicBool,
+    /// How long other threads of the interpreter hand the pending call on.
+    chase_until: Mutex<Option<Instant>>,
     gate: Mutex<Option<Gate>>,
     woken: Condvar,
     /// What lies below the code on top of event loops, outermost first. Changes under the lock of the gate.
@@ -135,20 +139,6 @@ impl Interrupts {
         } else {
             self.running.store(0, Ordering::SeqCst);
         }
-        self.take_back();
-    }
-
-    /// Takes a scheduled exception back: the request has ended, or gets its interrupt in another way.
-    fn take_back(&self) {
-        if self.scheduled.swap(false, Ordering::SeqCst) {
-            // SAFETY: on the owner thread, attached; null takes a scheduled exception back.
-            unsafe {
-                ffi::PyThreadState_SetAsyncExc(
-                    ffi::PyThread_get_thread_ident().cast_signed(),
-                    std::ptr::null_mut(),
-                )
-            };
-        }
     }
 
     /// The request that runs, the innermost one, or 0.
@@ -211,21 +201,27 @@ impl Interrupts {
     }
 
     /// Has it looked at the next safe point whether other code runs by then.
-    fn post_again(self: &Arc<Self>) {
-        if let Some(target) = self.gate.lock().as_ref() {
-            self.post(target);
-        }
+    /// Without the lock of the gate: CPython may give the GIL up here, and who gets it may wait for that lock.
+    fn post_again(self: &Arc<Self>, _py: Python<'_>) {
+        // SAFETY: attached.
+        self.post_once(unsafe { ffi::PyInterpreterState_Get() });
     }
 
     /// Has the pending call made, at the next safe point of the interpreter.
     fn post(self: &Arc<Self>, target: &Gate) {
+        *self.chase_until.lock() = Instant::now().checked_add(CHASE);
+        self.post_once(target.interpreter);
+    }
+
+    /// The interpreter is alive: its gate is open, or the calling thread is attached to it.
+    fn post_once(self: &Arc<Self>, interpreter: *mut ffi::PyInterpreterState) {
         if self.posted.swap(true, Ordering::SeqCst) {
             return;
         }
         let argument = Arc::into_raw(self.clone());
-        // SAFETY: the gate is open, so the interpreter is alive; `deliver` takes the reference over.
+        // SAFETY: the interpreter is alive; `deliver` takes the reference over.
         let accepted = api::add_pending_call().is_some_and(|add| unsafe {
-            add(target.interpreter, deliver, argument.cast_mut().cast(), 0) == 0
+            add(interpreter, deliver, argument.cast_mut().cast(), 0) == 0
         });
         if !accepted {
             // The queue of pending calls is full; whoever repeats the interrupt tries again.
@@ -322,10 +318,7 @@ impl Interrupts {
     /// The exception, if an interrupt waits for what runs. For waiting that was cut short on the owner thread.
     pub(crate) fn take_raised(&self, py: Python<'_>) -> Option<Raised> {
         let class = self.gate.lock().as_ref().map(|gate| gate.class)?;
-        self.take().then(|| {
-            self.take_back();
-            interrupted(py, class)
-        })
+        self.take().then(|| interrupted(py, class))
     }
 
     /// The exception of an interrupt, for what runs. One that is on its way for the same reason is taken back.
@@ -335,7 +328,6 @@ impl Interrupts {
             self.wanted
                 .compare_exchange(running, 0, Ordering::SeqCst, Ordering::SeqCst);
         self.delivered.store(running, Ordering::SeqCst);
-        self.take_back();
         self.exception(py)
     }
 
@@ -373,7 +365,7 @@ impl Interrupts {
             if is_library_code(py) {
                 // A loop that is left between two of its steps loses what it was about to do.
                 if self.waits() || self.tasks.wants_step() {
-                    self.post_again();
+                    self.post_again(py);
                 }
                 return Ok(());
             }
@@ -384,24 +376,27 @@ impl Interrupts {
                 // The code of somebody else's task, or of the loop itself: it waits until the loop looks for it.
                 return Ok(());
             }
-        } else if self.tasks.are_driven() {
-            // Whose code that thread runs cannot be seen from here.
+        } else {
+            // Another thread of the interpreter was faster (in the main interpreter the contexts share it). An exception
+            // that is set for a thread from outside is raised wherever that is, be it in the middle of an import.
+            self.chase(py);
             return Ok(());
         }
-        // What is raised in a thread that waits would be seen when the wait is over.
-        if !is_own && self.asleep.load(Ordering::SeqCst) || !self.take() {
-            return Ok(());
-        }
-        if is_own {
+        if self.take() {
             return Err(interrupted(py, class));
         }
-        // Another thread of the interpreter was faster (in the main interpreter the contexts share it).
-        // SAFETY: attached; the class lives as long as the interpreter.
-        unsafe {
-            self.scheduled.store(true, Ordering::SeqCst);
-            ffi::PyThreadState_SetAsyncExc(thread.cast_signed(), class);
-        }
         Ok(())
+    }
+
+    /// Has the owner thread looked for when it comes by, unless it sleeps, where it looks itself.
+    fn chase(self: &Arc<Self>, py: Python<'_>) {
+        let Some(until) = *self.chase_until.lock() else {
+            return;
+        };
+        let wanted = self.waits() || self.tasks.wants_step();
+        if wanted && !self.asleep.load(Ordering::SeqCst) && Instant::now() < until {
+            self.post_again(py);
+        }
     }
 }
 
@@ -433,8 +428,8 @@ fn current_scope(py: Python<'_>, variable: *mut ffi::PyObject) -> i64 {
     })
 }
 
-/// Whether the innermost code is asyncio's or this package's, which goes back to other code soon, or to where it looks
-/// for interrupts itself.
+/// Whether the innermost code is that of a library that must not be left half-way: a loop would lose what it has in hand,
+/// an import or a condition would keep its lock. It goes back to other code soon, or to where it looks for interrupts.
 fn is_library_code(py: Python<'_>) -> bool {
     // SAFETY: attached; borrowed references, of which the first is a dict or null.
     let name = unsafe {
@@ -452,7 +447,18 @@ fn is_library_code(py: Python<'_>) -> bool {
         Ok(name) => {
             let name = name.unwrap_or_default();
             let top = name.split('.').next();
-            matches!(top, Some("asyncio" | "erlang" | "selectors"))
+            matches!(
+                top,
+                Some(
+                    "asyncio"
+                        | "erlang"
+                        | "importlib"
+                        | "_frozen_importlib"
+                        | "_frozen_importlib_external"
+                        | "selectors"
+                        | "threading"
+                )
+            )
         }
         Err(raised) => {
             raised.clear(py);

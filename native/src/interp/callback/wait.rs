@@ -37,9 +37,9 @@ pub(super) fn wait(
             Some(owner) => &mut owner.spinner,
             None => &mut own_spinner,
         };
-        let event = context
-            .interrupts
-            .asleep(py, scope, || next(context, callback, scope, serves, spinner));
+        let event = context.interrupts.asleep(py, scope, || {
+            next(context, callback, scope, serves, spinner)
+        });
         match event {
             Event::Reply(reply) => return Ok(reply),
             Event::GivenUp => return Err(given_up(py, context, callback, scope)),

@@ -162,7 +162,7 @@ function!(py_drive_loop, "drive_loop", |py, arguments| {
 
 function!(py_loop_pumps, "loop_pumps", |py, arguments| {
     let [pumps] = arguments.exactly()?;
-    let before = Stage::here()
-        .is_some_and(|stage| stage.context.interrupts.set_pumps(pumps.is_true()));
+    let before =
+        Stage::here().is_some_and(|stage| stage.context.interrupts.set_pumps(pumps.is_true()));
     Ok(Object::bool(py, before))
 });

@@ -5,8 +5,8 @@ use crate::interp::execute::{Answer, Outcome};
 use crate::interp::owner::{Owner, told};
 use crate::interp::task::Task;
 use crate::interp::{Body, Closing, Context, Request, Stage, failure};
-use crate::py::{Kept, Object, Python, Raised, Result, ffi};
 use crate::interrupt::INSIDE;
+use crate::py::{Kept, Object, Python, Raised, Result, ffi};
 use std::sync::Arc;
 
 /// The functions of `erlang._tasks`.
