@@ -64,6 +64,8 @@ pub(crate) struct Interrupts {
     wanted: AtomicU64,
     /// The innermost request that was interrupted last, for its own or another's sake.
     delivered: AtomicU64,
+    /// Somebody has interrupted it more than once: what its event loop runs is to end, too, not only what that waits for.
+    insists: AtomicBool,
     posted: AtomicBool,
     /// The owner thread waits, with the GIL released, and looks for interrupts itself; and for code of which scope.
     asleep: AtomicBool,
@@ -139,6 +141,7 @@ impl Interrupts {
         } else {
             self.running.store(0, Ordering::SeqCst);
         }
+        self.insists.store(false, Ordering::SeqCst);
     }
 
     /// The request that runs, the innermost one, or 0.
@@ -173,7 +176,7 @@ impl Interrupts {
             return Met::Nothing;
         };
         if !self.runs(request) {
-            if !self.interrupt_below(request, again) {
+            if !self.interrupt_below(request) {
                 return Met::Nothing;
             }
             self.woken.notify_all();
@@ -182,6 +185,7 @@ impl Interrupts {
         }
         if again {
             self.delivered.store(0, Ordering::SeqCst);
+            self.insists.store(true, Ordering::SeqCst);
         }
         let running = self.running();
         let was_interrupted = self.delivered.load(Ordering::SeqCst) == running;
@@ -246,6 +250,7 @@ impl Interrupts {
                 .is_ok();
         if ours {
             self.delivered.store(running, Ordering::SeqCst);
+            self.insists.store(false, Ordering::SeqCst);
         }
         ours
     }
@@ -372,8 +377,8 @@ impl Interrupts {
             if self.tasks.met(scope, self.pumps()) {
                 return Err(interrupted(py, class));
             }
-            if !self.concerns_scope(scope) {
-                // The code of somebody else's task, or of the loop itself: it waits until the loop looks for it.
+            if !self.concerns_scope(scope) || scope > 0 && !self.insists.load(Ordering::SeqCst) {
+                // Somebody else's task, the loop itself, or what may yet come to where it waits: that looks for it.
                 return Ok(());
             }
         } else {

@@ -49,7 +49,7 @@ impl Interrupts {
 
     /// Notes an interrupt of a request that lies below others which have nothing to do with it. Its task is cancelled if
     /// it waits in an event loop; other code of it is interrupted when it goes on. For the holder of the gate.
-    pub(super) fn interrupt_below(&self, request: u64, again: bool) -> bool {
+    pub(super) fn interrupt_below(&self, request: u64) -> bool {
         let mut outer = self.outer.lock();
         let Some(segment) = outer
             .iter_mut()
@@ -57,8 +57,10 @@ impl Interrupts {
         else {
             return false;
         };
-        if again {
-            segment.delivered = 0;
+        let innermost = segment.requests.last().copied();
+        if innermost == Some(request) && segment.delivered == request {
+            // On its way out, and others hold it up.
+            return true;
         }
         let place = |of: u64| segment.requests.iter().position(|&one| one == of);
         if place(segment.wanted).is_none_or(|wanted| Some(wanted) > place(request)) {
