@@ -71,7 +71,10 @@ async def until(tag, port=None):
             ct_signals.signal(port, tag)
         await event.wait()
     finally:
-        end(tag, port)
+        try:
+            end(tag, port)
+        except BaseException:
+            end(tag, port)
     return tag
 
 
@@ -288,7 +291,7 @@ async def spinning(port, tag):
         while not child.done():
             pass
     finally:
-        end(tag, port)
+        kept[tag] = None
 
 
 # ---------------------------------------------------------------------------------------------------
