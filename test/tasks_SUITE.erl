@@ -42,6 +42,7 @@ groups() ->
         time_out_ends_a_task_that_spins,
         time_out_takes_the_message_along,
         time_outs_never_lose_a_task,
+        first_task_that_is_cut_short_breaks_nothing,
         task_that_swallows_its_cancellation_says_nothing_more,
         cancel_cancels,
         cancel_takes_back_what_is_queued,
@@ -371,6 +372,18 @@ time_outs_never_lose_a_task(Config) ->
     ?assertEqual(
         ok, py_leaks:eventually(fun() -> py:call(ctx(Config), ct_tasks, unended, []) =:= {ok, 0} end, 5_000)
     ).
+
+%% It is the one that loads asyncio.
+first_task_that_is_cut_short_breaks_nothing(Config) ->
+    Contexts = [{Limit, py_suite:new_context(Config)} || Limit <- [1, 10, 20, 30, 45, 60, 75, 90]],
+    [
+        begin
+            _ = py_context:submit_await(Context, asyncio, sleep, [0], #{}, Limit),
+            ?assertEqual({Limit, {ok, none}}, {Limit, py_context:submit_await(Context, asyncio, sleep, [0])})
+        end
+     || {Limit, Context} <- Contexts
+    ],
+    [ok = py_context:stop(Context) || {_, Context} <- Contexts].
 
 task_that_swallows_its_cancellation_says_nothing_more(Config) ->
     Ref = gate(ctx(Config), after_all, <<"gate">>),
