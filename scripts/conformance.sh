@@ -4,7 +4,8 @@
 #
 #   conformance.sh [--OPTION VALUE]... [test_MODULE[.CLASS[.TEST]]]...
 #
-#   --loops CONTROL,TESTED   stock, erlang, or MODULE:CLASS (default: stock,erlang)
+#   --loops CONTROL,TESTED…  stock, erlang, context, or MODULE:CLASS (default: stock,erlang,context); context is the
+#                            loop of the context itself, for the tests that leave making a loop to unittest
 #   --mode owngil|worker     of the context (default: owngil)
 #   --limit SECONDS          of each test, after which it counts as one that hangs (default: 60)
 #   --jobs N                 nodes that run at the same time (default: one for each core, at most 4)

@@ -62,7 +62,8 @@ main() ->
 defaults(Folder) ->
     #{
         folder => Folder,
-        loops => [<<"stock">>, <<"erlang">>],
+        %% The control, and those that are compared with it.
+        loops => [<<"stock">>, <<"erlang">>, <<"context">>],
         package => <<"test.test_asyncio">>,
         mode => owngil,
         limit => 60_000,
@@ -131,7 +132,7 @@ again(Options, Results, Left, Unsteady) ->
         Keys ->
             Jobs = [
                 {Loop, Module, [{Class, [Test]}]}
-             || {Module, Class, Test} <- Keys, Loop <- maps:get(loops, Options)
+             || {Module, Class, Test} = Key <- Keys, Loop <- maps:keys(maps:get(Key, Results))
             ],
             {Second, _} = in_parallel(Options, Jobs),
             Now = [{Key, maps:get(Key, Results), Tried} || {Key, Tried} <- maps:to_list(Second)],

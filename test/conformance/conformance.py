@@ -2,7 +2,8 @@
 
 Tests ask for loops in three ways, and each gets the loop under test: the method ``create_event_loop`` of a test class,
 ``asyncio.new_event_loop``, and the classes ``asyncio.SelectorEventLoop`` and ``asyncio.EventLoop``. Policies stay those
-of asyncio.
+of asyncio. With the loop called ``context``, tests for which ``unittest`` would make a loop run in that of the context
+instead, as what they give to ``asyncio.run`` does.
 """
 
 import asyncio
@@ -16,11 +17,17 @@ import traceback
 import unittest
 from asyncio import events, unix_events
 
+import erlang
+
 #: Classes with the same tests for each selector of the standard library. One of them is enough.
 _SELECTORS = ("EPoll", "Kqueue", "Poll", "Select")
 _PER_SELECTOR = re.compile(f"({'|'.join(_SELECTORS)})EventLoopTests$")
 
-_LOOPS = {"stock": "asyncio:SelectorEventLoop", "erlang": "erlang:ErlangEventLoop"}
+_LOOPS = {
+    "stock": "asyncio:SelectorEventLoop",
+    "erlang": "erlang:ErlangEventLoop",
+    "context": "erlang:ErlangEventLoop",
+}
 
 #: Tests that fork, which no interpreter but the first may.
 _FORKING = ("TestFork", "test_get_event_loop_new_process")
@@ -47,6 +54,8 @@ def load(package, module, loop):
     """
     cls = _loop_class(loop)
     _replace_loops(cls)
+    if loop == "context":
+        _run_in_context_loop()
     if module != "test_unix_events":
         _replace_watcher()
     try:
@@ -72,7 +81,12 @@ def load(package, module, loop):
         del names[left_out]
     for name in names:
         _give_loop(_classes[name], cls)
-    return [(name, tests) for name, tests in names.items()]
+    return [
+        (name, tests)
+        for name, tests in names.items()
+        if loop != "context"
+        or issubclass(_classes[name], unittest.IsolatedAsyncioTestCase)
+    ]
 
 
 def _replace_loops(cls):
@@ -81,6 +95,35 @@ def _replace_loops(cls):
         asyncio.EventLoop = unix_events.EventLoop = cls
     asyncio.new_event_loop = events.new_event_loop = cls
     events._event_loop_policy = None
+
+
+class _ContextRunner:
+    """As an ``asyncio.Runner``, for ``unittest``."""
+
+    def get_loop(self):
+        async def running():
+            return asyncio.get_running_loop()
+
+        return erlang.run(running())
+
+    def run(self, coro, context):
+        return context.run(erlang.run, coro, debug=True)
+
+    def close(self):
+        pass
+
+
+def _run_in_context_loop():
+    def run(main, *, debug=None, loop_factory=None):
+        if loop_factory is None:
+            return erlang.run(main, debug=debug)
+        return run_in_own(main, debug=debug, loop_factory=loop_factory)
+
+    def set_up(case):
+        case._asyncioRunner = _ContextRunner()
+
+    run_in_own, asyncio.run = asyncio.run, run
+    unittest.IsolatedAsyncioTestCase._setupAsyncioRunner = set_up
 
 
 def _replace_watcher():

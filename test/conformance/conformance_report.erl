@@ -20,34 +20,46 @@
 
 %% How many tests differ without a reason, exceptions do not apply, and modules could not be run.
 -spec print(map(), ran()) -> non_neg_integer().
-print(#{loops := [Control, Loop]} = Options, Ran) ->
-    #{python := Python, complete := Complete, results := Results, unsteady := Unsteady, errors := Errors} = Ran,
+print(#{loops := [Control | Loops]} = Options, #{unsteady := Unsteady, errors := Errors} = Ran) ->
+    ok = log(Options, Ran),
+    Compared = [compared(Options, Control, Loop, Ran) || Loop <- Loops],
+    [io:format("~nAlike only when tried again:~n") || Unsteady =/= []],
+    [
+        io:format("  ~ts~ts~n", [name(Key), [[" ", L, " ", atom_to_list(O)] || {L, {O, _, _}} <- maps:to_list(First)]])
+     || {Key, First} <- Unsteady
+    ],
+    [io:format("~ncannot run ~ts with ~ts: ~0tp~n", [Module, L, Reason]) || {L, Module, Reason} <- Errors],
+    Passed = lists:sum([P || {P, _} <- Compared]),
+    Failed = lists:sum([F || {_, F} <- Compared]) + length(Errors),
+    io:format("~nconformance in ~b s: ~b passed, ~b failed~n", [maps:get(seconds, Ran, 0), Passed, Failed]),
+    %% Nothing compared is no success.
+    max(Failed, 1 - min(1, Passed)).
+
+%% How many tests passed with both, and how many failures there are.
+compared(Options, Control, Loop, #{results := All, unsteady := Unsteady, complete := Complete} = Ran) ->
+    Results = maps:filter(fun(_Key, Result) -> is_map_key(Loop, Result) end, All),
     Pairs = [{Key, outcome(Control, Result), outcome(Loop, Result)} || {Key, Result} <- lists:sort(maps:to_list(Results))],
-    Exceptions = exceptions(Options, Python),
+    Exceptions = exceptions(Options, Loop, maps:get(python, Ran)),
     Differing = [Key || {Key, passed, Ours} <- Pairs, Ours =/= passed],
     Excused = [Key || Key <- Differing, lists:keymember(Key, 1, Exceptions)],
     Wrong = Differing -- Excused,
     Stale = stale(Complete, Exceptions, Pairs),
-    ok = table(Options, Results, Pairs, Excused, Wrong, Unsteady),
-    ok = log(Options, Results, Differing),
+    ok = table(Control, Loop, Results, Pairs, Excused, Wrong, Unsteady),
     [io:format("~nOnly with the loop ~ts:~n", [Loop]) || Wrong =/= []],
-    [io:format("  ~ts ~s: ~ts~n", [name(Key), outcome(Loop, Result), last_line(text(Loop, Result))])
-     || Key <- Wrong, Result <- [maps:get(Key, Results)]],
+    [
+        io:format("  ~ts ~s: ~ts~n", [name(Key), outcome(Loop, Result), last_line(text(Loop, Result))])
+     || Key <- Wrong, Result <- [maps:get(Key, Results)]
+    ],
     [io:format("~nExceptions that do not apply:~n") || Stale =/= []],
     [io:format("  ~ts: ~ts~n", [name(Key), Why]) || {Key, Why} <- Stale],
     Odd = [Key || {Key, Outcome, _} <- Pairs, Outcome =/= passed, Outcome =/= skipped],
     [io:format("~nNot compared, as they do not pass with the loop ~ts:~n", [Control]) || Odd =/= []],
-    [io:format("  ~ts ~s, with ~ts ~s~n", [name(Key), outcome(Control, Result), Loop, outcome(Loop, Result)])
-     || Key <- Odd, Result <- [maps:get(Key, Results)]],
-    [io:format("~nAlike only when tried again:~n") || Unsteady =/= []],
-    [io:format("  ~ts~ts~n", [name(Key), [[" ", L, " ", atom_to_list(O)] || {L, {O, _, _}} <- maps:to_list(First)]])
-     || {Key, First} <- Unsteady],
-    [io:format("~ncannot run ~ts with ~ts: ~0tp~n", [Module, L, Reason]) || {L, Module, Reason} <- Errors],
-    Passed = length([Key || {Key, passed, passed} <- Pairs]),
-    Failed = length(Wrong) + length(Stale) + length(Errors),
-    io:format("~nconformance in ~b s: ~b passed, ~b failed~n", [maps:get(seconds, Ran, 0), Passed, Failed]),
-    %% Nothing compared is no success.
-    max(Failed, 1 - min(1, Passed)).
+    [
+        io:format("  ~ts ~s, with ~ts ~s~n", [name(Key), outcome(Control, Result), Loop, outcome(Loop, Result)])
+     || Key <- Odd, Result <- [maps:get(Key, Results)]
+    ],
+    io:nl(),
+    {length([Key || {Key, passed, passed} <- Pairs]), length(Wrong) + length(Stale)}.
 
 outcome(Loop, Result) ->
     case Result of
@@ -80,13 +92,15 @@ summary([Last | _] = Lines) ->
 %% ------------------------------------------------------------------------------------------------
 %% Exceptions
 
-%% Those of them that are about this Python and this mode.
--spec exceptions(map(), [non_neg_integer()]) -> [exception()].
-exceptions(#{exceptions := File, mode := Mode}, Python) ->
+%% Those of them that are about this loop, this Python and this mode.
+-spec exceptions(map(), binary(), [non_neg_integer()]) -> [exception()].
+exceptions(#{exceptions := File, mode := Mode, loops := [_, First | _]}, Loop, Python) ->
     {ok, Terms} = file:consult(File),
     [
         {{list_to_binary(Module), list_to_binary(Class), list_to_binary(Test)}, When, unicode:characters_to_binary(Why)}
-     || {Module, Class, Test, When, Where, Why} <- Terms, applies(Where, Mode, Python)
+     || {Module, Class, Test, When, Where, Why} <- Terms,
+        lists:member(Loop, [unicode:characters_to_binary(Name) || Name <- maps:get(loops, Where, [First])]),
+        applies(Where, Mode, Python)
     ].
 
 applies(Where, Mode, Python) ->
@@ -109,7 +123,7 @@ stale(Complete, Exceptions, Pairs) ->
 %% ------------------------------------------------------------------------------------------------
 %% Output
 
-table(#{loops := [Control, Loop]}, Results, Pairs, Excused, Wrong, Unsteady) ->
+table(Control, Loop, Results, Pairs, Excused, Wrong, Unsteady) ->
     line(["module", "tests", Control, Loop, "skipped", "excused", "differ", "unsteady", "s " ++ binary_to_list(Control),
           "s " ++ binary_to_list(Loop)]),
     Modules = lists:usort([Module || {{Module, _, _}, _, _} <- Pairs]),
@@ -146,13 +160,12 @@ cell(Cell) when is_integer(Cell) -> integer_to_list(Cell);
 cell(Cell) -> Cell.
 
 %% All that is known of what failed, in a file.
-log(#{log := File, loops := Loops}, Results, Differing) ->
+log(#{log := File}, #{results := Results}) ->
     Failed = [
         {Key, Loop, One}
      || {Key, Result} <- lists:sort(maps:to_list(Results)),
-        Loop <- Loops,
-        #{Loop := {Outcome, _, _} = One} <- [Result],
-        lists:member(Key, Differing) orelse (Outcome =/= passed andalso Outcome =/= skipped)
+        {Loop, {Outcome, _, _} = One} <- maps:to_list(Result),
+        Outcome =/= passed andalso Outcome =/= skipped
     ],
     Texts = [
         io_lib:format("==== ~ts with ~ts: ~s (~.1f s)~n~ts~n", [name(Key), Loop, Outcome, Seconds, Text])

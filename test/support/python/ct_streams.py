@@ -414,9 +414,15 @@ async def _send_file(writer, **options):
 _SENT = b"before" + BIG[1:-1] + b"after"
 
 
+async def _take_file(reader, writer):
+    """Answer with the whole when all has come: who sends a file reads nothing meanwhile."""
+    writer.write(await reader.readexactly(len(_SENT)))
+    writer.close()
+
+
 @case
 async def files_are_sent():
-    async with serving() as port, connected(port) as (reader, writer):
+    async with serving(_take_file) as port, connected(port) as (reader, writer):
         _, got = await asyncio.gather(
             _send_file(writer, fallback=False), reader.readexactly(len(_SENT))
         )
@@ -680,7 +686,7 @@ async def tls_drain_waits_for_a_slow_reader(folder):
 @case
 async def tls_files_are_sent(folder):
     async with (
-        serving(ssl=server_context(folder)) as port,
+        serving(_take_file, ssl=server_context(folder)) as port,
         connected(port, **secured(folder)) as (reader, writer),
     ):
         _, got = await asyncio.gather(
