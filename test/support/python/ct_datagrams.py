@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import stat
+import sys
 import tempfile
 
 from ct_loops import Handled, Recorder, case, raises
@@ -95,9 +96,11 @@ async def datagrams_are_answered():
 
 @case
 async def each_datagram_stays_one():
-    """None is split, joined or skipped, the empty ones included."""
+    """None is split, joined or skipped, the empty ones included, which asyncio sends from 3.13 on."""
     server, client = await endpoint(), await endpoint()
     sent = [bytes([i]) * (i * 37 % 1500) for i in range(200)] + [b"", BIG[:60_000], b""]
+    if sys.version_info < (3, 13):
+        sent = [data for data in sent if data]
     got = []
     for data in sent:
         client.transport.sendto(data, address(server))
