@@ -50,6 +50,7 @@ groups() ->
         asgi_body_comes_in_chunks,
         asgi_response_goes_out_in_pieces,
         asgi_request_waits_to_be_continued,
+        asgi_answer_arrives_although_the_body_is_not_read,
         asgi_failure_is_answered_and_logged,
         asgi_failure_halfway_breaks_the_connection,
         asgi_refuses_what_can_be_read_in_two_ways,
@@ -421,6 +422,20 @@ asgi_request_waits_to_be_continued(_Config) ->
         ?assertEqual(<<"HTTP/1.1 100 Continue\r\n\r\n">>, exchange(Client, Head, 25)),
         ok = gen_tcp:send(Client, <<"hello">>),
         ?assertEqual(<<"POST /  hello">>, body(all(Client)))
+    end).
+
+asgi_answer_arrives_although_the_body_is_not_read(_Config) ->
+    with_web(fun(Port) ->
+        Small = request(Port, <<
+            "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        >>),
+        py_suite:contains(Small, "too much"),
+        ?assertEqual(<<"GET /  ">>, body(Small)),
+        Body = binary:copy(<<"x">>, 5_000_000),
+        Large = request(Port, [<<"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n">>, Body]),
+        py_suite:contains(Large, "connection: close\r\n"),
+        ?assertEqual(<<"too much">>, body(Large))
     end).
 
 asgi_failure_is_answered_and_logged(_Config) ->

@@ -408,7 +408,9 @@ class _Exchange:
             self._keep_alive = False
         if b"date" not in names:
             lines.append(b"date: " + formatdate(usegmt=True).encode("ascii"))
-        self._keep_alive &= not self._application.stopping
+        # A body that will not be read to its end is the end of the connection.
+        is_skipped = not self._owes_continue and self._left <= _MAX_SKIPPED
+        self._keep_alive &= is_skipped and not self._application.stopping
         if not self._keep_alive:
             lines.append(b"connection: close")
         elif not self._head.is_1_1:

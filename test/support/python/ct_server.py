@@ -56,6 +56,10 @@ class Shout:
 async def web(scope, receive, send):
     """An application that knows nothing of lifespans."""
     assert scope["type"] == "http"
+    if scope["path"] == "/unread":
+        await send({"type": "http.response.start", "status": 413})
+        await send({"type": "http.response.body", "body": b"too much"})
+        return
     body = b""
     more = True
     while more:
