@@ -5,7 +5,8 @@
 
 use crate::spin::{SpinBudget, Spinner};
 use crate::sync::{
-    AtomicBool, AtomicIsize, Mutex, MutexGuard, Ordering, Thread, fence, park_until, thread,
+    AtomicBool, AtomicIsize, AtomicU8, Mutex, MutexGuard, Ordering, Thread, fence, park_until,
+    thread,
 };
 use std::collections::VecDeque;
 use std::sync::{OnceLock, PoisonError};
@@ -44,6 +45,21 @@ pub enum Take<T> {
     Closed,
 }
 
+/// Where the consumer is.
+const AWAKE: u8 = 0;
+const PARKED: u8 = 1;
+/// It sleeps in something else, where the waker reaches it.
+const ELSEWHERE: u8 = 2;
+
+/// Wakes the consumer where it sleeps in something else.
+struct Waker(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Waker")
+    }
+}
+
 /// A queue that can be closed, and on which its one consumer can park.
 #[derive(Debug)]
 pub struct Mailbox<T, Q: Queue<T> = crossbeam_queue::SegQueue<T>> {
@@ -54,8 +70,10 @@ pub struct Mailbox<T, Q: Queue<T> = crossbeam_queue::SegQueue<T>> {
     /// Pushes less pops; a pop may be counted before its push is, so this can be below zero for a moment.
     len: AtomicIsize,
     closed: AtomicBool,
-    asleep: AtomicBool,
+    /// [`AWAKE`], [`PARKED`] or [`ELSEWHERE`]; whoever puts it back to the first one wakes the consumer.
+    asleep: AtomicU8,
     consumer: OnceLock<Thread>,
+    waker: OnceLock<Waker>,
     item: std::marker::PhantomData<fn(T) -> T>,
 }
 
@@ -75,8 +93,9 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
             has_deferred: AtomicBool::new(false),
             len: AtomicIsize::new(0),
             closed: AtomicBool::new(false),
-            asleep: AtomicBool::new(false),
+            asleep: AtomicU8::new(AWAKE),
             consumer: OnceLock::new(),
+            waker: OnceLock::new(),
             item: std::marker::PhantomData,
         }
     }
@@ -186,12 +205,40 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
     /// the look at `asleep`; its partner is in [`Self::park`]. One of the two sides sees the other.
     pub fn wake(&self) {
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed)
-            && self.asleep.swap(false, Ordering::AcqRel)
-            && let Some(consumer) = self.consumer.get()
-        {
-            consumer.unpark();
+        if self.asleep.load(Ordering::Relaxed) == AWAKE {
+            return;
         }
+        match self.asleep.swap(AWAKE, Ordering::AcqRel) {
+            PARKED => {
+                if let Some(consumer) = self.consumer.get() {
+                    consumer.unpark();
+                }
+            }
+            ELSEWHERE => {
+                if let Some(Waker(wake)) = self.waker.get() {
+                    wake();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Consumer only: how it is woken in [`Self::sleep_elsewhere`]. Only the first call has an effect.
+    pub fn wake_elsewhere_by(&self, waker: impl FnOnce() -> Box<dyn Fn() + Send + Sync>) {
+        self.waker.get_or_init(|| Waker(waker()));
+    }
+
+    /// Consumer only: sleeps in something else than this mailbox. `body` calls its argument once it is sure to be woken
+    /// there, and does not sleep if that says that there is something to do.
+    pub fn sleep_elsewhere<R>(&self, body: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+        let result = body(&|| {
+            // As in `park_unless`.
+            self.asleep.swap(ELSEWHERE, Ordering::AcqRel);
+            fence(Ordering::SeqCst);
+            self.ready()
+        });
+        self.asleep.swap(AWAKE, Ordering::AcqRel);
+        result
     }
 
     fn ready(&self) -> bool {
@@ -212,15 +259,15 @@ impl<T, Q: Queue<T>> Mailbox<T, Q> {
     /// afterwards.
     pub fn park_unless(&self, deadline: Option<Instant>, other: impl Fn() -> bool) {
         // A swap, not a store: it must come after the producers' swaps in their order, too.
-        self.asleep.swap(true, Ordering::AcqRel);
+        self.asleep.swap(PARKED, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if self.ready() || other() {
-            self.asleep.swap(false, Ordering::AcqRel);
+            self.asleep.swap(AWAKE, Ordering::AcqRel);
             return;
         }
-        while self.asleep.load(Ordering::Acquire) {
+        while self.asleep.load(Ordering::Acquire) != AWAKE {
             if !park_until(deadline) {
-                self.asleep.swap(false, Ordering::AcqRel);
+                self.asleep.swap(AWAKE, Ordering::AcqRel);
             }
         }
     }
@@ -319,6 +366,39 @@ mod tests {
         assert!(mailbox.close());
         assert!(!mailbox.close());
         assert!(!mailbox.push(1));
+    }
+
+    #[test]
+    fn a_consumer_that_sleeps_elsewhere_gets_everything() {
+        let mailbox: Arc<Mailbox<u32>> = Arc::new(Mailbox::new());
+        let (bell, rung) = std::sync::mpsc::channel();
+        mailbox
+            .wake_elsewhere_by(|| Box::new(move || bell.send(()).expect("the consumer listens")));
+        let producers: Vec<_> = (0..4)
+            .map(|_| {
+                let mailbox = mailbox.clone();
+                std::thread::spawn(move || {
+                    for item in 0..1000 {
+                        assert!(mailbox.push(item));
+                    }
+                })
+            })
+            .collect();
+        let mut taken = 0;
+        while taken < 4000 {
+            match mailbox.take() {
+                Take::Item(_) => taken += 1,
+                _ => mailbox.sleep_elsewhere(|begins| {
+                    if !begins() {
+                        rung.recv().expect("the mailbox keeps the bell");
+                    }
+                }),
+            }
+        }
+        for producer in producers {
+            producer.join().expect("all was pushed");
+        }
+        assert_eq!(mailbox.take(), Take::Empty);
     }
 
     #[test]

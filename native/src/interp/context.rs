@@ -282,6 +282,13 @@ impl Context {
         }
     }
 
+    /// The owner thread looks up from a loop's own set, if it sleeps in one. May be called on any thread.
+    pub(super) fn ring(&self) {
+        if let Some(poller) = &*self.sleeps_in.lock() {
+            poller.ring();
+        }
+    }
+
     /// The owner thread sleeps in a loop's own set while `body` runs.
     pub(super) fn sleeping_in<T>(&self, poller: &Arc<Poller>, body: impl FnOnce() -> T) -> T {
         *self.sleeps_in.lock() = Some(poller.clone());

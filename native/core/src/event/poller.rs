@@ -199,6 +199,16 @@ impl Poller {
 
     /// Waits in the set.
     pub fn sleep(&self, into: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        self.sleep_unless(into, timeout, || false)
+    }
+
+    /// The same, but not where `other` says so; it is asked when [`Self::ring`] is sure to end the wait.
+    pub fn sleep_unless(
+        &self,
+        into: &mut Vec<Event>,
+        timeout: Option<Duration>,
+        other: impl Fn() -> bool,
+    ) -> io::Result<()> {
         if self.bell.get().is_none() {
             let bell = Bell::new()?;
             self.set.read().add(bell.descriptor(), READ)?;
@@ -207,13 +217,22 @@ impl Poller {
         }
         *self.sleeping.lock() = Sleeping::InTheSet;
         let _asleep = Asleep(self);
-        let timeout = if self.is_woken() {
+        let timeout = if other() || self.is_woken() {
             Some(Duration::ZERO)
         } else {
             timeout
         };
         self.set.read().wait(into, timeout)?;
         self.sort_out(into)
+    }
+
+    /// Whoever sleeps in the set looks up, and the loop is not woken. May be called on any thread, schedulers included.
+    pub fn ring(&self) {
+        if matches!(*self.sleeping.lock(), Sleeping::InTheSet)
+            && let Some(bell) = self.bell.get()
+        {
+            bell.ring();
+        }
     }
 }
 

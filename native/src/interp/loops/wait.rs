@@ -24,6 +24,9 @@ const LOOKS_PER_SYSTEM_CALL: u32 = 8;
 /// How often a thread looks for descriptors that nobody watches for it.
 const WITHOUT_ROOT: Duration = Duration::from_millis(20);
 
+/// How long a thread sleeps in the loop's own set before the emulator is asked to watch that.
+const NAP: Duration = Duration::from_millis(50);
+
 /// What a wait is for.
 pub(super) struct Wait<'a, 'py> {
     pub(super) poller: &'a Arc<Poller>,
@@ -278,7 +281,7 @@ fn sleep(
     spinner: &mut Spinner,
     until: Option<Instant>,
 ) -> io::Result<()> {
-    let _place = poller.sleeps_elsewhere(context.clone());
+    let place = poller.sleeps_elsewhere(context.clone());
     let looks = Cell::new(0u32);
     let looked = context.mailbox.look_or(spinner, &facts().spin_budget, || {
         looks.set(looks.get() + 1);
@@ -288,6 +291,11 @@ fn sleep(
         return Ok(());
     }
     let watches = poller.has_descriptors();
+    drop(place);
+    if watches && nap(context, poller, until)? {
+        return Ok(());
+    }
+    let _place = poller.sleeps_elsewhere(context.clone());
     let root = if watches { context.root() } else { None };
     let until = if watches && root.is_none() {
         // There are no descriptors left to have one watched with.
@@ -306,6 +314,33 @@ fn sleep(
         poller.is_woken() || root.is_some_and(|root| root.is_readable())
     });
     Ok(())
+}
+
+/// Sleeps in the loop's own set for a while: having the emulator watch it costs several times as much as what most
+/// messages take, so that is for loops that are idle. Says whether there may be something to do.
+fn nap(context: &Arc<Context>, poller: &Arc<Poller>, until: Option<Instant>) -> io::Result<bool> {
+    let now = Instant::now();
+    let end = now + NAP;
+    let timeout = until.map_or(NAP, |until| until.saturating_duration_since(now).min(NAP));
+    context.mailbox.wake_elsewhere_by(|| {
+        let context = Arc::downgrade(context);
+        Box::new(move || {
+            if let Some(context) = context.upgrade() {
+                context.ring();
+            }
+        })
+    });
+    // They are asked for again after what else is to be done: that may change what is watched.
+    let mut found = Vec::new();
+    context.sleeping_in(poller, || {
+        context.mailbox.sleep_elsewhere(|begins| {
+            poller.sleep_unless(&mut found, Some(timeout), || {
+                begins() || context.interrupts.waits()
+            })
+        })
+    })?;
+    let over = Instant::now() >= end && until.is_none_or(|until| until > end);
+    Ok(!over || !found.is_empty() || poller.is_woken() || context.mailbox.has_any())
 }
 
 impl Context {
