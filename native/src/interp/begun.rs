@@ -55,6 +55,14 @@ impl Begun {
         self.waits[..place].iter().filter(nested).count()
     }
 
+    /// Whether the loop at a place serves whatever comes. On top of a wait for a callback it does not: those further out
+    /// who hold the context count on it that no stranger gets in between.
+    fn serves_anything(&self, place: usize, most_loops: usize) -> bool {
+        let below = &self.waits[..place];
+        below.iter().all(|wait| wait.callback().is_none())
+            && self.loops_below(place + 1) < most_loops
+    }
+
     /// Whether the wait at a place takes up what was made in `made_in`.
     fn takes_up(&self, place: usize, made_in: &Callback, most_loops: usize) -> bool {
         let wait = &self.waits[place];
@@ -62,7 +70,7 @@ impl Begun {
             Waits::For(callback) => made_in.is_or_descends_from(callback),
             Waits::InLoop => {
                 let mut below = self.running[..wait.depth].iter();
-                self.loops_below(place + 1) < most_loops
+                self.serves_anything(place, most_loops)
                     || below.any(|request| made_in.comes_from(request))
             }
         }
@@ -246,7 +254,7 @@ impl Context {
                 depth,
             });
         }
-        begun.loops_below(begun.waits.len()) < self.max_nested_runs
+        begun.serves_anything(begun.waits.len() - 1, self.max_nested_runs)
     }
 
     /// Whether the code of a request that runs here led to another one, which was made in `made_in`.
