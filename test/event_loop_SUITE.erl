@@ -380,16 +380,14 @@ signals_are_refused_with_a_way_out(Config) ->
 subprocesses_work_but_for_what_the_node_keeps(Config) ->
     ?assertEqual({ok, {<<"told">>, true}}, run(Config, program, [])).
 
+%% In a node of its own: interpreters are used again.
 package_loads_without_asyncio(Config) ->
-    Context = py_suite:new_context(Config),
-    Loaded = <<"import sys, erlang, erlang._boot\nloaded = {'asyncio', 'selectors'} & set(sys.modules)">>,
-    ok = py:exec(Context, Loaded),
-    case py_suite:mode(Config) of
-        owngil -> ?assertEqual({ok, []}, py:eval(Context, <<"loaded">>));
-        %% The interpreter is everybody's.
-        worker -> ok
-    end,
-    ok = py_context:stop(Context).
+    py_suite:in_peer(?MODULE, load_package, Config).
+
+load_package(Mode) ->
+    ok = py_suite:start(#{context_mode => Mode}),
+    {ok, []} = py:eval(<<"[__import__('erlang')] and {'asyncio', 'selectors'} & set(__import__('sys').modules)">>),
+    py_suite:stop().
 
 private_names_of_asyncio_are_what_they_were(Config) ->
     Folder = unicode:characters_to_binary(filename:join(py_suite:checkout(), "test/python")),
