@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import selectors
 import unittest
-from asyncio import base_events, events, selector_events, tasks, unix_events
+from asyncio import base_events, events, format_helpers, selector_events, sslproto, tasks, unix_events
 
 
 class Recorder(asyncio.SelectorEventLoop):
@@ -50,6 +50,7 @@ class PrivateNames(unittest.TestCase):
         for name in (
             "_asyncgens",
             "_asyncgens_shutdown_called",
+            "_clock_resolution",
             "_closed",
             "_debug",
             "_default_executor",
@@ -58,8 +59,10 @@ class PrivateNames(unittest.TestCase):
             "_ready",
             "_scheduled",
             "_selector",
+            "_stopping",
             "_task_factory",
             "_thread_id",
+            "_timer_cancelled_count",
             "_transports",
         ):
             with self.subTest(name):
@@ -70,7 +73,8 @@ class PrivateNames(unittest.TestCase):
             (base_events.BaseEventLoop, ["_run_once", "_set_coroutine_origin_tracking"]),
             (base_events.BaseEventLoop, ["_asyncgen_firstiter_hook", "_asyncgen_finalizer_hook"]),
             (selector_events.BaseSelectorEventLoop, ["_make_self_pipe", "_close_self_pipe", "_write_to_self"]),
-            (selector_events.BaseSelectorEventLoop, ["_start_serving"]),
+            (selector_events.BaseSelectorEventLoop, ["_ensure_fd_no_transport", "_start_serving"]),
+            (selector_events.BaseSelectorEventLoop, ["_make_socket_transport", "_make_ssl_transport"]),
             (unix_events.SelectorEventLoop, ["_check_signal"]),
         ):
             for name in names:
@@ -87,6 +91,48 @@ class PrivateNames(unittest.TestCase):
         ):
             with self.subTest(name):
                 self.assertTrue(callable(getattr(owner, name, None)))
+
+    def test_slots_of_handles(self):
+        self.assertLessEqual({"_args", "_callback", "_cancelled", "_context", "_loop"}, set(events.Handle.__slots__))
+        self.assertLessEqual({"_scheduled", "_when"}, set(events.TimerHandle.__slots__))
+
+    def test_constants_of_the_iteration(self):
+        for name in (
+            "MAXIMUM_SELECT_TIMEOUT",
+            "_MIN_CANCELLED_TIMER_HANDLES_FRACTION",
+            "_MIN_SCHEDULED_TIMER_HANDLES",
+        ):
+            with self.subTest(name):
+                self.assertIsInstance(getattr(base_events, name), (int, float))
+        self.assertIn("print", format_helpers._format_callback_source(print, ()))
+
+    def test_transports(self):
+        for name in (
+            "_call_connection_lost",
+            "_fatal_error",
+            "_force_close",
+            "_make_empty_waiter",
+            "_read_ready",
+            "_read_ready__on_eof",
+            "_reset_empty_waiter",
+            "max_size",
+            "write",
+        ):
+            with self.subTest(name):
+                self.assertTrue(hasattr(selector_events._SelectorSocketTransport, name))
+        self.assertIsInstance(sslproto.SSLProtocol.max_size, int)
+        ours, theirs = selector_events.socket.socketpair()
+
+        async def connect():
+            return await self.loop.create_connection(asyncio.Protocol, sock=ours)
+
+        with theirs:
+            transport, _ = self.loop.run_until_complete(connect())
+            for name in ("_buffer", "_closing", "_eof"):
+                with self.subTest(name):
+                    self.assertTrue(hasattr(transport, name))
+            transport.close()
+            self.loop.run_until_complete(asyncio.sleep(0))
 
     def test_policy(self):
         setter = getattr(events, "_set_event_loop_policy", None) or events.set_event_loop_policy
