@@ -102,6 +102,11 @@ impl Root {
         self.readable.store(false, Ordering::SeqCst);
     }
 
+    /// For the owner thread: it serves no longer. A process that was killed has not said so.
+    pub(crate) fn let_go(&self) {
+        self.watched.let_go();
+    }
+
     /// For the context's process: nobody waits any more.
     pub(crate) fn stop(&self, env: Env) {
         self.watched.stop(env);

@@ -146,6 +146,14 @@ impl Watched {
     pub(crate) fn stop(&self, env: Env) {
         stop(&self.inner, env.as_c_arg(), self.object);
     }
+
+    /// From any thread: closes the descriptor unless it is watched. If it is, the end of the process does that.
+    pub(crate) fn let_go(&self) {
+        let mut state = self.inner.0.lock();
+        if matches!(*state, State::Unwatched(_)) {
+            *state = State::Over;
+        }
+    }
 }
 
 impl Drop for Watched {

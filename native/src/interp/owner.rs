@@ -112,6 +112,9 @@ fn live(first: Arc<Context>) {
     while let Some(context) = next.take() {
         let _guard = EndOnPanic(&context);
         owner.serve(&mut state, &context);
+        if let Some(root) = context.known_root() {
+            root.let_go();
+        }
         match retire::retire(state, owner, &context) {
             Some((kept_state, kept_owner, following)) => {
                 (state, owner) = (kept_state, kept_owner);
