@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub(crate) struct RunningLoop {
     get: Kept,
     set: Kept,
+    task: Kept,
     swap_task: Kept,
 }
 
@@ -25,12 +26,13 @@ impl RunningLoop {
         Ok(Some(Self {
             get: module.getattr_str("_get_running_loop")?.keep(),
             set: module.getattr_str("_set_running_loop")?.keep(),
+            task: module.getattr_str("current_task")?.keep(),
             swap_task: module.getattr_str("_swap_current_task")?.keep(),
         }))
     }
 
     pub(in crate::interp) fn release(self, py: Python<'_>) {
-        for function in [self.get, self.set, self.swap_task] {
+        for function in [self.get, self.set, self.task, self.swap_task] {
             function.release(py);
         }
     }
@@ -92,7 +94,11 @@ fn stopped<'py>(py: Python<'py>, owner: &mut Owner) -> Result<Option<Before<'py>
     }
     let (set, swap_task) = (functions.set.get(py), functions.swap_task.get(py));
     // In this order: from 3.14 the task is that of the running loop.
-    let task = swap_task.call(&[&event_loop, &none])?;
+    let mut task = functions.task.get(py).call(&[&event_loop])?;
+    if !task.is_none() {
+        // 3.12 does not take nothing for nothing.
+        task = swap_task.call(&[&event_loop, &none])?;
+    }
     set.call(&[&none])?;
     Ok(Some(Before {
         event_loop,
