@@ -43,6 +43,7 @@ groups() ->
         stop_of_the_context_closes_what_is_open,
         stop_of_the_context_leaves_threads_alone,
         killed_context_tells_owner_and_callers,
+        killed_contexts_leave_no_descriptors,
         stuck_context_tells_owner_and_callers,
         stop_of_the_application_answers_everybody,
         death_of_the_keeper_leaves_the_loop,
@@ -432,6 +433,23 @@ killed_context_tells_owner_and_callers(Config) ->
     ?assertMatch({error, {context_died, _}}, py_context:stop_loop(Context)),
     told(<<"cancelled">>, <<"gate">>),
     told(<<"ended">>, <<"gate">>).
+
+%% Nor do the threads that wait with their interpreters for another context keep any.
+killed_contexts_leave_no_descriptors(Config) ->
+    Before = py_leaks:snapshot(),
+    py_suite:silently(fun() ->
+        [
+            begin
+                Context = py_suite:new_context(Config),
+                {ok, Ref} = py_context:submit(Context, asyncio, sleep, [3600]),
+                {ok, none} = py_context:submit_await(Context, asyncio, sleep, [0]),
+                py_suite:killed(Context),
+                ?assertMatch({error, {context_died, _}}, py:async_await(Ref))
+            end
+         || _ <- lists:seq(1, 5)
+        ]
+    end),
+    py_leaks:check(Before, #{spares => 16}).
 
 stuck_context_tells_owner_and_callers(Config) ->
     case py_suite:mode(Config) of
