@@ -1,8 +1,8 @@
 """CPython's own tests of asyncio, one at a time, with the loop that is to be tested in the place of its own.
 
-Tests ask for loops in three ways, and each gets the loop under test: the method ``create_event_loop`` of a test class,
-``asyncio.new_event_loop``, and the classes ``asyncio.SelectorEventLoop`` and ``asyncio.EventLoop``. Policies stay those
-of asyncio. With the loop called ``context``, tests for which ``unittest`` would make a loop run in that of the context
+Tests ask for loops in four ways, and each gets the loop under test: the method ``create_event_loop`` of a test class,
+``asyncio.new_event_loop``, the classes ``asyncio.SelectorEventLoop`` and ``asyncio.EventLoop``, and the policy, which is
+asyncio's own. With the loop called ``context``, tests for which ``unittest`` would make a loop run in that of the context
 instead, as what they give to ``asyncio.run`` does.
 """
 
@@ -94,6 +94,11 @@ def _replace_loops(cls):
     if hasattr(asyncio, "EventLoop"):
         asyncio.EventLoop = unix_events.EventLoop = cls
     asyncio.new_event_loop = events.new_event_loop = cls
+    policy = (
+        getattr(unix_events, "_DefaultEventLoopPolicy", None)
+        or unix_events.DefaultEventLoopPolicy
+    )
+    policy._loop_factory = cls
     events._event_loop_policy = None
 
 

@@ -36,8 +36,13 @@ print(#{loops := [Control | Loops]} = Options, #{unsteady := Unsteady, errors :=
     max(Failed, 1 - min(1, Passed)).
 
 %% How many tests passed with both, and how many failures there are.
-compared(Options, Control, Loop, #{results := All, unsteady := Unsteady, complete := Complete} = Ran) ->
-    Results = maps:filter(fun(_Key, Result) -> is_map_key(Loop, Result) end, All),
+compared(Options, Control, Loop, #{results := All} = Ran) ->
+    case maps:filter(fun(_Key, Result) -> is_map_key(Loop, Result) end, All) of
+        None when map_size(None) =:= 0 -> {0, 0};
+        Results -> compared(Options, Control, Loop, Ran, Results)
+    end.
+
+compared(Options, Control, Loop, #{unsteady := Unsteady, complete := Complete} = Ran, Results) ->
     Pairs = [{Key, outcome(Control, Result), outcome(Loop, Result)} || {Key, Result} <- lists:sort(maps:to_list(Results))],
     Exceptions = exceptions(Options, Loop, maps:get(python, Ran)),
     Differing = [Key || {Key, passed, Ours} <- Pairs, Ours =/= passed],
