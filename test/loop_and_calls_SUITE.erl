@@ -21,6 +21,7 @@ groups() ->
     py_suite:groups([
         calls_are_answered_while_a_thousand_coroutines_sleep,
         calls_are_answered_while_hundreds_of_sockets_are_waited_for,
+        loop_that_waits_does_not_wake_up,
         calls_see_no_running_loop,
         calls_and_tasks_have_contexts_of_their_own,
         casts_and_environments_work_while_tasks_wait,
@@ -87,6 +88,26 @@ calls_are_answered(Config, Function, Count) ->
     ?assertEqual([{ok, N + 1} || N <- lists:seq(1, 20)], Many),
     ok = py_callbacks:open(Gate, go),
     ?assertEqual({ok, Count}, result(Ref)).
+
+%% Half a second of a context that waits: with anything periodic in it, its thread would have run many times.
+loop_that_waits_does_not_wake_up(Config) ->
+    Context = ?config(ctx, Config),
+    {ok, Thread} = py:call(Context, threading, get_native_id, []),
+    Refs = [task(Context, Function, [Count, Name]) || {Function, Count, Name} <- waiting()],
+    Gates = [py_callbacks:entered([Name]) || {_, _, Name} <- waiting()],
+    Before = wake_ups(Thread),
+    {ok, none} = py:call(time, sleep, [0.5]),
+    ?assert(wake_ups(Thread) - Before < 10),
+    [ok = py_callbacks:open(Gate, go) || Gate <- Gates],
+    ?assertEqual([{ok, Count} || {_, Count, _} <- waiting()], [result(Ref) || Ref <- Refs]).
+
+waiting() ->
+    [{sleepers, 1000, <<"timers">>}, {receivers, 100, <<"sockets">>}].
+
+wake_ups(Thread) ->
+    {ok, Status} = file:read_file("/proc/self/task/" ++ integer_to_list(Thread) ++ "/status"),
+    {match, [Count]} = re:run(Status, "\nvoluntary_ctxt_switches:\\s*(\\d+)", [{capture, [1], list}]),
+    list_to_integer(Count).
 
 calls_see_no_running_loop(Config) ->
     Context = ?config(ctx, Config),
