@@ -340,7 +340,8 @@ fn nap(context: &Arc<Context>, poller: &Arc<Poller>, until: Option<Instant>) -> 
         })
     })?;
     let over = Instant::now() >= end && until.is_none_or(|until| until > end);
-    Ok(!over || !found.is_empty() || poller.is_woken() || context.mailbox.has_any())
+    // What was put off is for another wait.
+    Ok(!over || !found.is_empty() || poller.is_woken() || !context.mailbox.is_empty())
 }
 
 impl Context {
