@@ -387,6 +387,16 @@ package_loads_without_asyncio(Config) ->
 load_package(Mode) ->
     ok = py_suite:start(#{context_mode => Mode}),
     {ok, []} = py:eval(<<"[__import__('erlang')] and {'asyncio', 'selectors'} & set(__import__('sys').modules)">>),
+    %% Whichever name is asked for first, it loads.
+    Names = ["ErlangEventLoop", "EventLoopPolicy", "async_call", "install", "run", "server", "sleep", "spawn_task"],
+    _Contexts = [
+        begin
+            {ok, Context} = py_context:new(#{mode => Mode}),
+            ok = py:exec(Context, ["import erlang\nerlang.", Name, "\nimport asyncio\nasyncio.run(asyncio.sleep(0))"]),
+            Context
+        end
+     || Name <- Names
+    ],
     py_suite:stop().
 
 private_names_of_asyncio_are_what_they_were(Config) ->

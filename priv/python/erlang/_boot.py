@@ -60,21 +60,27 @@ class _AsyncioFinder:
         """Find what the import system's own finder finds, with a loader that does more."""
         if name != "asyncio":
             return None
-        sys.meta_path.remove(self)
         machinery: Any = sys.modules["_frozen_importlib_external"]
         spec = machinery.PathFinder.find_spec(name)
         if spec is not None and type(spec.loader) is machinery.SourceFileLoader:
-            spec.loader = _asyncio_loader(machinery.SourceFileLoader, spec)
+            spec.loader = _asyncio_loader(machinery.SourceFileLoader, spec, self)
         return spec
 
 
-def _asyncio_loader(base: Any, spec: Any) -> Any:
+def _asyncio_loader(base: Any, spec: Any, finder: _AsyncioFinder) -> Any:
     class Loader(base):  # type: ignore[misc]
         def exec_module(self, module: ModuleType) -> None:
-            super().exec_module(module)
-            from . import _policy
+            from ._scope import internals
 
-            _policy.set_policy()
+            # Interrupted, it would leave half of the package behind, and that for good.
+            internals().run(self._load, module)
+
+        def _load(self, module: ModuleType) -> None:
+            super().exec_module(module)
+            from . import _policy  # noqa: F401
+
+            if finder in sys.meta_path:
+                sys.meta_path.remove(finder)
 
     return Loader(spec.loader.name, spec.loader.path)
 

@@ -10,12 +10,12 @@ import sys
 import warnings
 from asyncio import events, unix_events
 
-from ._loop import ErlangEventLoop, new_event_loop
-
 # Not from typing: see _boot.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ._loop import ErlangEventLoop
 
 _Base: Any = getattr(unix_events, "_DefaultEventLoopPolicy", None)
 if _Base is None:
@@ -25,10 +25,11 @@ if _Base is None:
 class EventLoopPolicy(_Base):  # type: ignore[misc]
     """asyncio's own policy, with other loops."""
 
-    _loop_factory = staticmethod(new_event_loop)
-
     def new_event_loop(self) -> ErlangEventLoop:
         """Make a loop."""
+        # Not before: this may be running because the module of loops imports asyncio.
+        from ._loop import new_event_loop
+
         return new_event_loop()
 
 
@@ -62,3 +63,7 @@ def set_policy() -> None:
     if setter is None:
         setter = events.set_event_loop_policy
     setter(EventLoopPolicy())
+
+
+# Whoever imports asyncio first imports this module, too: see _boot.
+set_policy()
