@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import os
 import posix
@@ -224,6 +225,8 @@ def finish(recycle: bool) -> bool:
     _revive_finalizers()
     _forget_packages()
     _sources.forget()
+    # What tasks left in cycles may hold descriptors, which would stay open for as long as the interpreter waits.
+    gc.collect()
     return _birth.restore()
 
 
