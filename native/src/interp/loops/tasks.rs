@@ -37,7 +37,13 @@ impl Owner {
         which: impl FnOnce(&LoopTools) -> &Kept,
     ) -> Result<Object<'py>> {
         if self.loop_tools.is_none() {
-            self.loop_tools = Some(self.lending(|| LoopTools::import(py))?);
+            // Cut short, the import would leave half of asyncio behind, and that for good.
+            let mut tools = None;
+            self.inside_loop(py, || {
+                tools = Some(LoopTools::import(py)?);
+                Ok(Object::none(py))
+            })?;
+            self.loop_tools = tools;
         }
         let tools = self.loop_tools.as_ref();
         let tools = tools.ok_or_else(|| Raised::runtime_error(py, "erlang._tasks is missing"))?;
