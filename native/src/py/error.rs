@@ -10,6 +10,11 @@ pub(crate) struct Raised(());
 /// What a function that may raise returns.
 pub(crate) type Result<T> = std::result::Result<T, Raised>;
 
+#[cfg(target_os = "linux")]
+use libc::__errno_location as errno;
+#[cfg(not(target_os = "linux"))]
+use libc::__error as errno;
+
 impl Raised {
     /// The caller has seen a C function report an exception.
     pub(crate) fn seen(_py: Python<'_>) -> Self {
@@ -61,7 +66,17 @@ impl Raised {
 
     pub(crate) fn os_error(py: Python<'_>, error: &std::io::Error) -> Self {
         // SAFETY: as above.
-        Self::set(py, unsafe { ffi::PyExc_OSError }, &error.to_string())
+        let class = unsafe { ffi::PyExc_OSError };
+        let Some(number) = error.raw_os_error() else {
+            return Self::set(py, class, &error.to_string());
+        };
+        // With its number the class makes one of those for it, such as PermissionError.
+        // SAFETY: attached; the location is this thread's.
+        unsafe {
+            *errno() = number;
+            ffi::PyErr_SetFromErrno(class);
+        }
+        Self(())
     }
 
     /// An exception of a class that Python code made.

@@ -54,7 +54,7 @@ pub fn nest(outer: RawFd, inner: &PollSet) -> io::Result<()> {
 
 /// Takes it out again; it may have been closed.
 pub fn unnest(outer: RawFd, inner: RawFd) {
-    system::remove(outer, inner);
+    let _was_there = system::remove(outer, inner);
 }
 
 impl PollSet {
@@ -81,9 +81,9 @@ impl PollSet {
         system::modify(self.as_raw_fd(), descriptor, before, interest)
     }
 
-    /// Removes a descriptor, which may have been closed.
-    pub fn remove(&self, descriptor: RawFd) {
-        system::remove(self.as_raw_fd(), descriptor);
+    /// Removes a descriptor. `false`: it was closed, and if a duplicate lives on it stays in the set.
+    pub fn remove(&self, descriptor: RawFd) -> bool {
+        system::remove(self.as_raw_fd(), descriptor)
     }
 
     /// Appends what is ready, after waiting for so long at most; `None`: until something is.
@@ -159,8 +159,8 @@ mod system {
         }
     }
 
-    pub(super) fn remove(set: RawFd, descriptor: RawFd) {
-        let _gone_anyway = control(set, libc::EPOLL_CTL_DEL, descriptor, 0);
+    pub(super) fn remove(set: RawFd, descriptor: RawFd) -> bool {
+        control(set, libc::EPOLL_CTL_DEL, descriptor, 0).is_ok()
     }
 
     pub(super) fn wait(
@@ -268,10 +268,12 @@ mod system {
         Ok(same)
     }
 
-    pub(super) fn remove(set: RawFd, descriptor: RawFd) {
+    /// Closing a number takes it out of the set here, whatever duplicates there are.
+    pub(super) fn remove(set: RawFd, descriptor: RawFd) -> bool {
         for filter in [libc::EVFILT_READ, libc::EVFILT_WRITE] {
             let _gone_anyway = change(set, descriptor, filter, libc::EV_DELETE);
         }
+        true
     }
 
     pub(super) fn wait(

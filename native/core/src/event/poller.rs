@@ -3,7 +3,7 @@
 use super::bell::Bell;
 use super::poll::{Event, Interest, PollSet, READ};
 use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -30,6 +30,9 @@ pub struct Poller {
     generation: AtomicU64,
     interests: Mutex<HashMap<RawFd, Interest>>,
     watched: AtomicUsize,
+    /// Numbers that were closed before they were removed. A duplicate may keep their files in the set, which would then
+    /// speak for the next files of those numbers.
+    left: Mutex<HashSet<RawFd>>,
     woken: AtomicBool,
     sleeping: Mutex<Sleeping>,
     /// In the set, once the loop has slept there.
@@ -50,6 +53,7 @@ impl Poller {
             generation: AtomicU64::new(0),
             interests: Mutex::default(),
             watched: AtomicUsize::new(0),
+            left: Mutex::default(),
             woken: AtomicBool::new(false),
             sleeping: Mutex::new(Sleeping::Nowhere),
             bell: OnceLock::new(),
@@ -74,6 +78,9 @@ impl Poller {
         self.note(|interests| {
             interests.insert(descriptor, interest);
         });
+        if self.left.lock().contains(&descriptor) {
+            self.make_anew()?;
+        }
         Ok(())
     }
 
@@ -86,11 +93,17 @@ impl Poller {
         self.note(|interests| {
             interests.insert(descriptor, interest);
         });
+        if !same {
+            // As in `left`.
+            self.make_anew()?;
+        }
         Ok(same)
     }
 
     pub fn remove(&self, descriptor: RawFd) {
-        self.set.read().remove(descriptor);
+        if !self.set.read().remove(descriptor) {
+            self.left.lock().insert(descriptor);
+        }
         self.note(|interests| {
             interests.remove(&descriptor);
         });
@@ -155,6 +168,7 @@ impl Poller {
             let _closed = fresh.add(descriptor, interest);
         }
         *self.set.write() = fresh;
+        self.left.lock().clear();
         self.generation.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
