@@ -39,6 +39,9 @@ struct Gate {
 /// For so long after an interrupt the threads of the interpreter hand on what is for one of them: some turns at the GIL.
 const CHASE: Duration = Duration::from_millis(30);
 
+/// How long the clean-up of a loop may go on before it is interrupted again.
+const CLEAN_UP: Duration = Duration::from_secs(1);
+
 /// What an interrupt met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Met {
@@ -78,6 +81,8 @@ pub(crate) struct Interrupts {
     chase_until: Mutex<Option<Instant>>,
     gate: Mutex<Option<Gate>>,
     woken: Condvar,
+    /// The request whose event loop was interrupted last where it waits, and when.
+    ended_loop: Mutex<Option<(u64, Instant)>>,
     /// What lies below the code on top of event loops, outermost first. Changes under the lock of the gate.
     outer: Mutex<Vec<Segment>>,
     tasks: Tasks,
@@ -326,6 +331,34 @@ impl Interrupts {
         self.take().then(|| interrupted(py, class))
     }
 
+    /// As [`Self::take_raised`], where an event loop waits: one that was ended there and comes back to wait cleans up,
+    /// and is left alone for a while.
+    pub(crate) fn take_raised_in_loop(&self, py: Python<'_>) -> Option<Raised> {
+        let raised = self.take_raised(py)?;
+        if self.is_cleaning_up() {
+            raised.clear(py);
+            return None;
+        }
+        Some(self.ends_loop(raised))
+    }
+
+    /// As [`Self::raised`], where an event loop waits.
+    pub(crate) fn raised_in_loop(&self, py: Python<'_>) -> Raised {
+        self.ends_loop(self.raised(py))
+    }
+
+    fn ends_loop(&self, raised: Raised) -> Raised {
+        *self.ended_loop.lock() = Some((self.running(), Instant::now()));
+        raised
+    }
+
+    fn is_cleaning_up(&self) -> bool {
+        let running = self.running();
+        self.ended_loop
+            .lock()
+            .is_some_and(|(request, at)| request == running && at.elapsed() < CLEAN_UP)
+    }
+
     /// The exception of an interrupt, for what runs. One that is on its way for the same reason is taken back.
     pub(crate) fn raised(&self, py: Python<'_>) -> Raised {
         let running = self.running();
@@ -462,6 +495,8 @@ fn is_library_code(py: Python<'_>) -> bool {
                         | "_frozen_importlib_external"
                         | "selectors"
                         | "threading"
+                        | "_weakrefset"
+                        | "weakref"
                 )
             )
         }

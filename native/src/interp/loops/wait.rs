@@ -137,7 +137,8 @@ impl Wait<'_, '_> {
         });
         let _taken = self.poller.take_woken();
         checked(py, slept)?;
-        context.interrupts.take_raised(py).map_or(Ok(()), Err)
+        let raised = context.interrupts.take_raised_in_loop(py);
+        raised.map_or(Ok(()), Err)
     }
 }
 
@@ -172,14 +173,14 @@ fn interrupts(
     owner: Option<&mut Owner>,
     request: Option<&Shared<Request>>,
 ) -> Result<bool> {
-    if let Some(raised) = context.interrupts.take_raised(py) {
+    if let Some(raised) = context.interrupts.take_raised_in_loop(py) {
         return Err(raised);
     }
     // Once: its code has to run again to end.
     let is_late = |request: &&Shared<Request>| request.is_late() && !request.is_timed_out();
     if let Some(request) = request.filter(is_late) {
         request.set_timed_out();
-        return Err(context.interrupts.raised(py));
+        return Err(context.interrupts.raised_in_loop(py));
     }
     let Some(owner) = owner else {
         return Ok(false);
