@@ -31,7 +31,8 @@ groups() ->
         end_of_the_context_ends_a_step_of_nobody,
         timer_in_the_place_of_another_is_seen,
         what_was_put_off_is_served_to_the_last,
-        what_belongs_to_a_run_is_served_at_the_limit_of_nesting
+        what_belongs_to_a_run_is_served_at_the_limit_of_nesting,
+        stranger_waits_for_the_chain_that_holds_the_context
     ]).
 
 init_per_group(Mode, Config) ->
@@ -282,3 +283,35 @@ what_belongs_to_a_run_is_served_at_the_limit_of_nesting(Config) ->
     Second ! go,
     ?assertEqual({ok, {<<"ok">>, 5}}, result(Run)),
     [ok = py:unregister_function(F) || F <- [first, second]].
+
+%% This context calls another one, which calls this one, where a loop waits then. Who comes from elsewhere and calls the
+%% other one would wait there for what lies below it here.
+stranger_waits_for_the_chain_that_holds_the_context(Config) ->
+    Here = ctx(Config),
+    There = py_suite:new_context(Config),
+    ok = py_suite:python_path(There),
+    Self = self(),
+    Called = fun(Context, Function, Args) -> py:call(Context, ct_interrupts, Function, Args) end,
+    Functions = #{
+        to_there => fun([]) -> Called(There, call, [back_here]) end,
+        back_here => fun([]) -> Called(Here, run_async_call, [wait]) end,
+        wait => fun([]) ->
+            Self ! {waits, self()},
+            receive go -> ok end,
+            Answer = Called(Here, value, [4]),
+            Self ! {answer, Answer},
+            Answer
+        end,
+        of_stranger => fun([]) -> Called(There, value, [5]) end
+    },
+    [ok = py:register_function(Name, Function) || {Name, Function} <- maps:to_list(Functions)],
+    Chain = call(Config, call, [to_there], infinity),
+    Waiter = receive {waits, Pid} -> Pid after ?DEADLINE -> ct:fail(not_called) end,
+    Stranger = py:spawn_call(Here, ct_interrupts, call, [of_stranger]),
+    Waiter ! go,
+    Ok = fun(Value) -> {ok, {<<"ok">>, Value}} end,
+    ?assertMatch({ok, _}, result(Chain)),
+    receive {answer, Answered} -> ?assertEqual({ok, 4}, Answered) after ?DEADLINE -> ct:fail(not_called) end,
+    ?assertEqual(Ok(5), py:await(Stranger)),
+    [ok = py:unregister_function(Name) || Name <- maps:keys(Functions)],
+    ok = py_context:stop(There).

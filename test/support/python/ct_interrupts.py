@@ -144,5 +144,9 @@ def run_call_and_be_called(first, second):
     return erlang.run(call_and_be_called(first, second))
 
 
+def run_async_call(function):
+    return erlang.run(erlang.async_call(function))
+
+
 def value(x):
     return x
