@@ -287,9 +287,12 @@ what_belongs_to_a_run_is_served_at_the_limit_of_nesting(Config) ->
 %% This context calls another one, which calls this one, where a loop waits then. Who comes from elsewhere and calls the
 %% other one would wait there for what lies below it here.
 stranger_waits_for_the_chain_that_holds_the_context(Config) ->
-    Here = ctx(Config),
+    %% Where loops may lie on top of each other.
+    ok = application:set_env(erlang_python, max_nested_runs, 8),
+    Here = py_suite:new_context(Config),
     There = py_suite:new_context(Config),
-    ok = py_suite:python_path(There),
+    ok = application:set_env(erlang_python, max_nested_runs, 1),
+    [ok = py_suite:python_path(Context) || Context <- [Here, There]],
     Self = self(),
     Called = fun(Context, Function, Args) -> py:call(Context, ct_interrupts, Function, Args) end,
     Functions = #{
@@ -305,7 +308,7 @@ stranger_waits_for_the_chain_that_holds_the_context(Config) ->
         of_stranger => fun([]) -> Called(There, value, [5]) end
     },
     [ok = py:register_function(Name, Function) || {Name, Function} <- maps:to_list(Functions)],
-    Chain = call(Config, call, [to_there], infinity),
+    Chain = call([{ctx, Here}], call, [to_there], infinity),
     Waiter = receive {waits, Pid} -> Pid after ?DEADLINE -> ct:fail(not_called) end,
     Stranger = py:spawn_call(Here, ct_interrupts, call, [of_stranger]),
     Waiter ! go,
@@ -314,4 +317,5 @@ stranger_waits_for_the_chain_that_holds_the_context(Config) ->
     receive {answer, Answered} -> ?assertEqual({ok, 4}, Answered) after ?DEADLINE -> ct:fail(not_called) end,
     ?assertEqual(Ok(5), py:await(Stranger)),
     [ok = py:unregister_function(Name) || Name <- maps:keys(Functions)],
-    ok = py_context:stop(There).
+    [ok = py_context:stop(Context) || Context <- [Here, There]],
+    ok.
