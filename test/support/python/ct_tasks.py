@@ -160,8 +160,8 @@ async def after_all(pid, name):
 
 async def spin(pid, name):
     """Never let the loop have its turn."""
-    erlang.send(pid, ("waits", name))
     try:
+        erlang.send(pid, ("waits", name))
         while True:
             pass
     finally:
