@@ -77,6 +77,7 @@ impl Wait<'_, '_> {
                     return Ok(());
                 }
                 drop(owner);
+                events.clear();
                 return self.while_closing(py, context, deadline, events);
             }
             if let Some(owner) = &mut owner
@@ -84,6 +85,8 @@ impl Wait<'_, '_> {
             {
                 let work = Work::of(self.event_loop)?;
                 let served = serve(py, context, owner, anything);
+                // That may have changed what is watched.
+                events.clear();
                 has_work |= served == Served::ForAWhile || Work::of(self.event_loop)? != work;
                 if context.interrupts.waits() || context.interrupts.has_tasks() {
                     continue;
@@ -92,7 +95,12 @@ impl Wait<'_, '_> {
             if let Some(root) = context.known_root() {
                 root.seen();
             }
-            checked(py, poller.poll(events))?;
+            if has_work {
+                events.clear();
+            }
+            if events.is_empty() {
+                checked(py, poller.poll(events))?;
+            }
             if poller.take_woken()
                 || has_work
                 || !events.is_empty()
@@ -108,9 +116,9 @@ impl Wait<'_, '_> {
             let limit = request.filter(|request| !request.is_timed_out());
             let limit = limit.and_then(|request| request.deadline());
             let until = deadline.into_iter().chain(limit).min();
-            let slept = context
-                .interrupts
-                .asleep(py, INSIDE, || sleep(context, poller, spinner, until));
+            let slept = context.interrupts.asleep(py, INSIDE, || {
+                sleep(context, poller, spinner, until, events)
+            });
             checked(py, slept)?;
         }
     }
@@ -281,6 +289,7 @@ fn sleep(
     poller: &Arc<Poller>,
     spinner: &mut Spinner,
     until: Option<Instant>,
+    events: &mut Vec<Event>,
 ) -> io::Result<()> {
     let place = poller.sleeps_elsewhere(context.clone());
     let looks = Cell::new(0u32);
@@ -293,7 +302,7 @@ fn sleep(
     }
     let watches = poller.has_descriptors();
     drop(place);
-    if watches && nap(context, poller, until)? {
+    if watches && nap(context, poller, until, events)? {
         return Ok(());
     }
     let _place = poller.sleeps_elsewhere(context.clone());
@@ -318,8 +327,13 @@ fn sleep(
 }
 
 /// Sleeps in the loop's own set for a while: having the emulator watch it costs several times as much as what most
-/// messages take, so that is for loops that are idle. Says whether there may be something to do.
-fn nap(context: &Arc<Context>, poller: &Arc<Poller>, until: Option<Instant>) -> io::Result<bool> {
+/// messages take, so that is for loops that are idle. Appends what is ready; says whether there may be something to do.
+fn nap(
+    context: &Arc<Context>,
+    poller: &Arc<Poller>,
+    until: Option<Instant>,
+    events: &mut Vec<Event>,
+) -> io::Result<bool> {
     let now = Instant::now();
     let end = now + NAP;
     let timeout = until.map_or(NAP, |until| until.saturating_duration_since(now).min(NAP));
@@ -331,18 +345,16 @@ fn nap(context: &Arc<Context>, poller: &Arc<Poller>, until: Option<Instant>) -> 
             }
         })
     });
-    // They are asked for again after what else is to be done: that may change what is watched.
-    let mut found = Vec::new();
     context.sleeping_in(poller, || {
         context.mailbox.sleep_elsewhere(|begins| {
-            poller.sleep_unless(&mut found, Some(timeout), || {
+            poller.sleep_unless(events, Some(timeout), || {
                 begins() || context.interrupts.waits()
             })
         })
     })?;
     let over = Instant::now() >= end && until.is_none_or(|until| until > end);
     // What was put off is for another wait.
-    Ok(!over || !found.is_empty() || poller.is_woken() || !context.mailbox.is_empty())
+    Ok(!over || !events.is_empty() || poller.is_woken() || !context.mailbox.is_empty())
 }
 
 impl Context {
