@@ -7,7 +7,7 @@
 
 -export([pooled/3, explicit/3, explicit/4]).
 -export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2, cast_outcome/1]).
--export([await/2, cancel/1, parallel/2, on_bound/3, limited/1, deadline/1, remaining/1]).
+-export([task/3, await/2, cancel/1, parallel/2, on_bound/3, limited/1, deadline/1, remaining/1]).
 
 -type payload() :: py_nif:payload().
 -type result() :: {ok, term()} | ok | {error, term()}.
@@ -100,6 +100,31 @@ request(Target, Payload, Timeout, Scope, Parent) ->
                     called_back(Request, Ref, Callback, Function, Args, deadline(Left))
             after Timeout ->
                 take_back(Request, Ref)
+            end
+    end.
+
+?DOC(false).
+%% A task whose end the process waits for. An error: nothing was submitted.
+-spec task(py_nif:target(), payload(), timeout()) -> {answered, result()} | {error, term()}.
+task(Target, Payload, Timeout) when node(Target) =/= node() ->
+    case py_target:task(Target, Payload, own) of
+        {error, _} = Error -> Error;
+        Task -> {answered, await(Task, Timeout)}
+    end;
+task(Target, Payload, Timeout) ->
+    Ref = make_ref(),
+    case py_nif:run_task(Target, Ref, Payload, own, py_callback_runner:current()) of
+        {error, _} = Error ->
+            Error;
+        Request ->
+            receive
+                {Ref, Result} ->
+                    {answered, Result};
+                {Ref, Result, Story} ->
+                    py_error:keep(Story),
+                    {answered, Result}
+            after Timeout ->
+                {answered, take_back(Request, Ref)}
             end
     end.
 

@@ -81,7 +81,7 @@ init(#{context := Context, handle := Handle, owner := Owner, from := From}) ->
 %% The first task makes the loop.
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
 handle_continue(start, #state{phase = {starting, none, Timer, From}} = State) ->
-    case py_nif:task(State#state.handle, {call, builtins, bool, [], #{}}, own, none, any) of
+    case py_nif:task(State#state.handle, {call, builtins, bool, [], #{}}, own, none) of
         {error, _} = Error -> {noreply, not_started(Error, State)};
         Task -> {noreply, State#state{phase = {starting, Task, Timer, From}}}
     end.

@@ -21,9 +21,9 @@ function answers `{error, not_running}`.
     forward/4,
     spawn/4,
     cast/3,
-    task/5,
+    task/4,
+    run_task/5,
     task_cast/3,
-    loop_set/2,
     loop_arm/1,
     loop_ready/1,
     loop_end/1,
@@ -63,9 +63,9 @@ function answers `{error, not_running}`.
     forward/4,
     spawn/4,
     cast/3,
-    task/5,
+    task/4,
+    run_task/5,
     task_cast/3,
-    loop_set/2,
     loop_arm/1,
     loop_ready/1,
     loop_end/1,
@@ -139,7 +139,6 @@ function answers `{error, not_running}`.
         | {context_died, atom()}
         | {not_supported, atom()}
         | timeout
-        | no_loop
         | {deadlock, [pid()]}
         | {overloaded, Current :: non_neg_integer(), Max :: pos_integer()}}.
 
@@ -222,15 +221,14 @@ spawn(_Target, _Payload, _Scope, _Parent) -> not_loaded().
 -spec cast(target(), payload(), scope()) -> request() | refused().
 cast(_Target, _Payload, _Scope) -> not_loaded().
 
-%% `loop': refused unless `loop_set/2' has said that there is one.
--spec task(target(), payload(), scope(), none | callback(), any | loop) -> request() | refused().
-task(_Target, _Payload, _Scope, _Parent, _Needs) -> not_loaded().
+-spec task(target(), payload(), scope(), none | callback()) -> request() | refused().
+task(_Target, _Payload, _Scope, _Parent) -> not_loaded().
+
+-spec run_task(target(), reference(), payload(), scope(), none | callback()) -> request() | refused().
+run_task(_Target, _Ref, _Payload, _Scope, _Parent) -> not_loaded().
 
 -spec task_cast(target(), payload(), scope()) -> request() | refused().
 task_cast(_Target, _Payload, _Scope) -> not_loaded().
-
--spec loop_set(target(), boolean()) -> boolean() | refused().
-loop_set(_Target, _Started) -> not_loaded().
 
 -spec loop_arm(handle()) -> ok.
 loop_arm(_Handle) -> not_loaded().

@@ -68,7 +68,7 @@ handle_info({Ref, {call, Context, Payload, Scope}}, State) ->
             {noreply, State#state{requests = maps:put(Ref, Request, State#state.requests)}}
     end;
 handle_info({Ref, {task, Context, Payload, Scope}}, #state{requests = Requests, tasks = Tasks} = State) ->
-    case py_nif:task(Context, Payload, Scope, none, any) of
+    case py_nif:task(Context, Payload, Scope, none) of
         {error, Reason} ->
             {noreply, answer({Ref, {refused, Reason}}, State)};
         Request ->

@@ -18,7 +18,7 @@ cast(Target, Payload) -> py_nif:cast(Target, Payload, own).
 %% In the namespace that is named; on another node it is the calling process's own.
 -spec task(py_nif:target(), py_nif:payload(), py_nif:scope()) -> reference() | {error, term()}.
 task(Target, Payload, _Scope) when node(Target) =/= node() -> py_remote:task(Target, Payload, own);
-task(Target, Payload, Scope) -> py_nif:task(Target, Payload, Scope, py_callback_runner:current(), any).
+task(Target, Payload, Scope) -> py_nif:task(Target, Payload, Scope, py_callback_runner:current()).
 
 -spec task_cast(py_nif:target(), py_nif:payload()) -> ok | py_nif:request() | {error, term()}.
 task_cast(Target, Payload) when node(Target) =/= node() -> py_remote:task_cast(Target, Payload, own);

@@ -45,15 +45,19 @@ referred(Task) ->
 run(Pool, Payload, Timeout) ->
     Limit = py_call:limited(Timeout),
     Deadline = py_call:deadline(Limit),
-    awaited(submitted(Pool, Payload, Limit), py_call:remaining(Deadline)).
+    Run = fun(Handle) -> py_call:task(Handle, Payload, py_call:remaining(Deadline)) end,
+    case py_call:on_bound(Pool, Run, Limit) of
+        {answered, Result} -> Result;
+        {error, _} = Error -> Error
+    end.
 
 ?DOC(false).
 -spec run_explicit(py_nif:target(), payload(), timeout()) -> py:result().
 run_explicit(Target, Payload, Timeout) ->
-    awaited(py_target:task(Target, Payload, own), Timeout).
-
-awaited({error, _} = Error, _Timeout) -> Error;
-awaited(Task, Timeout) -> await(Task, Timeout).
+    case py_call:task(Target, Payload, py_call:limited(Timeout)) of
+        {answered, Result} -> Result;
+        {error, _} = Error -> Error
+    end.
 
 %% What this process has just submitted.
 -spec await(reference(), timeout()) -> py:result().

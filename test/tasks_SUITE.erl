@@ -19,6 +19,7 @@ all() ->
 groups() ->
     py_suite:groups([
         coroutine_is_awaited,
+        failure_that_is_waited_for_has_a_story,
         any_awaitable_is_awaited,
         value_of_a_plain_function_is_the_result,
         keyword_arguments_arrive,
@@ -105,6 +106,15 @@ run(Config, Function, Args) ->
     py_context:submit_await(ctx(Config), ct_tasks, Function, Args).
 
 %%% What is awaited, and what is answered
+
+%% As a call's has; what comes as a message has no room for one.
+failure_that_is_waited_for_has_a_story(Config) ->
+    Context = ?config(ctx, Config),
+    ?assertMatch({error, {'ValueError', "told"}}, py_context:submit_await(Context, ct_tasks, fail, [<<"ValueError">>, <<"told">>])),
+    ?assertMatch(#{type := 'ValueError', message := "told"}, py:last_error()),
+    ?assertMatch({error, {'KeyError', _}}, py_event_loop:run(ct_tasks, fail, [<<"KeyError">>, <<"again">>])),
+    %% The first frame is the function's.
+    ?assertMatch(#{type := 'KeyError', traceback := [{_, _, <<"fail">>, _}]}, py:last_error()).
 
 coroutine_is_awaited(Config) ->
     ?assertEqual({ok, 5}, run(Config, value, [5])),

@@ -28,7 +28,7 @@ known_atoms! {
     none = "none", nil = "nil", undefined = "undefined",
     nan = "nan", infinity = "infinity", neg_infinity = "neg_infinity",
     call = "call", eval = "eval", exec = "exec", echo = "echo", bytes = "bytes",
-    py_response = "py_response", async_result = "async_result", arm = "arm", readable = "readable", loop_failed = "loop_failed", no_loop = "no_loop", loop_ = "loop", py_context = "py_context", py_runtime = "py_runtime",
+    py_response = "py_response", async_result = "async_result", arm = "arm", readable = "readable", loop_failed = "loop_failed", py_context = "py_context", py_runtime = "py_runtime",
     py_permits = "py_permits",
     ready = "ready", failed = "failed", ended = "ended", stuck = "stuck", cast_failed = "cast_failed",
     interrupted = "interrupted", stop_iteration = "stop_iteration",

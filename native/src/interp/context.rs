@@ -104,8 +104,6 @@ pub(crate) struct Context {
     root: OnceLock<Root>,
     /// The thread sleeps in the set of this loop, since the context closes.
     sleeps_in: Mutex<Option<Arc<Poller>>>,
-    /// Tasks may be submitted that ask for a loop which somebody has started.
-    loop_started: AtomicBool,
     /// See [`Settings::max_nested_runs`].
     pub(super) max_nested_runs: usize,
     /// What lives as long as the context: the monitor of its process.
@@ -141,7 +139,6 @@ impl Context {
             done_with_code: AtomicBool::new(false),
             root: OnceLock::new(),
             sleeps_in: Mutex::default(),
-            loop_started: AtomicBool::new(false),
             max_nested_runs: settings.max_nested_runs,
             companions: Mutex::default(),
         })
@@ -309,15 +306,6 @@ impl Context {
     /// That, if there is one.
     pub(crate) fn known_root(&self) -> Option<&Root> {
         self.root.get()
-    }
-
-    /// Somebody starts the loop, or stops it; gives what was before.
-    pub(crate) fn set_loop_started(&self, started: bool) -> bool {
-        self.loop_started.swap(started, Ordering::SeqCst)
-    }
-
-    pub(crate) fn is_loop_started(&self) -> bool {
-        self.loop_started.load(Ordering::SeqCst)
     }
 
     /// Interrupts a request, and what the callbacks that it led to wait for in this and other contexts.

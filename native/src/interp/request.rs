@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Spawn,
     /// `{async_result, Request, Result}`, when the task of the event loop has ended that the request becomes.
     Task,
+    /// As [`Self::Forward`], when that task has ended.
+    TaskForward,
     /// None.
     Cast,
     /// None, when the task has ended that the request becomes.
@@ -29,7 +31,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// It becomes a task of the event loop.
     pub(crate) fn is_task(self) -> bool {
-        matches!(self, Self::Task | Self::TaskCast)
+        matches!(self, Self::Task | Self::TaskForward | Self::TaskCast)
     }
 
     /// Nobody waits for an answer: it goes on when its sender has ended.
@@ -123,7 +125,7 @@ impl Request {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         // What a function spawned may go on after that function, and then has all the time that it wants.
         let parent = self.origin.parent.as_ref();
-        let spawned = matches!(self.kind, Kind::Spawn | Kind::Task);
+        let spawned = matches!(self.kind, Kind::Spawn | Kind::Task | Kind::TaskForward);
         let bound = !spawned || parent.and_then(Callback::wanted).is_some();
         self.origin.deadline.filter(|_| bound)
     }
@@ -339,8 +341,10 @@ impl Request {
         story: Option<Word>,
     ) -> Option<Word> {
         match (self_.kind, story) {
-            (Kind::Call | Kind::Forward, None) => Some(env.tuple(&[self_.tag(env, body), result])),
-            (Kind::Call | Kind::Forward, Some(story)) => {
+            (Kind::Call | Kind::Forward | Kind::TaskForward, None) => {
+                Some(env.tuple(&[self_.tag(env, body), result]))
+            }
+            (Kind::Call | Kind::Forward | Kind::TaskForward, Some(story)) => {
                 Some(env.tuple(&[self_.tag(env, body), result, story]))
             }
             (Kind::Spawn, _) => Some(env.tuple(&[atoms().py_response, env.shared(self_), result])),

@@ -113,6 +113,23 @@ pub(super) fn submit_task<'a>(
     submit(env, &asked).unwrap_or_else(|answer| answer)
 }
 
+/// As [`submit_task`], answered with a reference of the caller's.
+pub(super) fn submit_tagged_task<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    tag: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+    parent: Term<'a>,
+) -> Term<'a> {
+    let asked = Asked {
+        tag,
+        parent,
+        ..Asked::plain(env, Kind::TaskForward, at, payload, scope)
+    };
+    submit(env, &asked).unwrap_or_else(|answer| answer)
+}
+
 /// As [`submit_task`]; not answered.
 pub(super) fn submit_task_cast<'a>(
     env: Env<'a>,
@@ -152,7 +169,7 @@ fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
     let space = context.envs.take();
     let payload = space.copy(asked.payload.as_c_arg());
     let tag = match kind {
-        Kind::Call | Kind::Forward => space.copy(asked.tag.as_c_arg()),
+        Kind::Call | Kind::Forward | Kind::TaskForward => space.copy(asked.tag.as_c_arg()),
         Kind::Spawn | Kind::Task | Kind::Cast | Kind::TaskCast => atoms().undefined,
     };
     let client = context.client(Some(env), Pid::new(env.pid()));

@@ -1,12 +1,11 @@
 //! Tasks of event loops, and what the process of a context does for the loop of its thread.
 
 use super::resources::Handle;
-use super::{call, target, word};
+use super::{call, word};
 use crate::beam::{Shared, atoms};
 use rustler::{Encoder, Env, Term};
 
-/// `task(Target, Payload, Scope, Parent, Needs) -> Request | {error, Reason}`; answered by
-/// `{async_result, Request, Result}`. `Needs` is `loop` where somebody must have started one, else `any`.
+/// `task(Target, Payload, Scope, Parent) -> Request | {error, Reason}`; answered by `{async_result, Request, Result}`.
 #[rustler::nif]
 fn task<'a>(
     env: Env<'a>,
@@ -14,31 +13,28 @@ fn task<'a>(
     payload: Term<'a>,
     scope: Term<'a>,
     parent: Term<'a>,
-    needs: Term<'a>,
 ) -> Term<'a> {
-    if needs.as_c_arg() == atoms().loop_ {
-        match target(env, at) {
-            Ok(context) if context.is_loop_started() => {}
-            Ok(_) => return super::error(env, word(env, atoms().no_loop)),
-            Err(answer) => return answer,
-        }
-    }
     call::submit_task(env, at, payload, scope, parent)
+}
+
+/// `run_task(Target, Ref, Payload, Scope, Parent) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
+/// `{Ref, Error, Story}`.
+#[rustler::nif]
+fn run_task<'a>(
+    env: Env<'a>,
+    at: Term<'a>,
+    tag: Term<'a>,
+    payload: Term<'a>,
+    scope: Term<'a>,
+    parent: Term<'a>,
+) -> Term<'a> {
+    call::submit_tagged_task(env, at, tag, payload, scope, parent)
 }
 
 /// `task_cast(Target, Payload, Scope) -> Request | {error, Reason}`; not answered.
 #[rustler::nif]
 fn task_cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
     call::submit_task_cast(env, at, payload, scope)
-}
-
-/// `loop_set(Target, Started) -> WasStarted | {error, Reason}`.
-#[rustler::nif]
-fn loop_set<'a>(env: Env<'a>, at: Term<'a>, started: bool) -> Term<'a> {
-    match target(env, at) {
-        Ok(context) => context.set_loop_started(started).encode(env),
-        Err(answer) => answer,
-    }
 }
 
 /// `loop_arm(Handle)`: the thread is about to sleep. The calling process gets `{py_context, Serial, readable}` when one

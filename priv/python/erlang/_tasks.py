@@ -86,6 +86,9 @@ async def _answer(
             value = await value
     except BaseException as error:  # noqa: BLE001
         # Whatever it is, it is the caller's, and no reason to end the loop. A coroutine that is closed may end so, too.
+        # Its story begins with the function.
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
         _finish(loop, request, False, error)
     else:
         _finish(loop, request, True, value)

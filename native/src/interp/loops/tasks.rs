@@ -261,12 +261,10 @@ impl Request {
         let asked = {
             let mut body = self.body.lock();
             body.as_mut().map(|body| {
-                let nothing = Body {
-                    env: context.envs.take(),
-                    tag: atoms().undefined,
-                    payload: atoms().undefined,
-                };
-                std::mem::replace(body, nothing)
+                let env = context.envs.take();
+                let tag = env.copy(body.tag);
+                let payload = atoms().undefined;
+                std::mem::replace(body, Body { env, tag, payload })
             })
         };
         if let Some(asked) = asked {
