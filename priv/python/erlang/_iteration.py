@@ -108,7 +108,11 @@ class IteratingLoop(SelectorEventLoop):
         """Call something after so many seconds."""
         callbacks = self._callbacks
         if callbacks is None or not callbacks.open or delay is None:
-            return super().call_later(delay, callback, *args, context=context)
+            timer = super().call_later(delay, callback, *args, context=context)
+            if timer._source_traceback:  # type: ignore[attr-defined]
+                # This function is not where it was asked for.
+                del timer._source_traceback[-1]  # type: ignore[attr-defined]
+            return timer
         timer = callbacks.timer(self.time() + delay, callback, args, context)
         heappush(self._scheduled, timer)
         return timer
