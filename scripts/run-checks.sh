@@ -13,7 +13,7 @@ PYTHON=$(scripts/find-python.sh)
 export PYTHON PYO3_PYTHON=$PYTHON
 target=${CARGO_TARGET_DIR:-$root/target}
 logs=$root/_build/checks
-step_limit=900
+step_limit=1800
 mkdir -p "$logs"
 passed=0 failed=0 failures=() skips=()
 # timeout puts a step into a process group of its own, which Ctrl-C does not reach.
