@@ -209,7 +209,8 @@ impl Interrupts {
         Met::Code
     }
 
-    /// Has it looked at the next safe point whether other code runs by then.
+    /// Has the pending call look once more at the next safe point, whether other code runs by then.
+    ///
     /// Without the lock of the gate: CPython may give the GIL up here, and who gets it may wait for that lock.
     fn post_again(self: &Arc<Self>, _py: Python<'_>) {
         // SAFETY: attached.
