@@ -52,36 +52,23 @@ end_per_suite(_Config) ->
     ok.
 
 init_per_group(Mode, Config) ->
-    py_suite:init_group_with_context(Mode, Config, fun(Context) ->
-        ok = py_suite:python_path(Context),
-        ok = py_suite:install(Context),
-        {ok, none} = py:call(Context, ct_loops, warm_up, []),
-        {ok, none} = py:call(Context, ct_datagrams, datagrams_are_answered, []),
-        ok
-    end).
+    py_loop_cases:init_group(Mode, Config, ct_datagrams, datagrams_are_answered).
 
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
 init_per_testcase(Case, Config) ->
-    ok = py_suite:both_answer(Config),
-    [{name, Case}, {before, py_leaks:snapshot()}, {signals, py_suite:open()} | Config].
+    py_loop_cases:init_case(Case, Config).
 
-%% No descriptor of a case stays.
 end_per_testcase(_Case, Config) ->
-    ok = py_suite:close(?config(signals, Config)),
-    {ok, _} = py:call(?config(ctx, Config), gc, collect, []),
-    ok = py_suite:all_is_well(Config),
-    py_leaks:check(?config(before, Config)).
+    py_loop_cases:end_case(Config).
 
 %% The Python case of this name.
 python(Config) ->
     python(Config, []).
 
 python(Config, Arguments) ->
-    Result = py:call(?config(ctx, Config), ct_datagrams, ?config(name, Config), Arguments),
-    [ct:pal("~tp", [py:last_error()]) || Result =/= {ok, none}],
-    ?assertEqual({ok, none}, Result).
+    py_loop_cases:run(Config, ct_datagrams, Arguments).
 
 datagrams_are_answered(Config) -> python(Config).
 each_datagram_stays_one(Config) -> python(Config).

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is asked of a context.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     at: Term<'a>,
     kind: Kind,
     /// The caller's reference, where the kind has one.
@@ -28,7 +28,13 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Not answered with a reference, made in no callback, without a time limit.
-    fn plain(env: Env<'a>, kind: Kind, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Self {
+    pub(super) fn plain(
+        env: Env<'a>,
+        kind: Kind,
+        at: Term<'a>,
+        payload: Term<'a>,
+        scope: Term<'a>,
+    ) -> Self {
         let known = atoms();
         Self {
             at,
@@ -39,6 +45,16 @@ impl<'a> Asked<'a> {
             parent: word(env, known.none),
             timeout: word(env, known.infinity),
         }
+    }
+
+    /// Answered with this reference.
+    pub(super) fn answered_to(self, tag: Term<'a>) -> Self {
+        Self { tag, ..self }
+    }
+
+    /// Made in this callback, or none.
+    pub(super) fn made_in(self, parent: Term<'a>) -> Self {
+        Self { parent, ..self }
     }
 }
 
@@ -61,7 +77,7 @@ fn call<'a>(
         timeout,
         ..Asked::plain(env, Kind::Call, at, payload, scope)
     };
-    submit(env, &asked).unwrap_or_else(|answer| answer)
+    submitted(env, &asked)
 }
 
 /// `forward(Target, Ref, Payload, Scope) -> Request | {error, Reason}`: as `call`, for a process that does something
@@ -74,11 +90,8 @@ fn forward<'a>(
     payload: Term<'a>,
     scope: Term<'a>,
 ) -> Term<'a> {
-    let asked = Asked {
-        tag,
-        ..Asked::plain(env, Kind::Forward, at, payload, scope)
-    };
-    submit(env, &asked).unwrap_or_else(|answer| answer)
+    let asked = Asked::plain(env, Kind::Forward, at, payload, scope);
+    submitted(env, &asked.answered_to(tag))
 }
 
 /// `spawn(Target, Payload, Scope, Parent) -> Request | {error, Reason}`; answered by
@@ -91,61 +104,20 @@ fn spawn<'a>(
     scope: Term<'a>,
     parent: Term<'a>,
 ) -> Term<'a> {
-    let asked = Asked {
-        parent,
-        ..Asked::plain(env, Kind::Spawn, at, payload, scope)
-    };
-    submit(env, &asked).unwrap_or_else(|answer| answer)
-}
-
-/// A request that becomes a task of the event loop.
-pub(super) fn submit_task<'a>(
-    env: Env<'a>,
-    at: Term<'a>,
-    payload: Term<'a>,
-    scope: Term<'a>,
-    parent: Term<'a>,
-) -> Term<'a> {
-    let asked = Asked {
-        parent,
-        ..Asked::plain(env, Kind::Task, at, payload, scope)
-    };
-    submit(env, &asked).unwrap_or_else(|answer| answer)
-}
-
-/// As [`submit_task`], answered with a reference of the caller's.
-pub(super) fn submit_tagged_task<'a>(
-    env: Env<'a>,
-    at: Term<'a>,
-    tag: Term<'a>,
-    payload: Term<'a>,
-    scope: Term<'a>,
-    parent: Term<'a>,
-) -> Term<'a> {
-    let asked = Asked {
-        tag,
-        parent,
-        ..Asked::plain(env, Kind::TaskForward, at, payload, scope)
-    };
-    submit(env, &asked).unwrap_or_else(|answer| answer)
-}
-
-/// As [`submit_task`]; not answered.
-pub(super) fn submit_task_cast<'a>(
-    env: Env<'a>,
-    at: Term<'a>,
-    payload: Term<'a>,
-    scope: Term<'a>,
-) -> Term<'a> {
-    let asked = Asked::plain(env, Kind::TaskCast, at, payload, scope);
-    submit(env, &asked).unwrap_or_else(|answer| answer)
+    let asked = Asked::plain(env, Kind::Spawn, at, payload, scope);
+    submitted(env, &asked.made_in(parent))
 }
 
 /// `cast(Target, Payload, Scope) -> Request | {error, Reason}`; not answered.
 #[rustler::nif]
 fn cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
     let asked = Asked::plain(env, Kind::Cast, at, payload, scope);
-    submit(env, &asked).unwrap_or_else(|answer| answer)
+    submitted(env, &asked)
+}
+
+/// The request, or the reason why there is none.
+pub(super) fn submitted<'a>(env: Env<'a>, asked: &Asked<'a>) -> Term<'a> {
+    submit(env, asked).unwrap_or_else(|answer| answer)
 }
 
 fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {

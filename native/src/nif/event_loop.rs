@@ -1,8 +1,10 @@
 //! Tasks of event loops, and what the process of a context does for the loop of its thread.
 
+use super::call::{Asked, submitted};
 use super::resources::Handle;
-use super::{call, word};
+use super::word;
 use crate::beam::{Shared, atoms};
+use crate::interp::Kind;
 use rustler::{Encoder, Env, Term};
 
 /// `task(Target, Payload, Scope, Parent) -> Request | {error, Reason}`; answered by `{async_result, Request, Result}`.
@@ -14,7 +16,8 @@ fn task<'a>(
     scope: Term<'a>,
     parent: Term<'a>,
 ) -> Term<'a> {
-    call::submit_task(env, at, payload, scope, parent)
+    let asked = Asked::plain(env, Kind::Task, at, payload, scope);
+    submitted(env, &asked.made_in(parent))
 }
 
 /// `run_task(Target, Ref, Payload, Scope, Parent) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
@@ -28,13 +31,14 @@ fn run_task<'a>(
     scope: Term<'a>,
     parent: Term<'a>,
 ) -> Term<'a> {
-    call::submit_tagged_task(env, at, tag, payload, scope, parent)
+    let asked = Asked::plain(env, Kind::TaskForward, at, payload, scope);
+    submitted(env, &asked.answered_to(tag).made_in(parent))
 }
 
 /// `task_cast(Target, Payload, Scope) -> Request | {error, Reason}`; not answered.
 #[rustler::nif]
 fn task_cast<'a>(env: Env<'a>, at: Term<'a>, payload: Term<'a>, scope: Term<'a>) -> Term<'a> {
-    call::submit_task_cast(env, at, payload, scope)
+    submitted(env, &Asked::plain(env, Kind::TaskCast, at, payload, scope))
 }
 
 /// `loop_arm(Handle)`: the thread is about to sleep. The calling process gets `{py_context, Serial, readable}` when one
