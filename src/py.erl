@@ -165,19 +165,13 @@ spawn_call(Pool, Module, Function, Args, Kwargs) ->
 ?DOC("Waits for a `spawn_call`, 30 seconds at most; only for the process that made it.").
 -spec await(reference()) -> result().
 await(Ref) ->
-    awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
+    py_tasks:awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
 
 ?DOC("As `await/1`; at the time-out the request is cancelled and no message of it comes any more.").
 -spec await(reference(), timeout()) -> result().
 await(Ref, Timeout) ->
     Form = ?FORM([ref, timeout], [Ref, Timeout]),
-    awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
-
-awaited(Form, Ref, Timeout) ->
-    case py_call:await(py_arguments:reference(Form, Ref), Timeout) of
-        not_owner -> py_badarg:refuse(Form, ref, wrong);
-        Result -> Result
-    end.
+    py_tasks:awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
 
 ?DOC("""
 Takes a `spawn_call` or a task back: its code is interrupted, or the task cancelled, and no message of it comes any
@@ -222,13 +216,13 @@ async_call(Module, Function, Args, Kwargs) ->
 ?DOC("Waits for an `async_call`, 30 seconds at most; only for the process that made it.").
 -spec async_await(reference()) -> result().
 async_await(Ref) ->
-    awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
+    py_tasks:awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
 
 ?DOC("As `async_await/1`; at the time-out the task is cancelled and no message of it comes any more.").
 -spec async_await(reference(), timeout()) -> result().
 async_await(Ref, Timeout) ->
     Form = ?FORM([ref, timeout], [Ref, Timeout]),
-    awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
+    py_tasks:awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
 
 ?DOC("As `async_gather/2` with 30 seconds.").
 -spec async_gather([async_call()]) -> {ok, [term()]} | {error, term()}.

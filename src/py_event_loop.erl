@@ -65,19 +65,13 @@ create_task(Module, Function, Args, Kwargs) ->
 ?DOC("Waits for a task, 30 seconds at most; only for the process that made it.").
 -spec await(reference()) -> py:result().
 await(Ref) ->
-    awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
+    py_tasks:awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
 
 ?DOC("As `await/1`; at the time-out the task is cancelled and no message of it comes any more.").
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) ->
     Form = ?FORM([ref, timeout], [Ref, Timeout]),
-    awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
-
-awaited(Form, Ref, Timeout) ->
-    case py_call:await(py_arguments:reference(Form, Ref), Timeout) of
-        not_owner -> py_badarg:refuse(Form, ref, wrong);
-        Result -> Result
-    end.
+    py_tasks:awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
 
 ?DOC("As `spawn_task/4` without keyword arguments.").
 -spec spawn_task(py:name(), py:name(), [term()]) -> ok | {error, term()}.

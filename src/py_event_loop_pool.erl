@@ -86,19 +86,13 @@ create_task(Module, Function, Args, Kwargs) ->
 ?DOC("The same as `py_event_loop:await/1`.").
 -spec await(reference()) -> py:result().
 await(Ref) ->
-    awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
+    py_tasks:awaited(?FORM([ref], [Ref]), Ref, ?DEFAULT_TIMEOUT).
 
 ?DOC("The same as `py_event_loop:await/2`.").
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) ->
     Form = ?FORM([ref, timeout], [Ref, Timeout]),
-    awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
-
-awaited(Form, Ref, Timeout) ->
-    case py_call:await(py_arguments:reference(Form, Ref), Timeout) of
-        not_owner -> py_badarg:refuse(Form, ref, wrong);
-        Result -> Result
-    end.
+    py_tasks:awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
 
 ?DOC("As `py_event_loop:spawn_task/3`.").
 -spec spawn_task(py:name(), py:name(), [term()]) -> ok | {error, term()}.

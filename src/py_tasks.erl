@@ -5,7 +5,7 @@
 %% Tasks: calls whose function runs on the asyncio loop of a context, beside everything else there. The answer is the
 %% message `{async_result, Ref, Result}'; py_call:await/2 and py_call:cancel/1 know it.
 
--export([explicit/2, pooled/2, submit/2, run/3, run_explicit/3, gather/2]).
+-export([awaited/3, explicit/2, pooled/2, submit/2, run/3, run_explicit/3, gather/2]).
 -export([cast_pooled/2, forward_explicit/4, forward_pooled/4]).
 
 -type payload() :: py_nif:payload().
@@ -57,6 +57,15 @@ run_explicit(Target, Payload, Timeout) ->
     case py_call:task(Target, Payload, py_call:limited(Timeout)) of
         {answered, Result} -> Result;
         {error, _} = Error -> Error
+    end.
+
+?DOC(false).
+%% What users have in hand, a task or a `spawn_call', which must be their own.
+-spec awaited(py_badarg:form(), term(), timeout()) -> py:result().
+awaited(Form, Ref, Timeout) ->
+    case py_call:await(py_arguments:reference(Form, Ref), Timeout) of
+        not_owner -> py_badarg:refuse(Form, ref, wrong);
+        Result -> Result
     end.
 
 %% What this process has just submitted.
