@@ -86,6 +86,9 @@ request_that_an_answered_callback_led_to_is_no_deadlock(Config) ->
     end,
     Asks = fun([]) ->
         Test ! {asks, self()},
+        receive
+            {ask, Test} -> ok
+        end,
         {ok, Root} = py:call(First, math, sqrt, [16]),
         Root
     end,
@@ -101,7 +104,9 @@ request_that_an_answered_callback_led_to_is_no_deadlock(Config) ->
             receive
                 {asks, Pid} -> Pid
             end,
-        ?assertEqual(ok, py_leaks:eventually(fun() -> element(2, process_info(Asking, status)) =:= waiting end)),
+        %% Not before: on top of the callback it would be served at once.
+        Asking ! {ask, Test},
+        py_callbacks:eventually(fun() -> py_chains:waiting(First) =:= 1 end),
         py_suite:release(Socket, Gate),
         receive
             {ref, Ref} -> element(1, Caller) ! {await, Ref}

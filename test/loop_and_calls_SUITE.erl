@@ -42,6 +42,9 @@ groups() ->
         function_of_a_coroutine_runs_the_loop_of_the_same_context,
         function_of_a_task_asks_the_same_context,
         step_of_a_task_that_waits_for_erlang_is_called_back,
+        private_loops_keep_others_waiting,
+        private_loops_do_not_make_chains_wait_in_a_circle,
+        circle_of_chains_that_lie_on_one_another_is_a_deadlock,
         threads_run_loops_beside_the_one_of_the_context,
         stop_of_the_context_answers_everything,
         mixed_load_is_answered_right
@@ -363,6 +366,61 @@ step_of_a_task_that_waits_for_erlang_is_called_back(Config) ->
         ?assertEqual(Answer, py_context:submit_await(Context, ct_mixed, asks_blocking, [ask, 7]))
     end).
 
+%% What runs in a private loop is served; everything else comes afterwards.
+private_loops_keep_others_waiting(Config) ->
+    Context = ?config(ctx, Config),
+    Private = py:spawn_call(Context, ct_mixed, run_private_gate, [<<"private">>]),
+    Gate = py_callbacks:entered([<<"private">>]),
+    Call = py:spawn_call(Context, ct_mixed, seen, [<<"call">>]),
+    Task = task(Context, quick, [7]),
+    py_callbacks:eventually(fun() -> py_chains:waiting(Context) =:= 2 end),
+    ok = py_callbacks:run(Gate, fun() -> call(Context, run_private_gate, [<<"own">>]) end),
+    ok = py_callbacks:open(py_callbacks:entered([<<"own">>]), 1),
+    ?assertEqual({ok, {<<"ok">>, 1}}, py:await(Private)),
+    ?assertEqual([{ok, {false, <<"unset">>}}, {ok, 7}], [py:await(Call), result(Task)]).
+
+%% Two chains go through two contexts in the same order, and the second does not get on top of the first.
+private_loops_do_not_make_chains_wait_in_a_circle(Config) ->
+    Context = ?config(ctx, Config),
+    Other = other_context(Config),
+    First = py:spawn_call(Context, ct_mixed, run_private_gate, [<<"first">>]),
+    InFirst = py_callbacks:entered([<<"first">>]),
+    Second = py:spawn_call(Context, ct_mixed, blocking_gate, [<<"second">>]),
+    py_callbacks:eventually(fun() -> py_chains:waiting(Context) =:= 1 end),
+    ok = py_callbacks:run(InFirst, fun() -> call(Other, run_private_gate, [<<"through">>]) end),
+    ok = py_callbacks:run(py_callbacks:entered([<<"through">>]), fun() -> py:call(Context, builtins, int, [7]) end),
+    ?assertEqual({ok, {<<"ok">>, {<<"ok">>, 7}}}, py:await(First)),
+    InSecond = py_callbacks:entered([<<"second">>]),
+    ok = py_callbacks:run(InSecond, fun() -> call(Other, run_private_gate, [<<"other">>]) end),
+    ok = py_callbacks:open(py_callbacks:entered([<<"other">>]), 8),
+    ?assertEqual({ok, {<<"ok">>, 8}}, py:await(Second)),
+    ok = py_context:stop(Other).
+
+%% In the loop of the context it does; in the other context the first lies on the second then.
+circle_of_chains_that_lie_on_one_another_is_a_deadlock(Config) ->
+    Test = self(),
+    Context = ?config(ctx, Config),
+    Other = other_context(Config),
+    First = py:spawn_call(Context, ct_mixed, run_shared_gate, [<<"first">>]),
+    InFirst = py_callbacks:entered([<<"first">>]),
+    Second = py:spawn_call(Context, ct_mixed, blocking_gate, [<<"second">>]),
+    InSecond = py_callbacks:entered([<<"second">>]),
+    ok = py_callbacks:run(InSecond, fun() -> call(Other, run_shared_gate, [<<"other">>]) end),
+    InOther = py_callbacks:entered([<<"other">>]),
+    ok = py_callbacks:run(InFirst, fun() -> call(Other, run_shared_gate, [<<"through">>]) end),
+    Ask = fun() -> Test ! {refused, py:call(Context, builtins, int, [7])}, refused end,
+    ok = py_callbacks:run(py_callbacks:entered([<<"through">>]), Ask),
+    Circle =
+        receive
+            {refused, {error, {deadlock, Contexts}}} -> Contexts
+        after ?DEADLINE -> ct:fail(not_refused)
+        end,
+    ?assertEqual(lists:sort([Context, Other]), lists:sort(Circle)),
+    ok = py_callbacks:open(InOther, 8),
+    ?assertEqual({ok, {<<"ok">>, 8}}, py:await(Second)),
+    ?assertEqual({ok, {<<"ok">>, <<"refused">>}}, py:await(First)),
+    ok = py_context:stop(Other).
+
 threads_run_loops_beside_the_one_of_the_context(Config) ->
     Context = ?config(ctx, Config),
     Task = task(Context, gate, [<<"task">>]),
@@ -430,6 +488,11 @@ expected(late, _) -> {error, timeout};
 expected(_, N) -> {ok, N}.
 
 %% ------------------------------------------------------------------------------------------------
+
+other_context(Config) ->
+    Context = py_suite:new_context(Config),
+    ok = py_suite:python_path(Context),
+    Context.
 
 call(Context, Function, Args) ->
     py:call(Context, ct_mixed, Function, Args).

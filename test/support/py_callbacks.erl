@@ -2,7 +2,7 @@
 -module(py_callbacks).
 
 -export([init_case/1, end_case/1, offering/2, module/3, install/1]).
--export([gate/0, entered/1, open/2, fail/3]).
+-export([gate/0, entered/1, open/2, run/2, fail/3]).
 -export([await/1, collect/1, signal/2, ended/1, eventually/1]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -76,7 +76,11 @@ entered(Args) ->
 
 %% Lets the process give a value at the gate where it waits.
 open(Pid, Value) ->
-    Pid ! {?MODULE, go, fun() -> Value end},
+    run(Pid, fun() -> Value end).
+
+%% Lets the process give what the fun gives there.
+run(Pid, Fun) ->
+    Pid ! {?MODULE, go, Fun},
     ok.
 
 fail(Pid, Kind, Reason) ->

@@ -19,8 +19,11 @@ pub(super) struct Begun {
 
 enum Waits {
     For(Shared<Callback>),
-    /// In an event loop, or it runs a step of one and comes back to the loop soon.
-    InLoop,
+    /// In an event loop, or it runs a step of one and comes back to the loop soon. The loop of the context is shared;
+    /// a private one is a part of the code that made it, which nothing else should hold up.
+    InLoop {
+        shared: bool,
+    },
 }
 
 struct Wait {
@@ -33,12 +36,16 @@ impl Wait {
     fn callback(&self) -> Option<&Shared<Callback>> {
         match &self.what {
             Waits::For(callback) => Some(callback),
-            Waits::InLoop => None,
+            Waits::InLoop { .. } => None,
         }
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self.what, Waits::InLoop { shared: true })
     }
 }
 
-/// What stands between a request and its turn, where that can be found out.
+/// What stands between a request and its turn, or its end, where that can be found out.
 pub(crate) enum Turn {
     /// Nothing that depends on it.
     Comes,
@@ -55,12 +62,10 @@ impl Begun {
         self.waits[..place].iter().filter(nested).count()
     }
 
-    /// Whether the loop at a place serves whatever comes. On top of a wait for a callback it does not: those further out
-    /// who hold the context count on it that no stranger gets in between.
+    /// Whether the loop at a place serves whatever comes. On top of a wait for a callback or in a private loop it does
+    /// not: those further out who hold the context count on it that no stranger gets in between.
     fn serves_anything(&self, place: usize, most_loops: usize) -> bool {
-        let below = &self.waits[..place];
-        below.iter().all(|wait| wait.callback().is_none())
-            && self.loops_below(place + 1) < most_loops
+        self.waits[..=place].iter().all(Wait::is_shared) && self.loops_below(place + 1) < most_loops
     }
 
     /// Whether the wait at a place takes up what was made in `made_in`.
@@ -68,7 +73,7 @@ impl Begun {
         let wait = &self.waits[place];
         match &wait.what {
             Waits::For(callback) => made_in.is_or_descends_from(callback),
-            Waits::InLoop => {
+            Waits::InLoop { .. } => {
                 let mut below = self.running[..wait.depth].iter();
                 self.serves_anything(place, most_loops)
                     || below.any(|request| made_in.comes_from(request))
@@ -175,26 +180,35 @@ impl Context {
         found.find(|one| one.id == request).cloned()
     }
 
-    /// What has to end here before the turn comes of a request that was made in `made_in`, as far as it depends on
-    /// what `parent` led to.
-    pub(super) fn turn(&self, made_in: &Callback, parent: &Callback) -> Turn {
+    /// What has to end here before a request has its answer, or its turn if it has not begun, as far as that depends on
+    /// what `parent` led to. It was made in `made_in`.
+    pub(super) fn turn(&self, request: u64, made_in: &Callback, parent: &Callback) -> Turn {
         let begun = self.begun.lock();
-        let takes_up = |&place: &usize| begun.takes_up(place, made_in, self.max_nested_runs);
-        let place = (0..begun.waits.len()).rev().find(takes_up);
-        // What runs further in than the wait on top of which it can run.
+        let place = begun.running.iter().position(|one| one.id == request);
         let (waits, running) = match place {
+            // It has to end itself, and what lies on it before that.
             Some(place) => {
-                let depth = begun.waits[place].depth;
-                (&begun.waits[place + 1..], &begun.running[depth..])
+                let own = begun.waits.partition_point(|wait| wait.depth <= place);
+                (&begun.waits[own..], &begun.running[place..])
             }
-            None => (&begun.waits[..], &begun.running[..]),
+            // What runs further in than the wait on top of which it can run.
+            None => {
+                let takes_up =
+                    |&place: &usize| begun.takes_up(place, made_in, self.max_nested_runs);
+                match (0..begun.waits.len()).rev().find(takes_up) {
+                    Some(place) => {
+                        let wait = &begun.waits[place];
+                        if wait.callback().is_some_and(|callback| !callback.serves()) {
+                            return Turn::Never;
+                        }
+                        (&begun.waits[place + 1..], &begun.running[wait.depth..])
+                    }
+                    None => (&begun.waits[..], &begun.running[..]),
+                }
+            }
         };
-        let serves = place
-            .and_then(|place| begun.waits[place].callback())
-            .is_none_or(|callback| callback.serves());
         let mut callbacks = waits.iter().filter_map(Wait::callback);
-        if !serves
-            || callbacks.any(|callback| parent.is_or_descends_from(callback))
+        if callbacks.any(|callback| parent.is_or_descends_from(callback))
             // Code may have led to it without waiting for it here, as that of an event loop does.
             || running.iter().any(|running| parent.comes_from(running))
         {
@@ -241,19 +255,16 @@ impl Context {
 
     /// The owner thread is in an event loop of the innermost request, or of the context itself, until that request ends.
     /// Says whether the loop serves whatever comes; others serve what its request led to.
-    pub(super) fn enter_loop(&self) -> bool {
+    pub(super) fn enter_loop(&self, shared: bool) -> bool {
         let mut begun = self.begun.lock();
         let depth = begun.running.len();
-        let known = begun
+        let _before = begun
             .waits
-            .last()
-            .is_some_and(|wait| wait.depth == depth && wait.callback().is_none());
-        if !known {
-            begun.waits.push(Wait {
-                what: Waits::InLoop,
-                depth,
-            });
-        }
+            .pop_if(|wait| wait.depth == depth && wait.callback().is_none());
+        begun.waits.push(Wait {
+            what: Waits::InLoop { shared },
+            depth,
+        });
         begun.serves_anything(begun.waits.len() - 1, self.max_nested_runs)
     }
 

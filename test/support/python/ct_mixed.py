@@ -35,6 +35,20 @@ def run_gate(name, value=None):
     return erlang.run(gate(name, value))
 
 
+def run_private_gate(name):
+    """Wait for the gate in a loop of its own, and give what that gives."""
+    return asyncio.run(asks("gate", name))
+
+
+def run_shared_gate(name):
+    """The same in the loop of the context."""
+    return erlang.run(asks("gate", name))
+
+
+def blocking_gate(name):
+    return erlang.call("gate", name)
+
+
 def run_telling_gate(name, pid):
     return erlang.run(telling_gate(name, pid))
 

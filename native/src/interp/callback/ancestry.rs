@@ -24,17 +24,17 @@ pub(crate) fn awaits(
 ) -> Result<(), Circle> {
     let _one_after_another = SUBMITTING.lock();
     parent.awaits(request);
-    circle(parent, target).map_or(Ok(()), |pids| {
+    circle(parent, request.id, target).map_or(Ok(()), |pids| {
         parent.awaits_no_more(request.id);
         Err(Circle(pids))
     })
 }
 
 /// The contexts on the way from a new request, whose parent is given, back to itself.
-fn circle(parent: &Shared<Callback>, target: &Arc<Context>) -> Option<Vec<Pid>> {
+fn circle(parent: &Shared<Callback>, request: u64, target: &Arc<Context>) -> Option<Vec<Pid>> {
     let mut path = Vec::new();
-    // A request that waits for `context`, made in `made_in`.
-    let (mut made_in, mut context) = (parent.clone(), target.clone());
+    // A request to `context`, made in `made_in`, that somebody waits for.
+    let (mut request, mut made_in, mut context) = (request, parent.clone(), target.clone());
     loop {
         if path
             .iter()
@@ -44,12 +44,13 @@ fn circle(parent: &Shared<Callback>, target: &Arc<Context>) -> Option<Vec<Pid>> 
             return None;
         }
         path.push(context.pid);
-        let wait = match context.turn(&made_in, parent) {
+        let wait = match context.turn(request, &made_in, parent) {
             Turn::Comes => return None,
             Turn::Never => return Some(path),
             Turn::After(wait) => wait,
         };
-        let (_request, serial) = wait.awaited()?;
+        let serial;
+        (request, serial) = wait.awaited()?;
         context = registry().by_serial(serial)?;
         made_in = wait;
     }

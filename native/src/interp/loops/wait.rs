@@ -64,7 +64,7 @@ impl Wait<'_, '_> {
         let (context, poller) = (&stage.context, self.poller);
         context.interrupts.count_turn();
         let mut owner = stage.borrow();
-        let anything = context.enter_loop();
+        let anything = context.enter_loop(context.interrupts.pumps());
         let mut own_spinner = Spinner::default();
         let request = context
             .innermost()
