@@ -537,6 +537,16 @@ native({cast_failed, Story}, State) ->
         #{report_cb => fun py_error:report/1}
     ),
     {noreply, State};
+native({handler_failed, Story}, State) ->
+    ?LOG_ERROR(
+        #{
+            label => {py_context, handler_failed},
+            context => State#state.id,
+            error => py_error:from_story(Story)
+        },
+        #{report_cb => fun py_error:report/1}
+    ),
+    {noreply, State};
 native({relay, To, Term}, State) ->
     {noreply, relay(To, Term, State)};
 native(arm, State) ->

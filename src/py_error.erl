@@ -89,8 +89,13 @@ from_story(Story) ->
 
 %% For logger.
 -spec report(logger:report()) -> {io:format(), [term()]}.
-report(#{context := Context, error := #{traceback_text := Text}}) ->
-    {"Python context ~p: a cast failed~n~ts", [Context, string:trim(Text, trailing, "\n")]}.
+report(#{label := {_, Label}, context := Context, error := #{traceback_text := Text}}) ->
+    What =
+        case Label of
+            cast_failed -> "a cast";
+            handler_failed -> "the protocol of a connection"
+        end,
+    {"Python context ~p: ~s failed~n~ts", [Context, What, string:trim(Text, trailing, "\n")]}.
 
 told({Type, Module, Message, Frames, Details} = Story) ->
     Error = #{

@@ -27,6 +27,13 @@ function answers `{error, not_running}`.
     loop_arm/1,
     loop_ready/1,
     loop_end/1,
+    reactor_open/2,
+    reactor_handoff/3,
+    reactor_stats/1,
+    reactor_drain/1,
+    reactor_taken/1,
+    socketpair/0,
+    close_fd/1,
     environment/1,
     own_environment/1,
     cancel/1,
@@ -69,6 +76,13 @@ function answers `{error, not_running}`.
     loop_arm/1,
     loop_ready/1,
     loop_end/1,
+    reactor_open/2,
+    reactor_handoff/3,
+    reactor_stats/1,
+    reactor_drain/1,
+    reactor_taken/1,
+    socketpair/0,
+    close_fd/1,
     environment/1,
     own_environment/1,
     cancel/1,
@@ -92,6 +106,15 @@ function answers `{error, not_running}`.
 ]).
 -on_load(load/0).
 
+%% An error of the system, or its number where it has no name here.
+-type posix() :: atom() | integer().
+-type reactor_options() :: #{
+    max_connections := pos_integer() | infinity,
+    idle_timeout := non_neg_integer() | infinity,
+    write_timeout := non_neg_integer() | infinity,
+    high_water := non_neg_integer(),
+    low_water := non_neg_integer()
+}.
 -type handle() :: reference().
 -type request() :: reference().
 -type callback() :: reference().
@@ -238,6 +261,44 @@ loop_ready(_Handle) -> not_loaded().
 
 -spec loop_end(handle()) -> ok.
 loop_end(_Handle) -> not_loaded().
+
+-spec reactor_open(handle(), reactor_options()) -> ok | {error, already_open}.
+reactor_open(_Handle, _Options) -> not_loaded().
+
+-spec reactor_handoff(handle(), integer(), map()) ->
+    ok
+    | {error,
+        {overloaded, non_neg_integer(), pos_integer()}
+        | draining
+        | not_reactor
+        | not_running
+        | {context_died, atom()}
+        | posix()}.
+reactor_handoff(_Handle, _Fd, _Info) -> not_loaded().
+
+%% The last is for how many microseconds the handler has run that runs now.
+-spec reactor_stats(handle()) ->
+    {
+        Active :: non_neg_integer(),
+        Total :: non_neg_integer(),
+        Requests :: non_neg_integer(),
+        Max :: pos_integer() | infinity,
+        Busy :: non_neg_integer()
+    }
+    | {error, not_reactor}.
+reactor_stats(_Handle) -> not_loaded().
+
+-spec reactor_drain(handle()) -> ok | {error, not_reactor}.
+reactor_drain(_Handle) -> not_loaded().
+
+-spec reactor_taken(integer()) -> non_neg_integer() | undefined.
+reactor_taken(_Fd) -> not_loaded().
+
+-spec socketpair() -> {ok, integer(), integer()} | {error, posix()}.
+socketpair() -> not_loaded().
+
+-spec close_fd(integer()) -> ok | {error, posix()}.
+close_fd(_Fd) -> not_loaded().
 
 -spec environment(target()) -> {ok, environment()} | refused().
 environment(_Target) -> not_loaded().

@@ -5,13 +5,14 @@
 //! | [`protocol`] | the life of one request as a state word: who may answer, who may cancel |
 //! | [`mailbox`] | the queue of a context: many producers, one consumer, closing, parking |
 //! | [`event`] | waiting for descriptors, and being woken meanwhile |
+//! | [`reactor`] | connections that were handed over, and their time limits |
 //! | [`spin`] | how long a consumer looks for work before it parks, and how many may look at once |
 //! | [`lifecycle`] | the states of the whole runtime |
 //! | [`backoff`] | growing intervals for repeated interrupts |
 //! | [`permits`] | a bound on how many may work at the same time |
 //! | [`tally`] | what the waiting requests of one process hold |
 //!
-//! Everything that is concurrent here, but for the waiting for descriptors, is model-checked: `RUSTFLAGS="--cfg loom" cargo test -p py_core`.
+//! Everything that is concurrent here, but for what descriptors do, is model-checked: `RUSTFLAGS="--cfg loom" cargo test -p py_core`.
 
 pub mod backoff;
 #[cfg(not(loom))]
@@ -20,6 +21,8 @@ pub mod lifecycle;
 pub mod mailbox;
 pub mod permits;
 pub mod protocol;
+#[cfg(not(loom))]
+pub mod reactor;
 pub mod spin;
 mod sync;
 pub mod tally;

@@ -14,6 +14,7 @@ mod values;
 
 use crate::beam::{TermEnv, Word};
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
+pub(crate) use asyncio::in_buffer;
 use std::ffi::{c_int, c_void};
 
 /// The classes of one interpreter that conversion and interruption need.

@@ -3,6 +3,7 @@
 use super::begun::Begun;
 use super::callback::{Relay, wake_loops};
 use super::queue::Queue;
+use super::reactor::{Handoff, Shared as Connections};
 use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::event::Root;
@@ -35,6 +36,8 @@ pub(crate) enum Envelope {
     NamespaceDown(u64),
     /// Erlang has dropped references to objects of the interpreter.
     Dropped,
+    /// A connection was handed over.
+    Connection(Box<Handoff>),
     /// The owner thread should look at what it waits for: a callback has its answer, or is to be given up.
     Nudge,
 }
@@ -104,6 +107,8 @@ pub(crate) struct Context {
     root: OnceLock<Root>,
     /// The thread sleeps in the set of this loop, since the context closes.
     sleeps_in: Mutex<Option<Arc<Poller>>>,
+    /// What is known of its connections, once it takes some.
+    pub(crate) reactor: OnceLock<Arc<Connections>>,
     /// See [`Settings::max_nested_runs`].
     pub(super) max_nested_runs: usize,
     /// What lives as long as the context: the monitor of its process.
@@ -139,6 +144,7 @@ impl Context {
             done_with_code: AtomicBool::new(false),
             root: OnceLock::new(),
             sleeps_in: Mutex::default(),
+            reactor: OnceLock::new(),
             max_nested_runs: settings.max_nested_runs,
             companions: Mutex::default(),
         })

@@ -348,7 +348,7 @@ impl Owner {
     }
 
     /// Runs Python code that may call Erlang.
-    pub(super) fn lending<T>(&mut self, body: impl FnOnce() -> T) -> T {
+    pub(in crate::interp) fn lending<T>(&mut self, body: impl FnOnce() -> T) -> T {
         match self.stage.clone() {
             Some(stage) => stage.lend(self, body),
             None => body(),

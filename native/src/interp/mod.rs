@@ -14,6 +14,7 @@ mod owner;
 pub(crate) mod permit;
 mod python_functions;
 mod queue;
+pub(crate) mod reactor;
 mod reaper;
 mod registry;
 mod request;

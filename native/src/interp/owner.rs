@@ -9,7 +9,7 @@ use super::sources::Sources;
 use super::stack;
 use super::{
     COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute, loops,
-    python_functions, retire, spares,
+    python_functions, reactor, retire, spares,
 };
 use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
@@ -210,6 +210,7 @@ fn install(py: Python<'_>) -> Result<Types> {
     let types = erlang_module::install(py)?;
     python_functions::add(py, &callback::METHODS)?;
     python_functions::add(py, &loops::METHODS)?;
+    python_functions::add(py, &reactor::METHODS)?;
     Ok(types)
 }
 
@@ -392,6 +393,7 @@ impl Owner {
                     owner.held.release_dropped(py, context.serial)
                 });
             }
+            Envelope::Connection(handoff) => self.connection_arrived(py, *handoff),
             Envelope::Continue(request) => self.go_on(py, context, &request, reply),
             Envelope::Nudge => {}
         }

@@ -6,6 +6,7 @@ mod callback;
 mod context;
 mod event_loop;
 mod permit;
+mod reactor;
 mod resources;
 mod runtime;
 

@@ -28,6 +28,18 @@ impl Raised {
     }
 
     /// Drops the exception.
+    /// Whether it says that a descriptor would block.
+    pub(crate) fn is_blocking(&self, _py: Python<'_>) -> bool {
+        // SAFETY: attached, with an exception set; a static class.
+        unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_BlockingIOError) != 0 }
+    }
+
+    /// Prints it as the interpreter does what nobody can be told.
+    pub(crate) fn print(self, _py: Python<'_>) {
+        // SAFETY: attached, with an exception set.
+        unsafe { ffi::PyErr_WriteUnraisable(std::ptr::null_mut()) };
+    }
+
     pub(crate) fn clear(self, py: Python<'_>) {
         drop(self.fetch(py));
     }

@@ -11,10 +11,12 @@ mod containers;
 mod error;
 mod object;
 mod thread_state;
+mod view;
 
 pub(crate) use config::{StartError, start_main};
 pub(crate) use error::{Raised, Result};
 pub(crate) use object::{Kept, Object};
 pub(crate) use thread_state::{Python, ThreadState};
+pub(crate) use view::View;
 
 pub(crate) use pyo3_ffi as ffi;

@@ -240,6 +240,20 @@ impl<'py> Object<'py> {
         self.getattr(&Self::str(self.py, name)?)
     }
 
+    pub(crate) fn set_attr(&self, name: &Object<'_>, value: &Object<'_>) -> Result<()> {
+        // SAFETY: attached; all are alive.
+        match unsafe { ffi::PyObject_SetAttr(self.as_ptr(), name.as_ptr(), value.as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(Raised::seen(self.py)),
+        }
+    }
+
+    /// Its class.
+    pub(crate) fn class(&self) -> Self {
+        // SAFETY: attached; the type of a live object.
+        unsafe { Self::borrowed(self.py, ffi::Py_TYPE(self.as_ptr()).cast()) }
+    }
+
     pub(crate) fn call(&self, arguments: &[&Object<'_>]) -> Result<Self> {
         let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
         // SAFETY: attached; callee and arguments are alive.

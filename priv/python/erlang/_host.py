@@ -317,6 +317,7 @@ class ContextLoop(ErlangEventLoop):
                     task.cancel()
             self._pump(lambda: not over() and run.goes_on(), run)
         self._close_transports()
+        self._end_connections()
         self._begin_closing(self._asyncgens, run)
         # They are told by callbacks, which may have more to do.
         rounds = iter(range(_ROUNDS))
@@ -336,6 +337,14 @@ class ContextLoop(ErlangEventLoop):
         if run.interrupted is not None:
             raise run.interrupted
         return not tasks
+
+    def _end_connections(self) -> None:
+        """End what Erlang has handed over. Protocols find the loop running, as always."""
+        events._set_running_loop(self)
+        try:
+            _erlang.reactor_end()
+        finally:
+            events._set_running_loop(None)
 
     def _close_transports(self) -> None:
         for server in list(self._servers):

@@ -7,12 +7,12 @@ mod reader;
 mod ready;
 mod reference;
 mod transfer;
-mod view;
 mod writer;
 
 use super::{add, trampoline};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::ffi::{CStr, c_int, c_uint};
+pub(crate) use transfer::in_buffer;
 
 /// Makes the classes and adds them to the module.
 pub(super) fn add_types(module: &Object<'_>) -> Result<()> {

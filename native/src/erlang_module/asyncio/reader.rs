@@ -1,11 +1,10 @@
 //! `Reader`: what a transport does when its socket has become readable.
 
 use super::reference::{Holder, Reference, clear, dealloc, traverse};
-use super::view::View;
 use super::{add_class, allocate, arguments, call_method, descriptor, fail, interned, reportable};
 use super::{slot, transfer};
 use crate::erlang_module::trampoline;
-use crate::py::{Object, Python, Raised, Result, ffi};
+use crate::py::{Object, Python, Raised, Result, View, ffi};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;

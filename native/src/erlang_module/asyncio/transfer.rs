@@ -38,13 +38,19 @@ fn retried(mut transfer: impl FnMut() -> isize) -> Result<usize> {
     }
 }
 
-/// Reads what is there, at most `limit` bytes, and has it looked at.
-pub(super) fn receive<T>(fd: c_int, limit: usize, taken: impl FnOnce(&[u8]) -> T) -> Result<T> {
+/// A place to read to, of this size or less; whoever reads does so no more when `body` has ended.
+pub(crate) fn in_buffer<T>(limit: usize, body: impl FnOnce(&mut [u8]) -> T) -> T {
     READ.with_borrow_mut(|buffer| {
         if buffer.is_empty() {
             *buffer = vec![0; BUFFER];
         }
-        let place = &mut buffer[..limit.min(BUFFER)];
+        body(&mut buffer[..limit.min(BUFFER)])
+    })
+}
+
+/// Reads what is there, at most `limit` bytes, and has it looked at.
+pub(super) fn receive<T>(fd: c_int, limit: usize, taken: impl FnOnce(&[u8]) -> T) -> Result<T> {
+    in_buffer(limit, |place| {
         let count = receive_into(fd, place)?;
         Ok(taken(&place[..count]))
     })

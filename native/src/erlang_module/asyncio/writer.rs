@@ -1,10 +1,9 @@
 //! `Writer`: what a transport does to write, as long as nothing of what was written before still waits.
 
 use super::reference::{Holder, Reference, clear, dealloc, traverse};
-use super::view::View;
 use super::{add_class, allocate, arguments, descriptor, fail, slot, transfer};
 use crate::erlang_module::trampoline;
-use crate::py::{Object, Python, Raised, Result, ffi};
+use crate::py::{Object, Python, Raised, Result, View, ffi};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::offset_of;
 

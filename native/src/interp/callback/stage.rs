@@ -2,6 +2,8 @@
 
 use crate::interp::Context;
 use crate::interp::owner::Owner;
+use crate::interp::reactor::Reactor;
+use crate::py::{Kept, Object, Python};
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -16,6 +18,9 @@ pub(crate) struct Stage {
     has_loop: Cell<bool>,
     /// How much of its turn the request says to have used, in percent.
     used: Cell<i64>,
+    /// What serves connections here, and what makes their protocols.
+    reactor: RefCell<Option<Rc<Reactor>>>,
+    protocol_factory: RefCell<Option<Kept>>,
 }
 
 thread_local! {
@@ -30,6 +35,8 @@ impl Stage {
             owner: Cell::new(std::ptr::null_mut()),
             has_loop: Cell::new(false),
             used: Cell::new(0),
+            reactor: RefCell::default(),
+            protocol_factory: RefCell::default(),
         });
         HERE.with(|here| *here.borrow_mut() = Some(stage.clone()));
         stage
@@ -53,6 +60,27 @@ impl Stage {
 
     pub(crate) fn has_loop(&self) -> bool {
         self.has_loop.get()
+    }
+
+    pub(crate) fn reactor(&self) -> Option<Rc<Reactor>> {
+        self.reactor.borrow().clone()
+    }
+
+    /// Gives what was there before.
+    pub(crate) fn set_reactor(&self, reactor: Option<Rc<Reactor>>) -> Option<Rc<Reactor>> {
+        self.reactor.replace(reactor)
+    }
+
+    pub(crate) fn protocol_factory<'py>(&self, py: Python<'py>) -> Option<Object<'py>> {
+        let factory = self.protocol_factory.borrow();
+        factory.as_ref().map(|factory| factory.get(py))
+    }
+
+    pub(crate) fn set_protocol_factory(&self, py: Python<'_>, factory: Option<Kept>) {
+        let before = self.protocol_factory.replace(factory);
+        if let Some(before) = before {
+            before.release(py);
+        }
     }
 
     /// A request has its turn now.

@@ -52,6 +52,17 @@ pub(crate) fn answer(
     }
 }
 
+/// What there is to tell of an exception, for a log. Code of users may run here.
+pub(crate) fn story(py: Python<'_>, env: &TermEnv, owner: &Owner, raised: Raised) -> Word {
+    let Some(exception) = raised.fetch(py) else {
+        return env.string("error return without exception set");
+    };
+    let mut teller = Teller::new(py, env, owner);
+    let message = teller.message(&exception, text::MESSAGE);
+    let class = class_word(env, &class_name(&exception));
+    teller.whole(&exception, class, &message)
+}
+
 /// The exceptions whose reason is not `{Class, Message}`.
 fn special_reason(
     env: &TermEnv,

@@ -51,7 +51,7 @@ impl Owner {
     }
 
     /// Runs what must not be left half done: nothing is raised there from outside.
-    fn inside_loop<'py>(
+    pub(in crate::interp) fn inside_loop<'py>(
         &mut self,
         py: Python<'py>,
         body: impl FnOnce() -> Result<Object<'py>>,
@@ -212,6 +212,7 @@ impl Owner {
         {
             raised.clear(py);
         }
+        self.release_reactor(py);
         self.set_loop(false);
     }
 

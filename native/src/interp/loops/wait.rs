@@ -65,6 +65,9 @@ impl Wait<'_, '_> {
         context.interrupts.count_turn();
         let mut owner = stage.borrow();
         let anything = context.enter_loop(context.interrupts.pumps());
+        if let Some(reactor) = stage.reactor() {
+            checked(py, reactor.serves(anything))?;
+        }
         let mut own_spinner = Spinner::default();
         let request = context
             .innermost()
@@ -92,6 +95,23 @@ impl Wait<'_, '_> {
                     continue;
                 }
             }
+            let mut reactor = None;
+            let mut turned = false;
+            if let Some(owner) = &mut owner
+                && anything
+            {
+                reactor = stage.reactor();
+                if let Some(reactor) = &reactor
+                    && let Some(ready) = checked(py, reactor.ready())?
+                {
+                    let work = Work::of(self.event_loop)?;
+                    context.interrupts.count_turn();
+                    owner.lending(|| reactor.turn(py, &ready));
+                    events.clear();
+                    has_work |= Work::of(self.event_loop)? != work;
+                    turned = true;
+                }
+            }
             if let Some(root) = context.known_root() {
                 root.seen();
             }
@@ -101,12 +121,19 @@ impl Wait<'_, '_> {
             if events.is_empty() {
                 checked(py, poller.poll(events))?;
             }
+            if let Some(reactor) = &reactor {
+                // It says only that its own set has something.
+                events.retain(|event| !reactor.is_own(event));
+            }
             if poller.take_woken()
                 || has_work
                 || !events.is_empty()
                 || deadline.is_some_and(|deadline| deadline <= Instant::now())
             {
                 return Ok(());
+            }
+            if turned {
+                continue;
             }
             let spinner = match &mut owner {
                 Some(owner) => &mut owner.spinner,
@@ -115,11 +142,15 @@ impl Wait<'_, '_> {
             let request = request.as_ref();
             let limit = request.filter(|request| !request.is_timed_out());
             let limit = limit.and_then(|request| request.deadline());
-            let until = deadline.into_iter().chain(limit).min();
+            let due = reactor.as_ref().and_then(|reactor| reactor.due());
+            let until = deadline.into_iter().chain(limit).chain(due).min();
             let slept = context.interrupts.asleep(py, INSIDE, || {
                 sleep(context, poller, spinner, until, events)
             });
             checked(py, slept)?;
+            if let Some(reactor) = &reactor {
+                events.retain(|event| !reactor.is_own(event));
+            }
         }
     }
 
@@ -267,7 +298,10 @@ fn next(context: &Context, anything: bool) -> Option<Envelope> {
 fn is_for_a_wait(envelope: &Envelope) -> bool {
     match envelope {
         Envelope::Request(request) | Envelope::Continue(request) => request.origin.parent.is_some(),
-        Envelope::Dropped | Envelope::Nudge | Envelope::NamespaceDown(_) => false,
+        Envelope::Dropped
+        | Envelope::Nudge
+        | Envelope::NamespaceDown(_)
+        | Envelope::Connection(_) => false,
     }
 }
 
@@ -279,7 +313,7 @@ fn belongs(context: &Context, envelope: &Envelope) -> bool {
             parent.is_some_and(|parent| context.leads_to(parent))
         }
         Envelope::Dropped | Envelope::Nudge => true,
-        Envelope::NamespaceDown(_) => false,
+        Envelope::NamespaceDown(_) | Envelope::Connection(_) => false,
     }
 }
 

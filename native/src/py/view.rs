@@ -1,15 +1,15 @@
 //! The bytes of an object, as long as they are looked at.
 
-use crate::py::{Object, Raised, Result, ffi};
+use super::{Object, Raised, Result, ffi};
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
 /// A buffer that an object gave.
-pub(super) struct View(ffi::Py_buffer);
+pub(crate) struct View(ffi::Py_buffer);
 
 impl View {
     /// One that can be read at least, and lies in one piece.
-    pub(super) fn of(object: &Object<'_>, flags: c_int) -> Result<Self> {
+    pub(crate) fn of(object: &Object<'_>, flags: c_int) -> Result<Self> {
         let mut buffer = MaybeUninit::uninit();
         let flags = ffi::PyBUF_SIMPLE | flags;
         // SAFETY: attached; the structure is filled where the call succeeds.
@@ -21,7 +21,7 @@ impl View {
         }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         if self.0.len == 0 {
             return &[];
         }
@@ -30,7 +30,7 @@ impl View {
     }
 
     /// The same for one that can be written.
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         if self.0.len == 0 || self.0.readonly != 0 {
             return &mut [];
         }

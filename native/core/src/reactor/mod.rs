@@ -1,0 +1,9 @@
+//! What a reactor needs of the system: connections, and when they have been silent for too long.
+
+mod connection;
+mod expiry;
+#[cfg(test)]
+mod tests;
+
+pub use connection::{Connection, Kind, Sender, pair, taken};
+pub use expiry::Expiry;

@@ -1,0 +1,127 @@
+//! Connections that Erlang has handed over, and the protocols of Python's that serve them.
+//!
+//! ```text
+//! a process ──NIF: duplicate, count──▶ mailbox ──▶ Reactor.arrivals
+//!                                                      │ a turn of the thread, where its event loop waits
+//!     ready descriptors ──▶ [`turn`] ──▶ [`connection`]: read, write ◀──▶ methods of a Protocol
+//! ```
+//!
+//! Everything but [`Shared`] belongs to the owner thread. No list is borrowed while Python runs.
+
+mod calls;
+mod connection;
+mod functions;
+mod names;
+mod output;
+mod shared;
+mod turn;
+
+pub(super) use functions::METHODS;
+pub(crate) use shared::{Handoff, Refused, Settings, Shared};
+
+use super::Context;
+use crate::py::{Kept, Python};
+use connection::Connection;
+use names::Names;
+use py_core::event::{PollSet, Poller};
+use py_core::reactor::Expiry;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What has come and waits for its first turn.
+struct Arrival {
+    handoff: Handoff,
+    /// What Erlang says about it, as Python gets it.
+    info: Kept,
+}
+
+/// See the module. There is one on the owner thread, as long as the loop lives that it works with.
+pub(crate) struct Reactor {
+    context: Arc<Context>,
+    shared: Arc<Shared>,
+    names: Names,
+    /// Nested in the set of the loop of the context, but where that waits on top of code that holds the context.
+    set: PollSet,
+    poller: Arc<Poller>,
+    nested: Cell<bool>,
+    connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    by_descriptor: RefCell<HashMap<i32, u64>>,
+    arrivals: RefCell<VecDeque<Arrival>>,
+    expiry: RefCell<Expiry>,
+    last: Cell<u64>,
+    in_turn: Cell<bool>,
+    /// What is to be called when the last connection has ended.
+    when_empty: RefCell<Vec<Kept>>,
+}
+
+impl Reactor {
+    fn new(
+        context: &Arc<Context>,
+        shared: &Arc<Shared>,
+        names: Names,
+        poller: Arc<Poller>,
+    ) -> io::Result<Self> {
+        let this = Self {
+            context: context.clone(),
+            shared: shared.clone(),
+            names,
+            set: PollSet::new()?,
+            poller,
+            nested: Cell::new(false),
+            connections: RefCell::default(),
+            by_descriptor: RefCell::default(),
+            arrivals: RefCell::default(),
+            expiry: RefCell::default(),
+            last: Cell::new(0),
+            in_turn: Cell::new(false),
+            when_empty: RefCell::default(),
+        };
+        this.nest(true)?;
+        Ok(this)
+    }
+
+    /// Whether the loop of the context wakes for connections.
+    fn nest(&self, nested: bool) -> io::Result<()> {
+        if nested && !self.nested.get() {
+            self.poller
+                .add(self.set.as_raw_fd(), py_core::event::READ)?;
+        } else if !nested && self.nested.get() {
+            self.poller.remove(self.set.as_raw_fd());
+        }
+        self.nested.set(nested);
+        Ok(())
+    }
+
+    fn find(&self, connection: u64) -> Option<Rc<Connection>> {
+        self.connections.borrow().get(&connection).cloned()
+    }
+
+    fn find_descriptor(&self, descriptor: i32) -> Option<Rc<Connection>> {
+        let number = self.by_descriptor.borrow().get(&descriptor).copied();
+        number.and_then(|number| self.find(number))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty() && self.arrivals.borrow().is_empty()
+    }
+
+    /// Gives back what it holds of the interpreter; whatever is open is closed without a word to its protocol.
+    pub(super) fn release(&self, py: Python<'_>) {
+        let _set_may_be_gone = self.nest(false);
+        for arrival in std::mem::take(&mut *self.arrivals.borrow_mut()) {
+            arrival.info.release(py);
+        }
+        let connections = std::mem::take(&mut *self.connections.borrow_mut());
+        for connection in connections.values() {
+            self.shared.forget(connection.descriptor());
+            connection.release(py);
+        }
+        for callback in std::mem::take(&mut *self.when_empty.borrow_mut()) {
+            callback.release(py);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Writing what protocols have to say, as fast as the peer takes it.
+
+use super::Reactor;
+use super::connection::Connection;
+use crate::py::{Object, Python, Raised, Result, View, ffi};
+use std::io::{Error, ErrorKind};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// From this size on the GIL is given up while the system copies.
+const LONG: usize = 16 * 1024;
+
+impl Connection {
+    /// Nothing is read until what there is to be written is.
+    pub(super) fn wait_for_output(&self) {
+        self.reads.set(false);
+        self.reads_after.set(!self.at_end.get());
+    }
+
+    /// It ends when everything is written.
+    pub(super) fn close_when_written(&self) {
+        self.reads.set(false);
+        self.reads_after.set(false);
+        self.closes.set(true);
+    }
+
+    /// Writes now what goes at once.
+    pub(super) fn send(&self, py: Python<'_>, bytes: &[u8]) -> std::io::Result<usize> {
+        let sender = self.sender.borrow();
+        let sent = if bytes.len() < LONG {
+            self.socket.send(bytes, sender.as_ref())
+        } else {
+            let (socket, sender) = (&self.socket, sender.as_ref());
+            py.detached(|| socket.send(bytes, sender))
+        };
+        if sent.is_ok() {
+            self.moved.set(Instant::now());
+        }
+        sent
+    }
+}
+
+fn would_block(error: &Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
+}
+
+impl Reactor {
+    /// Writes what is there; when that is all, what waited for it follows.
+    pub(super) fn write_out(&self, py: Python<'_>, connection: &Connection) {
+        if connection.broken.get() {
+            return;
+        }
+        let left = if connection.own_write_ready {
+            // It is the protocol that knows how much is left.
+            usize::from(self.asked_to_write(py, connection).is_none())
+        } else {
+            match self.flush(py, connection) {
+                Ok(left) => left,
+                Err(raised) => {
+                    self.failed(py, connection, raised);
+                    return;
+                }
+            }
+        };
+        if connection.broken.get() {
+            return;
+        }
+        connection.writes.set(left > 0);
+        if left > self.shared.settings.high_water && !connection.is_full.get() {
+            self.tell_full(py, connection, true);
+        } else if left <= self.shared.settings.low_water && connection.is_full.get() {
+            self.tell_full(py, connection, false);
+        }
+        if left > 0 || connection.signalled.get() {
+            return;
+        }
+        if connection.closes.get() {
+            connection.broken.set(true);
+        } else if connection.reads_after.replace(false) {
+            connection.reads.set(true);
+        }
+    }
+
+    /// Writes the protocol's buffer; gives how much is left of it. A connection that is broken has nothing left.
+    fn flush(&self, py: Python<'_>, connection: &Connection) -> Result<usize> {
+        let protocol = connection.protocol(py)?;
+        let name = self.names.write_buffer.get(py);
+        loop {
+            let buffer = protocol.getattr(&name)?;
+            let view = View::of(&buffer, 0)?;
+            let size = view.bytes().len();
+            if size == 0 {
+                return Ok(0);
+            }
+            let sent = connection.send(py, view.bytes());
+            drop(view);
+            match sent {
+                Ok(count) => {
+                    drop_first(&protocol, &name, &buffer, count)?;
+                    if count < size {
+                        return Ok(size - count);
+                    }
+                }
+                Err(error) if would_block(&error) => return Ok(size),
+                Err(_peer_is_gone) => {
+                    connection.broken.set(true);
+                    return Ok(0);
+                }
+            }
+        }
+    }
+
+    /// Whether the buffer of the protocol has something.
+    pub(super) fn has_output(&self, py: Python<'_>, connection: &Connection) -> bool {
+        let buffer = connection.protocol(py);
+        let buffer = buffer.and_then(|protocol| protocol.getattr(&self.names.write_buffer.get(py)));
+        match buffer.and_then(|buffer| Ok(View::of(&buffer, 0)?.bytes().len())) {
+            Ok(size) => size > 0,
+            Err(raised) => {
+                self.failed(py, connection, raised);
+                false
+            }
+        }
+    }
+
+    /// Has the set wait for what the connection waits for, or ends the connection; sees first to what was asked for while
+    /// its handler ran.
+    pub(super) fn settle(&self, py: Python<'_>, connection: &Rc<Connection>) {
+        while !connection.broken.get() && connection.signalled.replace(false) {
+            self.write_out(py, connection);
+        }
+        if !connection.broken.get() && self.watch(connection).is_err() {
+            // The descriptor was closed by somebody whose it was not.
+            connection.broken.set(true);
+        }
+        if connection.broken.get() {
+            self.lose(py, connection);
+        }
+    }
+
+    fn watch(&self, connection: &Connection) -> std::io::Result<()> {
+        let (before, wanted) = (connection.watched.get(), connection.wanted());
+        if before == wanted {
+            return Ok(());
+        }
+        let descriptor = connection.descriptor();
+        if wanted == 0 {
+            // Not kept with nothing to wait for: hang-ups would be reported all the time.
+            self.set.remove(descriptor);
+        } else if before == 0 {
+            self.set.add(descriptor, wanted)?;
+        } else {
+            self.set.modify(descriptor, before, wanted)?;
+        }
+        connection.watched.set(wanted);
+        Ok(())
+    }
+
+    pub(super) fn unwatch(&self, connection: &Connection) {
+        if connection.watched.replace(0) != 0 {
+            self.set.remove(connection.descriptor());
+        }
+    }
+
+    /// There is something to write. In a handler of the connection that is seen to afterwards.
+    pub(super) fn signal(&self, py: Python<'_>, connection: &Rc<Connection>) {
+        if connection.busy.get() {
+            connection.signalled.set(true);
+            return;
+        }
+        self.write_out(py, connection);
+        self.settle(py, connection);
+    }
+}
+
+/// Drops what was written from the front of a buffer.
+fn drop_first(
+    protocol: &Object<'_>,
+    name: &Object<'_>,
+    buffer: &Object<'_>,
+    count: usize,
+) -> Result<()> {
+    let py = protocol.py();
+    let count = count.cast_signed();
+    // SAFETY: attached; a live object, which is a bytearray where it is treated as one.
+    unsafe {
+        if ffi::PyByteArray_Check(buffer.as_ptr()) != 0 {
+            return match ffi::PySequence_DelSlice(buffer.as_ptr(), 0, count) {
+                0 => Ok(()),
+                _ => Err(Raised::seen(py)),
+            };
+        }
+        // Something else was put in its place: bytes, as a rule.
+        let whole = Object::owned_or_raised(py, ffi::PyByteArray_FromObject(buffer.as_ptr()))?;
+        match ffi::PySequence_DelSlice(whole.as_ptr(), 0, count) {
+            0 => protocol.set_attr(name, &whole),
+            _ => Err(Raised::seen(py)),
+        }
+    }
+}

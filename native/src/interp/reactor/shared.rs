@@ -1,0 +1,220 @@
+//! What every thread may know and say of the connections of a context.
+
+use crate::beam::{TermEnv, Word};
+use crate::interp::{Context, Envelope};
+use parking_lot::Mutex;
+use py_core::reactor::Connection;
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+/// What a reactor is opened with.
+pub(crate) struct Settings {
+    pub(crate) max_connections: usize,
+    /// How long a connection may be silent when its protocol waits for input.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How long a peer may take nothing of what it is sent.
+    pub(crate) write_timeout: Option<Duration>,
+    /// With so much waiting to be written nothing is read, and the protocol is told; until only so much does.
+    pub(crate) high_water: usize,
+    pub(crate) low_water: usize,
+}
+
+/// Why a connection was not taken.
+pub(crate) enum Refused {
+    Overloaded { active: usize, most: usize },
+    Draining,
+    Closed,
+    Failed(std::io::Error),
+}
+
+/// A connection on its way to its context. Dropped, it is closed, and its place is free.
+pub(crate) struct Handoff {
+    pub(super) connection: Connection,
+    pub(super) place: Place,
+    pub(super) env: TermEnv,
+    pub(super) info: Word,
+}
+
+/// Counts one connection for as long as it lives.
+pub(super) struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(super) settings: Settings,
+    context: Weak<Context>,
+    active: AtomicUsize,
+    total: AtomicU64,
+    pub(super) requests: AtomicU64,
+    draining: AtomicBool,
+    /// Connections whose protocols have something to write, as other threads say.
+    signals: Mutex<Vec<RawFd>>,
+    signalled: AtomicBool,
+    /// When the handler began that runs now, in nanoseconds after `begun`; 0: none does.
+    busy_since: AtomicU64,
+    begun: Instant,
+}
+
+/// Whose connection has a descriptor.
+fn owners() -> &'static Mutex<HashMap<RawFd, Weak<Shared>>> {
+    static OWNERS: OnceLock<Mutex<HashMap<RawFd, Weak<Shared>>>> = OnceLock::new();
+    OWNERS.get_or_init(Mutex::default)
+}
+
+impl Shared {
+    pub(crate) const UNBOUNDED: usize = usize::MAX;
+
+    pub(crate) fn new(context: &Arc<Context>, settings: Settings) -> Self {
+        Self {
+            settings,
+            context: Arc::downgrade(context),
+            active: AtomicUsize::new(0),
+            total: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            signals: Mutex::default(),
+            signalled: AtomicBool::new(false),
+            busy_since: AtomicU64::new(0),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Takes a duplicate of a descriptor. May be called on any thread; never waits.
+    pub(crate) fn hand_over(
+        self: &Arc<Self>,
+        descriptor: RawFd,
+        env: TermEnv,
+        info: Word,
+    ) -> Result<(), Refused> {
+        if self.is_draining() {
+            return Err(Refused::Draining);
+        }
+        let most = self.settings.max_connections;
+        // Never counted beyond the bound, not even for a moment.
+        let one_more = |active: usize| (active < most).then_some(active + 1);
+        self.active
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .map_err(|active| Refused::Overloaded { active, most })?;
+        let place = Place(self.clone());
+        let connection = Connection::duplicate(descriptor).map_err(Refused::Failed)?;
+        let context = self
+            .context
+            .upgrade()
+            .filter(|context| !context.mailbox.is_closed());
+        let Some(context) = context else {
+            // The caller still has it, and may hand it to another context.
+            connection.release();
+            return Err(Refused::Closed);
+        };
+        self.total.fetch_add(1, Ordering::Relaxed);
+        let handoff = Handoff {
+            connection,
+            place,
+            env,
+            info,
+        };
+        // Closed in between, the context has had the connection, which ends with it.
+        let _accepted = context
+            .mailbox
+            .push(Envelope::Connection(Box::new(handoff)));
+        Ok(())
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.settings.max_connections
+    }
+
+    /// For how long the handler has run that runs now.
+    pub(crate) fn busy(&self) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self
+                .begun
+                .elapsed()
+                .saturating_sub(Duration::from_nanos(since)),
+        }
+    }
+
+    /// A handler begins or, with `None`, ends; gives what was before.
+    pub(super) fn set_busy(&self, since: Option<Instant>) -> u64 {
+        let nanos = since.map_or(0, |since| {
+            let nanos = since.saturating_duration_since(self.begun).as_nanos();
+            u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
+        });
+        self.busy_since.swap(nanos, Ordering::Relaxed)
+    }
+
+    pub(super) fn busy_again(&self, since: u64) {
+        self.busy_since.store(since, Ordering::Relaxed);
+    }
+
+    /// Takes no more connections from now on; those that wait for input are closed.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.look_up();
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// The owner thread looks at what is new here.
+    fn look_up(&self) {
+        self.signalled.store(true, Ordering::SeqCst);
+        if let Some(context) = self.context.upgrade() {
+            context.nudge();
+        }
+    }
+
+    /// From now on the connection with this descriptor is found from every thread.
+    pub(super) fn announce(self: &Arc<Self>, connection: &Connection) {
+        let mut owners = owners().lock();
+        owners.insert(connection.as_raw_fd(), Arc::downgrade(self));
+    }
+
+    pub(super) fn forget(&self, descriptor: RawFd) {
+        owners().lock().remove(&descriptor);
+    }
+
+    /// The protocol of a connection has something to write. For threads other than its own; `false`: there is none.
+    pub(super) fn signal(descriptor: RawFd) -> bool {
+        let owner = owners().lock().get(&descriptor).and_then(Weak::upgrade);
+        let Some(shared) = owner else {
+            return false;
+        };
+        shared.signals.lock().push(descriptor);
+        shared.look_up();
+        true
+    }
+
+    pub(super) fn is_signalled(&self) -> bool {
+        self.signalled.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn take_signals(&self) -> Vec<RawFd> {
+        if !self.signalled.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.signals.lock())
+    }
+}

@@ -1,0 +1,340 @@
+//! What a turn of the owner thread does for the connections of its context.
+
+use super::calls::report;
+use super::connection::Connection;
+use super::{Arrival, Handoff, Reactor};
+use crate::erlang_module::in_buffer;
+use crate::interp::Stage;
+use crate::interp::owner::Owner;
+use crate::py::{Kept, Object, Python, Raised, Result};
+use py_core::event::{Event, READ, WRITE};
+use py_core::reactor::Kind;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What is read of one connection before others have their turn.
+const PIECE: usize = 256 * 1024;
+
+/// What there is to do.
+pub(in crate::interp) struct Ready {
+    events: Vec<Event>,
+    now: Instant,
+}
+
+impl Reactor {
+    /// What there is to do now, if anything.
+    pub(in crate::interp) fn ready(&self) -> std::io::Result<Option<Ready>> {
+        let mut events = Vec::new();
+        if !self.connections.borrow().is_empty() {
+            self.set.poll(&mut events)?;
+        }
+        let now = Instant::now();
+        let late = || self.due().is_some_and(|due| due <= now);
+        let any = !events.is_empty()
+            || !self.arrivals.borrow().is_empty()
+            || self.shared.is_signalled()
+            || late();
+        Ok((any && !self.in_turn.get()).then_some(Ready { events, now }))
+    }
+
+    /// When the next connection may be late.
+    pub(in crate::interp) fn due(&self) -> Option<Instant> {
+        self.expiry.borrow().next()
+    }
+
+    /// Whether this event of the loop's set says that there may be something in the reactor's.
+    pub(in crate::interp) fn is_own(&self, event: &Event) -> bool {
+        event.descriptor == self.set.as_raw_fd()
+    }
+
+    /// For a loop that waits: it serves connections, or it does not and must not wake for them.
+    pub(in crate::interp) fn serves(&self, serves: bool) -> std::io::Result<()> {
+        self.nest(serves)
+    }
+
+    /// Does it. Python runs.
+    pub(in crate::interp) fn turn(&self, py: Python<'_>, ready: &Ready) {
+        self.in_turn.set(true);
+        self.welcome(py, ready.now);
+        if self.shared.is_signalled() {
+            self.look_at_signals(py);
+        }
+        for event in &ready.events {
+            if let Some(connection) = self.find_descriptor(event.descriptor) {
+                self.see_to(py, &connection, event, ready.now);
+            }
+        }
+        self.end_late_ones(py, ready.now);
+        self.in_turn.set(false);
+    }
+
+    fn see_to(&self, py: Python<'_>, connection: &Rc<Connection>, event: &Event, now: Instant) {
+        let interest = event.interest & connection.watched.get();
+        if interest & WRITE != 0 && connection.writes.get() {
+            self.write_out(py, connection);
+        }
+        if interest & READ != 0 && connection.wanted() & READ != 0 && !connection.broken.get() {
+            connection.moved.set(now);
+            self.read(py, connection);
+        }
+        self.settle(py, connection);
+    }
+
+    /// Reads once; says whether something was there.
+    fn read(&self, py: Python<'_>, connection: &Connection) -> bool {
+        let read = in_buffer(PIECE, |place| {
+            if connection.socket.kind() == Kind::Datagram {
+                let (count, sender) = connection.socket.receive_from(place)?;
+                *connection.sender.borrow_mut() = Some(sender);
+                return Ok(Some(Object::bytes(py, &place[..count])));
+            }
+            let count = connection.socket.receive(place)?;
+            Ok((count > 0).then(|| Object::bytes(py, &place[..count])))
+        });
+        match read {
+            Ok(Some(Ok(data))) => match self.name_sender(py, connection) {
+                Ok(()) => self.received(py, connection, &data),
+                Err(raised) => self.failed(py, connection, raised),
+            },
+            Ok(Some(Err(raised))) => self.failed(py, connection, raised),
+            Ok(None) => self.at_end(py, connection),
+            Err(error) => {
+                let again = std::io::Error::kind(&error) == ErrorKind::WouldBlock;
+                // Of a datagram that nobody took; the socket goes on.
+                let refused = connection.socket.kind() == Kind::Datagram;
+                if !again && !refused {
+                    connection.broken.set(true);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn name_sender(&self, py: Python<'_>, connection: &Connection) -> Result<()> {
+        if connection.socket.kind() != Kind::Datagram {
+            return Ok(());
+        }
+        let address = connection
+            .sender
+            .borrow()
+            .as_ref()
+            .and_then(|sender| sender.internet());
+        let sender = match address {
+            Some(address) => {
+                let host = Object::str(py, &address.ip().to_string())?;
+                Object::tuple(py, [host, Object::int(py, address.port().into())?])?
+            }
+            None => Object::none(py),
+        };
+        connection
+            .protocol(py)?
+            .set_attr(&self.names.sender.get(py), &sender)
+    }
+
+    /// New connections get their protocols.
+    fn welcome(&self, py: Python<'_>, now: Instant) {
+        loop {
+            let arrival = self.arrivals.borrow_mut().pop_front();
+            let Some(arrival) = arrival else {
+                return;
+            };
+            let info = arrival.info.get(py);
+            arrival.info.release(py);
+            match self.made(py, arrival.handoff, &info, now) {
+                Ok(connection) => {
+                    let descriptor = Object::int(py, connection.descriptor().into());
+                    let told = descriptor.and_then(|descriptor| {
+                        let arguments = [&descriptor, &info];
+                        self.call(py, &connection, &self.names.connection_made, arguments)
+                    });
+                    if let Err(raised) = told {
+                        self.failed(py, &connection, raised);
+                    }
+                    self.settle(py, &connection);
+                }
+                Err(raised) => report(py, raised),
+            }
+        }
+    }
+
+    fn made(
+        &self,
+        py: Python<'_>,
+        handoff: Handoff,
+        info: &Object<'_>,
+        now: Instant,
+    ) -> Result<Rc<Connection>> {
+        let factory = Stage::here().and_then(|stage| stage.protocol_factory(py));
+        let factory = factory.ok_or_else(|| {
+            let text =
+                "nobody has set a protocol factory here: call erlang.reactor.set_protocol_factory";
+            Raised::runtime_error(py, text)
+        })?;
+        let protocol = factory.call(&[])?;
+        if !protocol.is_a(self.names.base.as_ptr()) {
+            let text = format!(
+                "a protocol factory gives an erlang.reactor.Protocol, not {}",
+                protocol.type_name()
+            );
+            return Err(Raised::type_error(py, &text));
+        }
+        let names = &self.names;
+        let own = (
+            self.is_own_method(&protocol, &names.write_ready)?,
+            self.is_own_method(&protocol, &names.eof_received)?,
+        );
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        let socket = (handoff.connection, handoff.place);
+        let connection = Rc::new(Connection::new(number, socket, &protocol, own, now)?);
+        let descriptor = Object::int(py, connection.descriptor().into())?;
+        let number_object = Object::int(py, number.cast_signed())?;
+        for (name, value) in [
+            (&names.fd, &descriptor),
+            (&names.client_info, info),
+            (&names.number, &number_object),
+        ] {
+            protocol.set_attr(&name.get(py), value)?;
+        }
+        self.shared.announce(&connection.socket);
+        let mut by_descriptor = self.by_descriptor.borrow_mut();
+        by_descriptor.insert(connection.descriptor(), number);
+        drop(by_descriptor);
+        self.connections
+            .borrow_mut()
+            .insert(number, connection.clone());
+        if let Some(at) = self.look_again(now) {
+            self.expiry.borrow_mut().set(number, at);
+        }
+        Ok(connection)
+    }
+
+    /// Whether the class of a protocol has replaced a method of the base class.
+    fn is_own_method(&self, protocol: &Object<'_>, name: &Kept) -> Result<bool> {
+        let py = protocol.py();
+        let name = name.get(py);
+        let method = protocol.class().getattr(&name)?;
+        let base = self.names.base.get(py).getattr(&name)?;
+        Ok(method.as_ptr() != base.as_ptr())
+    }
+
+    /// What other threads have said.
+    fn look_at_signals(&self, py: Python<'_>) {
+        for descriptor in self.shared.take_signals() {
+            if let Some(connection) = self.find_descriptor(descriptor) {
+                self.signal(py, &connection);
+            }
+        }
+        if self.shared.is_draining() {
+            self.drain(py);
+        }
+    }
+
+    /// Connections that wait for input end; what has come already is read before.
+    fn drain(&self, py: Python<'_>) {
+        let all: Vec<_> = self.connections.borrow().values().cloned().collect();
+        for connection in all {
+            if connection.reads.get() && !connection.writes.get() && !connection.broken.get() {
+                let came = self.read(py, &connection);
+                if !came && !connection.broken.get() && connection.reads.get() {
+                    self.stopping(py, &connection);
+                }
+            }
+            if !connection.reads.get() {
+                connection.reads_after.set(false);
+                connection.closes.set(true);
+            }
+            self.settle(py, &connection);
+        }
+        self.tell_if_empty(py);
+    }
+
+    /// The longest time after which a connection is to be looked at.
+    fn look_again(&self, now: Instant) -> Option<Instant> {
+        let settings = &self.shared.settings;
+        let soonest: Option<Duration> = settings
+            .idle_timeout
+            .into_iter()
+            .chain(settings.write_timeout)
+            .min();
+        soonest.and_then(|soonest| now.checked_add(soonest))
+    }
+
+    /// When this connection is late, as things are.
+    fn deadline(&self, connection: &Connection) -> Option<Instant> {
+        let settings = &self.shared.settings;
+        let limit = if connection.writes.get() {
+            settings.write_timeout
+        } else if connection.reads.get() {
+            settings.idle_timeout
+        } else {
+            None
+        };
+        limit.and_then(|limit| connection.moved.get().checked_add(limit))
+    }
+
+    fn end_late_ones(&self, py: Python<'_>, now: Instant) {
+        loop {
+            let late = self.expiry.borrow_mut().take(now);
+            let Some(connection) = late.and_then(|number| self.find(number)) else {
+                if late.is_some() {
+                    continue;
+                }
+                return;
+            };
+            let deadline = self.deadline(&connection);
+            if deadline.is_some_and(|deadline| deadline <= now) && !connection.busy.get() {
+                self.lose(py, &connection);
+            } else if let Some(again) = deadline.into_iter().chain(self.look_again(now)).min() {
+                self.expiry
+                    .borrow_mut()
+                    .set(connection.number, again.max(now));
+            }
+        }
+    }
+
+    /// Ends everything, and tells the protocols.
+    pub(super) fn end(&self, py: Python<'_>) {
+        loop {
+            self.welcome(py, Instant::now());
+            let all: Vec<_> = self.connections.borrow().values().cloned().collect();
+            if all.is_empty() {
+                break;
+            }
+            for connection in all {
+                self.lose(py, &connection);
+            }
+        }
+        self.tell_if_empty(py);
+    }
+}
+
+impl Owner {
+    /// A connection has come: its context gets a reactor with the first.
+    pub(in crate::interp) fn connection_arrived(&mut self, py: Python<'_>, handoff: Handoff) {
+        let reactor = match self.reactor(py) {
+            Ok(reactor) => reactor,
+            Err(raised) => {
+                self.lending(|| report(py, raised));
+                return;
+            }
+        };
+        let options = reactor.context.conversion;
+        let info = self
+            .converter(py, &handoff.env, options)
+            .object(handoff.info);
+        match info {
+            Ok(info) => {
+                let info = info.keep();
+                reactor
+                    .arrivals
+                    .borrow_mut()
+                    .push_back(Arrival { handoff, info });
+            }
+            Err(raised) => self.lending(|| report(py, raised)),
+        }
+    }
+}
