@@ -32,6 +32,11 @@ function answers `{error, not_running}`.
     reactor_stats/1,
     reactor_drain/1,
     reactor_taken/1,
+    listener_open/1,
+    listener_arm/2,
+    listener_accept/4,
+    listener_close/1,
+    reactor_when_free/2,
     socketpair/0,
     close_fd/1,
     environment/1,
@@ -81,6 +86,11 @@ function answers `{error, not_running}`.
     reactor_stats/1,
     reactor_drain/1,
     reactor_taken/1,
+    listener_open/1,
+    listener_arm/2,
+    listener_accept/4,
+    listener_close/1,
+    reactor_when_free/2,
     socketpair/0,
     close_fd/1,
     environment/1,
@@ -108,6 +118,14 @@ function answers `{error, not_running}`.
 
 %% An error of the system, or its number where it has no name here.
 -type posix() :: atom() | integer().
+-type handoff_error() ::
+    {overloaded, non_neg_integer(), pos_integer()}
+    | draining
+    | not_reactor
+    | not_running
+    | {context_died, atom()}
+    | posix().
+-type listener() :: reference().
 -type reactor_options() :: #{
     max_connections := pos_integer() | infinity,
     idle_timeout := non_neg_integer() | infinity,
@@ -267,13 +285,7 @@ reactor_open(_Handle, _Options) -> not_loaded().
 
 -spec reactor_handoff(handle(), integer(), map()) ->
     ok
-    | {error,
-        {overloaded, non_neg_integer(), pos_integer()}
-        | draining
-        | not_reactor
-        | not_running
-        | {context_died, atom()}
-        | posix()}.
+    | {error, handoff_error()}.
 reactor_handoff(_Handle, _Fd, _Info) -> not_loaded().
 
 %% The last is for how many microseconds the handler has run that runs now.
@@ -290,6 +302,22 @@ reactor_stats(_Handle) -> not_loaded().
 
 -spec reactor_drain(handle()) -> ok | {error, not_reactor}.
 reactor_drain(_Handle) -> not_loaded().
+
+-spec reactor_when_free(handle(), term()) -> ok | {error, not_reactor}.
+reactor_when_free(_Handle, _Message) -> not_loaded().
+
+-spec listener_open(integer()) -> {ok, listener()} | {error, posix()}.
+listener_open(_Fd) -> not_loaded().
+
+-spec listener_arm(listener(), term()) -> ok.
+listener_arm(_Listener, _Message) -> not_loaded().
+
+-spec listener_accept(listener(), handle(), map(), pos_integer()) ->
+    {Count :: non_neg_integer(), more | empty | {error, closed | handoff_error()}}.
+listener_accept(_Listener, _Handle, _Info, _Most) -> not_loaded().
+
+-spec listener_close(listener()) -> ok.
+listener_close(_Listener) -> not_loaded().
 
 -spec reactor_taken(integer()) -> non_neg_integer() | undefined.
 reactor_taken(_Fd) -> not_loaded().

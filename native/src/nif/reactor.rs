@@ -1,10 +1,10 @@
 //! Connections that Erlang hands over to a context.
 
-use super::resources::Handle;
+use super::resources::{Handle, Listener};
 use super::{context_died, error, word};
-use crate::beam::{Shared, TermEnv, Word, atoms};
-use crate::interp::reactor::{Refused, Settings, Shared as Connections};
-use py_core::reactor::{pair, taken};
+use crate::beam::{Pid, Shared, Watched, Word, atoms};
+use crate::interp::reactor::{Info, Refused, Settings, Shared as Connections};
+use py_core::reactor::{listener, pair, taken};
 use rustler::{Decoder, Encoder, Env, NifMap, Term};
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
@@ -58,11 +58,17 @@ fn reactor_handoff<'a>(env: Env<'a>, handle: Shared<Handle>, fd: i32, info: Term
     let Some(connections) = opened(&handle) else {
         return error(env, word(env, known.not_reactor));
     };
-    let copy = TermEnv::new();
-    let info = copy.copy(info.as_c_arg() as Word);
-    match connections.hand_over(fd, copy, info) {
+    match connections.hand_over(fd, Info::new(info.as_c_arg() as Word)) {
         Ok(()) => word(env, known.ok),
-        Err(Refused::Overloaded { active, most }) => {
+        Err(refused) => refusal(env, &refused),
+    }
+}
+
+/// `{error, Reason}`.
+fn refusal<'a>(env: Env<'a>, refused: &Refused) -> Term<'a> {
+    let known = atoms();
+    match refused {
+        Refused::Overloaded { active, most } => {
             let reason = [
                 word(env, known.overloaded),
                 active.encode(env),
@@ -70,9 +76,86 @@ fn reactor_handoff<'a>(env: Env<'a>, handle: Shared<Handle>, fd: i32, info: Term
             ];
             error(env, rustler::types::tuple::make_tuple(env, &reason))
         }
-        Err(Refused::Draining) => error(env, word(env, known.draining)),
-        Err(Refused::Closed) => context_died(env, known.noproc),
-        Err(Refused::Failed(why)) => error(env, posix(env, &why)),
+        Refused::Draining => error(env, word(env, known.draining)),
+        Refused::Closed => context_died(env, known.noproc),
+        Refused::Failed(why) => error(env, posix(env, why)),
+    }
+}
+
+/// `listener_open(Fd) -> {ok, Listener} | {error, Posix}`: a duplicate of a listening socket.
+#[rustler::nif]
+fn listener_open(env: Env<'_>, fd: i32) -> Term<'_> {
+    match listener(fd) {
+        Ok(descriptor) => {
+            let listener = Shared::new(Listener(Watched::new(descriptor)));
+            let opened = [word(env, atoms().ok), listener.encode(env)];
+            rustler::types::tuple::make_tuple(env, &opened)
+        }
+        Err(why) => error(env, posix(env, &why)),
+    }
+}
+
+/// `listener_arm(Listener, Message) -> ok`: the calling process gets the message once when there is a connection to accept.
+#[rustler::nif]
+fn listener_arm<'a>(env: Env<'a>, listener: Shared<Listener>, message: Term<'a>) -> Term<'a> {
+    listener.0.arm(env, message);
+    word(env, atoms().ok)
+}
+
+/// `listener_accept(Listener, Handle, Info, Most) -> {Count, more | empty | {error, Reason}}`: so many connections went to
+/// the context, at most `Most`; with `more` there may be others.
+#[rustler::nif]
+fn listener_accept<'a>(
+    env: Env<'a>,
+    listener: Shared<Listener>,
+    handle: Shared<Handle>,
+    info: Term<'a>,
+    most: usize,
+) -> Term<'a> {
+    let known = atoms();
+    let Some(connections) = opened(&handle) else {
+        return (0, error(env, word(env, known.not_reactor))).encode(env);
+    };
+    let mut count = 0;
+    while count < most {
+        let info = Info::new(info.as_c_arg() as Word);
+        let why = match listener.0.with(|fd| connections.accept(fd, info)) {
+            Some(Ok(())) => {
+                count += 1;
+                continue;
+            }
+            Some(Err(Refused::Failed(why))) => match why.kind() {
+                // The peer has given up.
+                ErrorKind::ConnectionAborted => continue,
+                ErrorKind::WouldBlock => word(env, known.empty),
+                _ => error(env, posix(env, &why)),
+            },
+            Some(Err(refused)) => refusal(env, &refused),
+            None => error(env, word(env, known.closed)),
+        };
+        return (count, why).encode(env);
+    }
+    (count, word(env, known.more)).encode(env)
+}
+
+/// `listener_close(Listener) -> ok`, for the process that had it armed.
+#[rustler::nif]
+fn listener_close(env: Env<'_>, listener: Shared<Listener>) -> Term<'_> {
+    listener.0.stop(env);
+    listener.0.let_go();
+    word(env, atoms().ok)
+}
+
+/// `reactor_when_free(Handle, Message) -> ok | {error, not_reactor}`: the calling process gets the message once when the
+/// context has a place for a connection, or takes no more of them; nothing if the context ends first.
+#[rustler::nif]
+fn reactor_when_free<'a>(env: Env<'a>, handle: Shared<Handle>, message: Term<'a>) -> Term<'a> {
+    match opened(&handle) {
+        Some(connections) => {
+            connections.tell_when_free(Pid::new(env.pid()), message.as_c_arg() as Word);
+            word(env, atoms().ok)
+        }
+        None => error(env, word(env, atoms().not_reactor)),
     }
 }
 

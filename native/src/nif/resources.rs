@@ -1,6 +1,6 @@
 //! What Erlang holds references to.
 
-use crate::beam::Shared;
+use crate::beam::{Shared, Watched};
 use crate::interp::{Callback, Client, Context, Environment, Request};
 use crate::term::{LentBytes, ObjectRef};
 use rustler::{Env, LocalPid, Monitor, Resource};
@@ -17,6 +17,12 @@ impl Handle {
 
 #[rustler::resource_impl]
 impl Resource for Handle {}
+
+/// A listening socket, for the process that accepts.
+pub(crate) struct Listener(pub(super) Watched);
+
+#[rustler::resource_impl]
+impl Resource for Listener {}
 
 #[rustler::resource_impl]
 impl Resource for Request {}

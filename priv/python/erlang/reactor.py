@@ -105,6 +105,18 @@ class Protocol:
         """Write now what goes at once, past ``write_buffer``; give how many bytes that was."""
         return _erlang.reactor_write(self._number, data)
 
+    def pause_reading(self) -> None:
+        """Read nothing until :meth:`resume_reading`, whatever the methods answer. May be called again."""
+        _erlang.reactor_hold(self._number, True)
+
+    def resume_reading(self) -> None:
+        """Read again, unless an answer of a method says otherwise."""
+        _erlang.reactor_hold(self._number, False)
+
+    def write_eof(self) -> None:
+        """Let the peer see the end of the output once ``write_buffer`` is written; reading goes on."""
+        _erlang.reactor_end_output(self._number)
+
     def close(self) -> None:
         """End the connection once ``write_buffer`` is written."""
         _erlang.reactor_close(self._number)

@@ -114,6 +114,33 @@ impl Connection {
         }
     }
 
+    /// Takes a connection from a listening socket, and says who is at the other end.
+    pub fn accept(listener: RawFd) -> Result<(Self, Sender)> {
+        // SAFETY: zeroes are an address of no family.
+        let address = unsafe { std::mem::zeroed() };
+        let mut sender = Sender { address, length: 0 };
+        let accepted = transferred(|| {
+            sender.length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            let address = (&raw mut sender.address).cast();
+            // SAFETY: room for the address and its length.
+            unsafe { accept_one(listener, address, &raw mut sender.length) as isize }
+        })?;
+        let connection = Self {
+            // SAFETY: a new descriptor.
+            descriptor: unsafe { OwnedFd::from_raw_fd(accepted as RawFd) },
+            kind: Kind::Stream,
+        };
+        Ok((connection, sender))
+    }
+
+    /// Nothing more is written, which the peer sees; what it sends is read.
+    pub fn end_output(&self) {
+        if self.kind == Kind::Stream {
+            // SAFETY: no precondition. One that has ended already is no matter.
+            unsafe { libc::shutdown(self.as_raw_fd(), libc::SHUT_WR) };
+        }
+    }
+
     /// Closes the descriptor; the connection goes on where there is a duplicate.
     pub fn release(self) {
         let this = std::mem::ManuallyDrop::new(self);
@@ -204,6 +231,58 @@ impl Sender {
                     Some(SocketAddrV6::new(ip, port, 0, address.sin6_scope_id).into())
                 }
                 _ => None,
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+unsafe fn accept_one(
+    listener: RawFd,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+) -> RawFd {
+    // SAFETY: the caller's promise.
+    unsafe {
+        libc::accept4(
+            listener,
+            address,
+            length,
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+unsafe fn accept_one(
+    listener: RawFd,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+) -> RawFd {
+    // SAFETY: the caller's promise; the new descriptor is ours.
+    unsafe {
+        let accepted = libc::accept(listener, address, length);
+        if accepted != -1 {
+            libc::fcntl(accepted, libc::F_SETFD, libc::FD_CLOEXEC);
+            libc::fcntl(accepted, libc::F_SETFL, libc::O_NONBLOCK);
+        }
+        accepted
+    }
+}
+
+/// A duplicate of a listening socket.
+pub fn listener(descriptor: RawFd) -> Result<OwnedFd> {
+    match option::<i32>(descriptor, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? {
+        0 => Err(Error::from_raw_os_error(libc::EINVAL)),
+        _ => {
+            // SAFETY: a new descriptor, or -1.
+            unsafe {
+                let copy = checked(libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0))?;
+                let copy = OwnedFd::from_raw_fd(copy);
+                let flags = checked(libc::fcntl(copy.as_raw_fd(), libc::F_GETFL))?;
+                let flags = flags | libc::O_NONBLOCK;
+                checked(libc::fcntl(copy.as_raw_fd(), libc::F_SETFL, flags))?;
+                Ok(copy)
             }
         }
     }

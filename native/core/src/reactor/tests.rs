@@ -119,6 +119,24 @@ fn datagrams_are_answered_to_their_sender() {
 }
 
 #[test]
+fn connections_are_taken_from_a_listener_until_there_is_none() {
+    let original = TcpListener::bind("127.0.0.1:0").expect("the system does its part");
+    let address = original.local_addr().expect("the system does its part");
+    let ours = listener(original.as_raw_fd()).expect("it listens");
+    let mut client = TcpStream::connect(address).expect("the system does its part");
+    let (connection, sender) = Connection::accept(ours.as_raw_fd()).expect("one waits");
+    assert_eq!(sender.internet(), client.local_addr().ok());
+    connection.end_output();
+    assert_eq!(client.read(&mut [0; 1]).expect("the end"), 0);
+    let nobody = Connection::accept(ours.as_raw_fd())
+        .err()
+        .expect("none waits");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    let no_listener = listener(client.as_raw_fd()).expect_err("it is none");
+    assert_eq!(no_listener.raw_os_error(), Some(libc::EINVAL));
+}
+
+#[test]
 fn pairs_are_connected() {
     // SAFETY: they are ours.
     let [left, right] = pair()

@@ -31,8 +31,12 @@ pub(super) struct Connection {
     pub(super) is_full: Cell<bool>,
     /// Input is wanted again when all is written.
     pub(super) reads_after: Cell<bool>,
-    /// It ends when all is written.
+    /// The protocol wants no input for now, whatever else it says.
+    pub(super) held_back: Cell<bool>,
+    /// It ends when all is written; or only its output does, which is over once that has happened.
     pub(super) closes: Cell<bool>,
+    pub(super) ends_output: Cell<bool>,
+    pub(super) output_over: Cell<bool>,
     /// The peer sends nothing more.
     pub(super) at_end: Cell<bool>,
     /// A handler of it runs, and what was asked for meanwhile.
@@ -71,7 +75,10 @@ impl Connection {
             writes: Cell::new(false),
             is_full: Cell::new(false),
             reads_after: Cell::new(false),
+            held_back: Cell::new(false),
             closes: Cell::new(false),
+            ends_output: Cell::new(false),
+            output_over: Cell::new(false),
             at_end: Cell::new(false),
             busy: Cell::new(false),
             signalled: Cell::new(false),
@@ -94,7 +101,7 @@ impl Connection {
     /// What the set should wait for.
     pub(super) fn wanted(&self) -> Interest {
         let mut wanted = 0;
-        if self.reads.get() && !self.is_full.get() {
+        if self.reads.get() && !self.is_full.get() && !self.held_back.get() {
             wanted |= READ;
         }
         if self.writes.get() {

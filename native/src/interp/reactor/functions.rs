@@ -12,12 +12,14 @@ use py_core::event::Poller;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-pub(crate) static METHODS: Methods<10> = Methods([
+pub(crate) static METHODS: Methods<12> = Methods([
     method(c"reactor_factory", py_factory, c"reactor_factory(factory, /)\n--\n\nWhat makes the protocols of the context of the calling thread."),
     method(c"reactor_protocol", py_protocol, c"reactor_protocol(fd, /)\n--\n\nThe protocol of a connection of that context, or None."),
     method(c"reactor_signal", py_signal, c"reactor_signal(fd, /)\n--\n\nThe protocol of a connection has something to write. May be called on any thread. False: there is no such connection."),
     method(c"reactor_signal_number", py_signal_number, c"reactor_signal_number(number, /)\n--\n\nThe same for the number of a connection of the context of the calling thread."),
     method(c"reactor_close", py_close, c"reactor_close(number, /)\n--\n\nEnd a connection once everything is written."),
+    method(c"reactor_hold", py_hold, c"reactor_hold(number, held, /)\n--\n\nRead nothing of a connection for now, or read again."),
+    method(c"reactor_end_output", py_end_output, c"reactor_end_output(number, /)\n--\n\nLet the peer see the end once everything is written; read on."),
     method(c"reactor_read", py_read, c"reactor_read(number, n, /)\n--\n\nWhat a connection has to read now, at most so many bytes."),
     method(c"reactor_write", py_write, c"reactor_write(number, data, /)\n--\n\nWrite as much as goes at once; gives how much."),
     method(c"reactor_when_empty", py_when_empty, c"reactor_when_empty(callback, /)\n--\n\nCall something when the context has no connections any more."),
@@ -145,6 +147,26 @@ function!(py_close, "reactor_close", |py, arguments| {
     let [which] = arguments.exactly()?;
     if let Some((reactor, connection)) = found(py, which)? {
         connection.close_when_written();
+        reactor.signal(py, &connection);
+    }
+    Ok(Object::none(py))
+});
+
+function!(py_hold, "reactor_hold", |py, arguments| {
+    let [which, held] = arguments.exactly()?;
+    if let Some((reactor, connection)) = found(py, which)? {
+        connection.held_back.set(held.is_true());
+        if !connection.busy.get() {
+            reactor.settle(py, &connection);
+        }
+    }
+    Ok(Object::none(py))
+});
+
+function!(py_end_output, "reactor_end_output", |py, arguments| {
+    let [which] = arguments.exactly()?;
+    if let Some((reactor, connection)) = found(py, which)? {
+        connection.ends_output.set(true);
         reactor.signal(py, &connection);
     }
     Ok(Object::none(py))

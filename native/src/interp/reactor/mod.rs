@@ -17,7 +17,7 @@ mod shared;
 mod turn;
 
 pub(super) use functions::METHODS;
-pub(crate) use shared::{Handoff, Refused, Settings, Shared};
+pub(crate) use shared::{Handoff, Info, Refused, Settings, Shared};
 
 use super::Context;
 use crate::py::{Kept, Python};

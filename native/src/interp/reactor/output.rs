@@ -74,6 +74,9 @@ impl Reactor {
         if left > 0 || connection.signalled.get() {
             return;
         }
+        if connection.ends_output.get() && !connection.output_over.replace(true) {
+            connection.socket.end_output();
+        }
         if connection.closes.get() {
             connection.broken.set(true);
         } else if connection.reads_after.replace(false) {

@@ -1,9 +1,9 @@
 //! What every thread may know and say of the connections of a context.
 
-use crate::beam::{TermEnv, Word};
+use crate::beam::{Pid, TermEnv, Word};
 use crate::interp::{Context, Envelope};
 use parking_lot::Mutex;
-use py_core::reactor::Connection;
+use py_core::reactor::{Connection, Sender};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -34,8 +34,22 @@ pub(crate) enum Refused {
 pub(crate) struct Handoff {
     pub(super) connection: Connection,
     pub(super) place: Place,
+    pub(super) info: Info,
+    pub(super) peer: Option<Sender>,
+}
+
+/// What Erlang says about a connection.
+pub(crate) struct Info {
     pub(super) env: TermEnv,
-    pub(super) info: Word,
+    pub(super) term: Word,
+}
+
+impl Info {
+    pub(crate) fn new(term: Word) -> Self {
+        let env = TermEnv::new();
+        let term = env.copy(term);
+        Self { env, term }
+    }
 }
 
 /// Counts one connection for as long as it lives.
@@ -44,7 +58,17 @@ pub(super) struct Place(Arc<Shared>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::SeqCst);
+        if self.0.has_waiters.load(Ordering::SeqCst) {
+            self.0.look_up();
+        }
     }
+}
+
+/// Who is told, and what, when there is a place.
+struct Waiter {
+    pid: Pid,
+    env: TermEnv,
+    message: Word,
 }
 
 /// See the module.
@@ -55,6 +79,8 @@ pub(crate) struct Shared {
     total: AtomicU64,
     pub(super) requests: AtomicU64,
     draining: AtomicBool,
+    waiters: Mutex<Vec<Waiter>>,
+    has_waiters: AtomicBool,
     /// Connections whose protocols have something to write, as other threads say.
     signals: Mutex<Vec<RawFd>>,
     signalled: AtomicBool,
@@ -80,6 +106,8 @@ impl Shared {
             total: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            waiters: Mutex::default(),
+            has_waiters: AtomicBool::new(false),
             signals: Mutex::default(),
             signalled: AtomicBool::new(false),
             busy_since: AtomicU64::new(0),
@@ -91,41 +119,79 @@ impl Shared {
     pub(crate) fn hand_over(
         self: &Arc<Self>,
         descriptor: RawFd,
-        env: TermEnv,
-        info: Word,
+        info: Info,
     ) -> Result<(), Refused> {
+        let (place, context) = self.place()?;
+        let connection = Connection::duplicate(descriptor).map_err(Refused::Failed)?;
+        self.push(&context, place, connection, info, None);
+        Ok(())
+    }
+
+    /// Takes a connection from a listening socket. As that.
+    pub(crate) fn accept(self: &Arc<Self>, listener: RawFd, info: Info) -> Result<(), Refused> {
+        let (place, context) = self.place()?;
+        let (connection, peer) = Connection::accept(listener).map_err(Refused::Failed)?;
+        self.push(&context, place, connection, info, Some(peer));
+        Ok(())
+    }
+
+    /// A place for one connection more, of a context that is there to serve it.
+    fn place(self: &Arc<Self>) -> Result<(Place, Arc<Context>), Refused> {
         if self.is_draining() {
             return Err(Refused::Draining);
         }
+        let context = self.context.upgrade();
+        let open = context.filter(|context| !context.mailbox.is_closed());
+        let context = open.ok_or(Refused::Closed)?;
         let most = self.settings.max_connections;
         // Never counted beyond the bound, not even for a moment.
         let one_more = |active: usize| (active < most).then_some(active + 1);
         self.active
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
             .map_err(|active| Refused::Overloaded { active, most })?;
-        let place = Place(self.clone());
-        let connection = Connection::duplicate(descriptor).map_err(Refused::Failed)?;
-        let context = self
-            .context
-            .upgrade()
-            .filter(|context| !context.mailbox.is_closed());
-        let Some(context) = context else {
-            // The caller still has it, and may hand it to another context.
-            connection.release();
-            return Err(Refused::Closed);
-        };
+        Ok((Place(self.clone()), context))
+    }
+
+    fn push(
+        &self,
+        context: &Context,
+        place: Place,
+        connection: Connection,
+        info: Info,
+        peer: Option<Sender>,
+    ) {
         self.total.fetch_add(1, Ordering::Relaxed);
         let handoff = Handoff {
             connection,
             place,
-            env,
             info,
+            peer,
         };
         // Closed in between, the context has had the connection, which ends with it.
         let _accepted = context
             .mailbox
             .push(Envelope::Connection(Box::new(handoff)));
-        Ok(())
+    }
+
+    /// The process gets the message once there is a place, or no place will ever be.
+    pub(crate) fn tell_when_free(&self, pid: Pid, message: Word) {
+        let env = TermEnv::new();
+        let message = env.copy(message);
+        self.waiters.lock().push(Waiter { pid, env, message });
+        self.has_waiters.store(true, Ordering::SeqCst);
+        // It may have come in between.
+        self.look_up();
+    }
+
+    /// For the owner thread.
+    pub(super) fn tell_waiters(&self) {
+        let free = self.active() < self.most() || self.is_draining();
+        if !free || !self.has_waiters.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        for mut waiter in std::mem::take(&mut *self.waiters.lock()) {
+            waiter.env.send(&waiter.pid, waiter.message);
+        }
     }
 
     pub(crate) fn active(&self) -> usize {

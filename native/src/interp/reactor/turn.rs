@@ -2,13 +2,13 @@
 
 use super::calls::report;
 use super::connection::Connection;
-use super::{Arrival, Handoff, Reactor};
+use super::{Arrival, Handoff, Info, Reactor};
 use crate::erlang_module::in_buffer;
 use crate::interp::Stage;
 use crate::interp::owner::Owner;
 use crate::py::{Kept, Object, Python, Raised, Result};
 use py_core::event::{Event, READ, WRITE};
-use py_core::reactor::Kind;
+use py_core::reactor::{Kind, Sender};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -57,9 +57,12 @@ impl Reactor {
     /// Does it. Python runs.
     pub(in crate::interp) fn turn(&self, py: Python<'_>, ready: &Ready) {
         self.in_turn.set(true);
-        self.welcome(py, ready.now);
+        let came = self.welcome(py, ready.now);
         if self.shared.is_signalled() {
             self.look_at_signals(py);
+        }
+        if came && self.shared.is_draining() {
+            self.drain(py);
         }
         for event in &ready.events {
             if let Some(connection) = self.find_descriptor(event.descriptor) {
@@ -117,30 +120,26 @@ impl Reactor {
         if connection.socket.kind() != Kind::Datagram {
             return Ok(());
         }
-        let address = connection
+        let sender = connection
             .sender
             .borrow()
             .as_ref()
-            .and_then(|sender| sender.internet());
-        let sender = match address {
-            Some(address) => {
-                let host = Object::str(py, &address.ip().to_string())?;
-                Object::tuple(py, [host, Object::int(py, address.port().into())?])?
-            }
-            None => Object::none(py),
-        };
+            .map(|sender| address(py, sender));
+        let sender = sender.unwrap_or_else(|| Ok(Object::none(py)))?;
         connection
             .protocol(py)?
             .set_attr(&self.names.sender.get(py), &sender)
     }
 
-    /// New connections get their protocols.
-    fn welcome(&self, py: Python<'_>, now: Instant) {
+    /// New connections get their protocols. Says whether there were any.
+    fn welcome(&self, py: Python<'_>, now: Instant) -> bool {
+        let mut came = false;
         loop {
             let arrival = self.arrivals.borrow_mut().pop_front();
             let Some(arrival) = arrival else {
-                return;
+                return came;
             };
+            came = true;
             let info = arrival.info.get(py);
             arrival.info.release(py);
             match self.made(py, arrival.handoff, &info, now) {
@@ -231,6 +230,7 @@ impl Reactor {
         if self.shared.is_draining() {
             self.drain(py);
         }
+        self.shared.tell_waiters();
     }
 
     /// Connections that wait for input end; what has come already is read before.
@@ -299,7 +299,7 @@ impl Reactor {
     /// Ends everything, and tells the protocols.
     pub(super) fn end(&self, py: Python<'_>) {
         loop {
-            self.welcome(py, Instant::now());
+            let _came = self.welcome(py, Instant::now());
             let all: Vec<_> = self.connections.borrow().values().cloned().collect();
             if all.is_empty() {
                 break;
@@ -310,6 +310,24 @@ impl Reactor {
         }
         self.tell_if_empty(py);
     }
+}
+
+/// An address as Python has it: (host, port), or None where there are no such things.
+fn address<'py>(py: Python<'py>, sender: &Sender) -> Result<Object<'py>> {
+    let Some(address) = sender.internet() else {
+        return Ok(Object::none(py));
+    };
+    let host = Object::str(py, &address.ip().to_string())?;
+    Object::tuple(py, [host, Object::int(py, address.port().into())?])
+}
+
+/// What is known of a connection, and who is at its other end.
+fn with_peer<'py>(info: Object<'py>, peer: Option<&Sender>) -> Result<Object<'py>> {
+    if let Some(peer) = peer {
+        let py = info.py();
+        info.set_item(&Object::str(py, "peer")?, &address(py, peer)?)?;
+    }
+    Ok(info)
 }
 
 impl Owner {
@@ -323,9 +341,9 @@ impl Owner {
             }
         };
         let options = reactor.context.conversion;
-        let info = self
-            .converter(py, &handoff.env, options)
-            .object(handoff.info);
+        let Info { env, term } = &handoff.info;
+        let info = self.converter(py, env, options).object(*term);
+        let info = info.and_then(|info| with_peer(info, handoff.peer.as_ref()));
         match info {
             Ok(info) => {
                 let info = info.keep();
