@@ -115,9 +115,14 @@ impl Poller {
         self.watched.store(interests.len(), Ordering::Relaxed);
     }
 
+    /// How many descriptors are waited for.
+    pub fn watched(&self) -> usize {
+        self.watched.load(Ordering::Relaxed)
+    }
+
     /// Whether there is anything to wait for.
     pub fn has_descriptors(&self) -> bool {
-        self.watched.load(Ordering::Relaxed) > 0
+        self.watched() > 0
     }
 
     /// Whether something is ready.

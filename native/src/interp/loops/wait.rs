@@ -69,6 +69,7 @@ impl Wait<'_, '_> {
             checked(py, reactor.serves(anything))?;
         }
         let mut own_spinner = Spinner::default();
+        let mut lists = None;
         let request = context
             .innermost()
             .filter(|request| request.id == context.interrupts.running());
@@ -104,11 +105,15 @@ impl Wait<'_, '_> {
                 if let Some(reactor) = &reactor
                     && let Some(ready) = checked(py, reactor.ready())?
                 {
-                    let work = Work::of(self.event_loop)?;
+                    let lists = match &lists {
+                        Some(lists) => lists,
+                        None => lists.insert(Lists::of(self.event_loop)?),
+                    };
+                    let work = lists.work()?;
                     context.interrupts.count_turn();
                     owner.lending(|| reactor.turn(py, &ready));
                     events.clear();
-                    has_work |= Work::of(self.event_loop)? != work;
+                    has_work |= lists.work()? != work;
                     turned = true;
                 }
             }
@@ -118,7 +123,8 @@ impl Wait<'_, '_> {
             if has_work {
                 events.clear();
             }
-            if events.is_empty() {
+            // With connections to serve the loop's own set is asked only if there is something else in there.
+            if events.is_empty() && (!turned || poller.watched() > 1) {
                 checked(py, poller.poll(events))?;
             }
             if let Some(reactor) = &reactor {
@@ -195,10 +201,30 @@ struct Work {
 
 impl Work {
     fn of(event_loop: &Object<'_>) -> Result<Self> {
-        let first = event_loop.getattr_str("_scheduled")?.list_first();
-        let due = first.map(|timer| timer.getattr_str("_when")?.as_float());
+        Lists::of(event_loop)?.work()
+    }
+}
+
+/// Where a loop has its work. While it waits these objects stay the same, unless the loop is run on top of itself, which
+/// wakes it in the end.
+struct Lists<'py> {
+    ready: Object<'py>,
+    scheduled: Object<'py>,
+}
+
+impl<'py> Lists<'py> {
+    fn of(event_loop: &Object<'py>) -> Result<Self> {
         Ok(Self {
-            ready: event_loop.getattr_str("_ready")?.size()?,
+            ready: event_loop.getattr_str("_ready")?,
+            scheduled: event_loop.getattr_str("_scheduled")?,
+        })
+    }
+
+    fn work(&self) -> Result<Work> {
+        let first = self.scheduled.list_first();
+        let due = first.map(|timer| timer.getattr_str("_when")?.as_float());
+        Ok(Work {
+            ready: self.ready.size()?,
             due: due.transpose()?,
         })
     }
