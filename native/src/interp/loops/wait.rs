@@ -65,8 +65,8 @@ impl Wait<'_, '_> {
         context.interrupts.count_turn();
         let mut owner = stage.borrow();
         let anything = context.enter_loop(context.interrupts.pumps());
-        if let Some(reactor) = stage.reactor() {
-            checked(py, reactor.serves(anything))?;
+        if let Some(reactor) = stage.reactor().filter(|_| !anything) {
+            checked(py, reactor.serves(false))?;
         }
         let mut own_spinner = Spinner::default();
         let mut lists = None;
@@ -102,6 +102,10 @@ impl Wait<'_, '_> {
                 && anything
             {
                 reactor = stage.reactor();
+                if let Some(reactor) = &reactor {
+                    // A wait further in may have said otherwise.
+                    checked(py, reactor.serves(true))?;
+                }
                 if let Some(reactor) = &reactor
                     && let Some(ready) = checked(py, reactor.ready())?
                 {
