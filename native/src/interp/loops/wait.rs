@@ -82,6 +82,9 @@ impl Wait<'_, '_> {
                 }
                 drop(owner);
                 events.clear();
+                if let Some(reactor) = stage.reactor() {
+                    checked(py, reactor.serves(false))?;
+                }
                 return self.while_closing(py, context, deadline, events);
             }
             if let Some(owner) = &mut owner
