@@ -21,6 +21,7 @@ init([]) ->
         #{id => py_remote_sup, start => {py_remote_sup, start_link, []}, type => supervisor},
         #{id => py_loop_sup, start => {py_loop_sup, start_link, []}, type => supervisor},
         #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor},
+        #{id => py_reactor_sup, start => {py_reactor_sup, start_link, []}, type => supervisor},
         #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
         #{id => py_semaphore, start => {py_semaphore, start_link, []}},
         #{id => py_routes, start => {py_routes, start_link, []}},

@@ -25,6 +25,7 @@
     | generation
     | grace
     | index
+    | info
     | frames
     | handler
     | id
@@ -43,6 +44,7 @@
     | registered
     | request
     | size
+    | socket
     | tasks
     | timeout.
 -type cause() ::
@@ -66,7 +68,7 @@ position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
 is_ours({Module, _, _, _}) ->
     lists:member(Module, [
         ?MODULE, py_arguments, py, py_memory, py_context, py_context_router, py_semaphore, py_callback,
-        py_event_loop, py_event_loop_pool
+        py_event_loop, py_event_loop_pool, py_reactor, py_reactor_context
     ]).
 
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() => unicode:chardata()}.
@@ -109,6 +111,7 @@ expected(grace) -> "a time to end in: milliseconds from 0 to 4294967295";
 expected(handler) -> "a fun of one argument, the list of arguments";
 expected(id) -> "an identifier";
 expected(index) -> "the index of a context, from 1, or a pool's name (an atom)";
+expected(info) -> "a map, which becomes client_info";
 expected(kwargs) -> "a map of keyword arguments";
 expected(locals) -> "a map of names to values";
 expected(loop) -> "a loop: the reference that get_loop or loop_ref gave";
@@ -126,5 +129,6 @@ expected(registered) -> "a module's name or {Module, Function}, with atoms, bina
 expected(request) ->
     "a map with ref, caller (a pid), module, func, args and, if need be, kwargs";
 expected(size) -> "a number of contexts: a positive integer";
+expected(socket) -> "a socket of gen_tcp, gen_udp or socket, or the number of a descriptor";
 expected(tasks) -> "a list of {Module, Function, Args} and {Module, Function, Args, Kwargs}";
 expected(timeout) -> "a time limit: milliseconds from 0 to 4294967295, or infinity".

@@ -1,0 +1,226 @@
+-module(py_reactor_listener).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(gen_server).
+
+%% Manages the contexts of a listener: starts them, replaces those that die, and all of them one after the other. When
+%% this process dies, its successor finds the contexts again.
+
+-export([start_link/2, restart/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-include_lib("kernel/include/logger.hrl").
+
+%% All contexts are being replaced: `old' goes once `new' is there.
+-record(rolling, {
+    old :: pid(),
+    new :: pid() | ready,
+    left :: [pid()],
+    waiting :: [gen_server:from()]
+}).
+
+-record(state, {
+    name :: term(),
+    wanted :: pos_integer(),
+    %% Those that take connections.
+    contexts = #{} :: #{pid() => py_nif:handle()},
+    %% Those that have not started yet, but for the one of a `rolling'.
+    starting = [] :: [pid()],
+    %% Number of the next one, for logs.
+    next = 1 :: pos_integer(),
+    backoff :: pos_integer(),
+    rolling = none :: #rolling{} | none
+}).
+
+%% Milliseconds until a context that could not start is tried again.
+-define(FIRST_RETRY, 50).
+-define(LAST_RETRY, 5_000).
+
+-spec start_link(term(), py_reactor_options:listener()) -> gen_server:start_ret().
+start_link(Name, Options) ->
+    gen_server:start_link(?MODULE, {Name, Options}, []).
+
+%% Replaces all contexts, one after the other.
+-spec restart(term()) -> ok | {error, term()}.
+restart(Name) ->
+    case py_reactor_table:owner({Name, places}) of
+        {ok, Manager} ->
+            try
+                gen_server:call(Manager, restart, infinity)
+            catch
+                exit:_ -> {error, stopped}
+            end;
+        none ->
+            {error, not_found}
+    end.
+
+-spec init({term(), py_reactor_options:listener()}) -> {ok, #state{}} | {stop, term()}.
+init({Name, #{contexts := Wanted, acceptors := Acceptors}}) ->
+    Known = adopted(#state{name = Name, wanted = Wanted, backoff = ?FIRST_RETRY}),
+    case await_all(filled(Known)) of
+        {ok, State} ->
+            ok = publish(State),
+            Missing = Acceptors - length(py_reactor_listener_sup:acceptors(Name)),
+            _ = [{ok, _} = py_reactor_listener_sup:start_acceptor(Name) || _ <- lists:seq(1, Missing)],
+            {ok, State};
+        {error, Reason} ->
+            {stop, {shutdown, Reason}}
+    end.
+
+%% What serves goes on; what is starting or about to stop would tell its dead predecessor.
+adopted(#state{name = Name} = State) ->
+    lists:foldl(
+        fun(Pid, #state{contexts = Contexts} = Adopting) ->
+            case py_reactor_table:context(Pid) of
+                {ok, {Handle, _, _, open, _}} ->
+                    _ = erlang:monitor(process, Pid),
+                    Adopting#state{contexts = Contexts#{Pid => Handle}};
+                _ ->
+                    exit(Pid, shutdown),
+                    Adopting
+            end
+        end,
+        State,
+        py_reactor_listener_sup:contexts(Name)
+    ).
+
+%% Starts as many as are missing.
+filled(#state{wanted = Wanted, contexts = Contexts, starting = Starting} = State) when
+    map_size(Contexts) + length(Starting) >= Wanted
+->
+    State;
+filled(#state{starting = Starting} = State) ->
+    case start(State) of
+        {ok, Pid, Started} ->
+            filled(Started#state{starting = [Pid | Starting]});
+        {error, _} ->
+            %% The supervisor is about to go, and this process with it.
+            State
+    end.
+
+start(#state{name = Name, next = Next} = State) ->
+    case py_reactor_listener_sup:start_context(Name, {Name, Next}, self()) of
+        {ok, Pid} ->
+            _ = erlang:monitor(process, Pid),
+            {ok, Pid, State#state{next = Next + 1}};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% At the start of the listener, whose starter is told what is wrong.
+await_all(#state{starting = []} = State) ->
+    {ok, State};
+await_all(#state{starting = Starting} = State) ->
+    receive
+        {py_reactor_context, Pid, ok} -> await_all(added(Pid, State#state{starting = lists:delete(Pid, Starting)}));
+        {py_reactor_context, _Pid, {error, _} = Error} -> Error;
+        {'DOWN', _, process, Pid, Reason} -> await_or(lists:member(Pid, Starting), Reason, State)
+    end.
+
+await_or(true, Reason, _State) -> {error, {context_died, Reason}};
+await_or(false, _Reason, State) -> await_all(State).
+
+added(Pid, #state{contexts = Contexts} = State) ->
+    case py_reactor_table:context(Pid) of
+        {ok, {Handle, _, _, open, _}} -> State#state{contexts = Contexts#{Pid => Handle}, backoff = ?FIRST_RETRY};
+        %% It has ended already, and that will be heard of.
+        _ -> State
+    end.
+
+publish(#state{name = Name, contexts = Contexts}) ->
+    _ = py_reactor_places:set(Name, maps:values(Contexts)),
+    ok.
+
+published(State) ->
+    ok = publish(State),
+    State.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(restart, From, #state{rolling = none, contexts = Contexts} = State) ->
+    {noreply, roll(maps:keys(Contexts), [From], State)};
+handle_call(restart, From, #state{rolling = Rolling} = State) ->
+    %% The contexts that have been replaced are not as old as this call.
+    #rolling{waiting = Waiting} = Rolling,
+    Left = maps:keys(maps:without([Rolling#rolling.old], State#state.contexts)),
+    {noreply, State#state{rolling = Rolling#rolling{left = Left, waiting = [From | Waiting]}}};
+handle_call(_Request, _From, State) ->
+    {reply, {error, unexpected_call}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({py_reactor_context, Pid, Result}, State) ->
+    {noreply, started(Pid, Result, State)};
+handle_info({'DOWN', _Monitor, process, Pid, Reason}, State) ->
+    {noreply, ended(Pid, Reason, State)};
+handle_info(fill, State) ->
+    {noreply, filled(State)};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+started(Pid, ok, #state{rolling = #rolling{new = Pid, old = Old} = Rolling} = State) ->
+    #state{contexts = Contexts} = With = added(Pid, State),
+    %% From here on the new one gets what comes.
+    Without = published(With#state{contexts = maps:remove(Old, Contexts), rolling = Rolling#rolling{new = ready}}),
+    case is_map_key(Old, Contexts) of
+        true ->
+            _ = spawn(fun() -> py_reactor_context:stop(Old) end),
+            Without;
+        false ->
+            rolled(Without)
+    end;
+started(Pid, {error, Reason}, #state{rolling = #rolling{new = Pid}} = State) ->
+    filled(told({error, Reason}, State));
+started(Pid, ok, #state{starting = Starting} = State) ->
+    published(added(Pid, State#state{starting = lists:delete(Pid, Starting)}));
+started(Pid, {error, Reason}, State) ->
+    failed(Pid, Reason, State).
+
+failed(Pid, Reason, #state{name = Name, starting = Starting, backoff = Backoff} = State) ->
+    case lists:member(Pid, Starting) of
+        true ->
+            ?LOG_ERROR("Python listener ~tp: a context cannot start: ~tp", [Name, Reason]),
+            _ = erlang:send_after(Backoff, self(), fill),
+            State#state{starting = lists:delete(Pid, Starting), backoff = min(2 * Backoff, ?LAST_RETRY)};
+        false ->
+            State
+    end.
+
+%% The one that is to go has gone.
+ended(Old, _Reason, #state{rolling = #rolling{old = Old, new = ready}} = State) ->
+    rolled(State);
+ended(New, Reason, #state{rolling = #rolling{new = New}} = State) ->
+    filled(told({error, {context_died, Reason}}, State));
+ended(Pid, Reason, #state{contexts = Contexts, rolling = Rolling} = State) ->
+    case maps:take(Pid, Contexts) of
+        {_Handle, Left} ->
+            Without = published(State#state{contexts = Left}),
+            case Rolling of
+                %% Its successor is on its way.
+                #rolling{old = Pid} -> Without;
+                _ -> filled(Without)
+            end;
+        error ->
+            failed(Pid, {context_died, Reason}, State)
+    end.
+
+roll([], Waiting, State) ->
+    told(ok, State#state{rolling = #rolling{old = self(), new = ready, left = [], waiting = Waiting}});
+roll([Old | Left], Waiting, #state{contexts = Contexts} = State) when is_map_key(Old, Contexts) ->
+    case start(State) of
+        {ok, New, Started} ->
+            Started#state{rolling = #rolling{old = Old, new = New, left = Left, waiting = Waiting}};
+        {error, _} = Error ->
+            told(Error, State#state{rolling = #rolling{old = Old, new = ready, left = [], waiting = Waiting}})
+    end;
+roll([_Gone | Left], Waiting, State) ->
+    roll(Left, Waiting, State).
+
+rolled(#state{rolling = #rolling{left = Left, waiting = Waiting}} = State) ->
+    roll(Left, Waiting, State#state{rolling = none}).
+
+told(Result, #state{rolling = #rolling{waiting = Waiting}} = State) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Result) end, Waiting),
+    State#state{rolling = none}.
