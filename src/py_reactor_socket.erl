@@ -72,8 +72,7 @@ unread({ok, Fd}, "tcp_inet", Packet, Received) ->
         Taken when is_integer(Taken) -> bad(unread, "read what gen_tcp:unrecv/2 has put back");
         %% Without packets nothing is read that was not asked for.
         undefined when Packet =:= raw; Packet =:= 0; Received =:= 0 -> {ok, Fd};
-        undefined -> bad({packet, Packet}, "set {packet, raw} before the first byte is received");
-        {error, _} = Error -> Error
+        undefined -> bad({packet, Packet}, "set {packet, raw} before the first byte is received")
     end;
 unread({ok, Fd}, "udp_inet", _Packet, _Received) ->
     {ok, Fd};

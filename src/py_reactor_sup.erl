@@ -26,6 +26,8 @@ start_listener(#{id := Id} = Spec) ->
             start_listener(Spec);
         {error, {already_started, _}} ->
             {error, already_started};
+        {error, {Reason, Child}} when is_tuple(Child), element(1, Child) =:= child ->
+            {error, Reason};
         {error, _} = Error ->
             Error
     end.
