@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from typing import Any, Protocol, Self
 
-    from ._http import Application
+    from ._web_asgi import AsgiService
 
     class HasFileno(Protocol):
         """What knows the number of its descriptor."""
@@ -142,7 +142,7 @@ class _Ending:
     """How to wait for the end of what is served."""
 
     def __init__(
-        self, wait: Callable[[], Any], application: Application | None = None
+        self, wait: Callable[[], Any], application: AsgiService | None = None
     ) -> None:
         self._wait = wait
         self.application = application
@@ -184,7 +184,7 @@ def _note(loop: asyncio.AbstractEventLoop, serving: Serving, ending: _Ending) ->
 
 def _protocol_factory(
     handler: Handler, loop: asyncio.AbstractEventLoop
-) -> tuple[Callable[[], asyncio.Protocol], Application | None]:
+) -> tuple[Callable[[], asyncio.Protocol], AsgiService | None]:
     """Make a factory of what may stand in its place; the second is there for ASGI only."""
     if not callable(handler):
         raise TypeError(
@@ -197,10 +197,11 @@ def _protocol_factory(
         return handler, None
     signature = inspect.signature(handler)
     if _takes(signature, 3):
-        from ._http import Application
+        from ._web_asgi import AsgiService
+        from ._web_stream import StreamConnection
 
-        application = Application(handler, loop)
-        return application.protocol, application
+        application = AsgiService(handler, loop)
+        return lambda: StreamConnection(application), application
     if _takes(signature, 2):
 
         def make() -> asyncio.Protocol:
