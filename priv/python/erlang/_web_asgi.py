@@ -178,9 +178,9 @@ class _Exchange:
                 )
             if not response.begun and connection.serves(self):
                 connection.refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
-                connection.finished(self, False)
+                connection.answered(self, False)
             elif response.done:
-                connection.finished(self, response.keep_alive)
+                connection.answered(self, response.keep_alive)
             else:
                 connection.reset(self)
         except BaseException:
@@ -188,7 +188,7 @@ class _Exchange:
             raise
         else:
             if response.done:
-                connection.finished(self, response.keep_alive)
+                connection.answered(self, response.keep_alive)
             else:
                 # It was told that nobody listens, and may leave then.
                 connection.reset(self)

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 #: How much of a body is kept for an application that does not read it.
 _MAX_UNREAD = 64 << 10
 
+#: What comes in all the same while reading is paused, because writing goes on, has a bound, too.
+_MAX_HELD = 4 << 20
+
 #: How much of a body that the application did not want is read, so that the connection can go on.
 _MAX_SKIPPED = 64 << 10
 
@@ -131,7 +134,7 @@ class Connection(Link):
         """Begin to wait for a request."""
         self.service.connections.add(self)
         if self.service.stopping:
-            self.close()
+            self.finish()
         else:
             self.service.heads.set(self)
 
@@ -142,7 +145,7 @@ class Connection(Link):
         elif self._linger_left:
             self._linger_left -= len(data)
             if self._linger_left <= 0:
-                self.close()
+                self.finish()
         elif not self._is_closing:
             self._input = self._input + data if self._input else data
             if self._exchange is not None:
@@ -160,7 +163,7 @@ class Connection(Link):
         elif self._exchange is not None:
             self._exchange.disconnected()
         elif not self._is_busy and not self.choked:
-            self.close()
+            self.finish()
 
     def lost(self) -> None:
         """Take note that there is no connection any more."""
@@ -190,20 +193,20 @@ class Connection(Link):
         if self._upgraded is not None:
             self._upgraded.stop()
         elif self._exchange is None:
-            self.close()
+            self.finish()
 
     def head_is_late(self) -> None:
         """Wait no longer for a head; a peer that sent nothing hears nothing."""
         if self._input:
             self.refuse(HTTPStatus.REQUEST_TIMEOUT)
-        self.close()
+        self.finish()
 
     def body_is_late(self) -> None:
         """Wait no longer for a body."""
         if self._exchange is not None:
             self._give_up(HTTPStatus.REQUEST_TIMEOUT)
         else:
-            self.close()
+            self.finish()
 
     def is_silent(self) -> None:
         """Ask a peer of which nothing was heard."""
@@ -292,7 +295,7 @@ class Connection(Link):
         self.continue_reading()
         return data
 
-    def finished(self, exchange: Exchange, keep_alive: bool) -> None:
+    def answered(self, exchange: Exchange, keep_alive: bool) -> None:
         """Go on with the next request, or end."""
         if self._exchange is not exchange:
             return
@@ -303,18 +306,19 @@ class Connection(Link):
             return
         if not keep_alive or self.service.stopping:
             if self.body_is_read():
-                self.close()
+                self.finish()
             else:
                 self._linger()
         elif not self._is_busy:
             self._next()
 
-    def reset(self, exchange: Exchange) -> None:
+    def reset(self, exchange: Exchange | Upgraded) -> None:
         """End in the middle of a response."""
         if self.serves(exchange):
             self._exchange = self._upgraded = None
             self._is_closing = True
             self.abort()
+            exchange.disconnected()
 
     def expect_end(self) -> None:
         """Give the peer a moment to end the connection."""
@@ -322,7 +326,7 @@ class Connection(Link):
         self.continue_reading()
         self.service.lingering.set(self)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """End when everything is written."""
         self._is_closing = True
         self._linger_left = 0
@@ -379,7 +383,7 @@ class Connection(Link):
     def _wait(self) -> None:
         """Wait for a head."""
         if self.is_ended:
-            self.close()
+            self.finish()
             return
         if self._input:
             self.service.idle.clear(self)
@@ -401,19 +405,24 @@ class Connection(Link):
 
     def _go_on(self) -> None:
         """Read on while a request is being answered."""
+        assert self._exchange is not None
         if self._body is None or self._body.done:
             # The next one waits for the response to this one.
             self.hold_reading(len(self._input) > self.service.limits.max_head)
+            if len(self._input) > _MAX_HELD:
+                self.reset(self._exchange)
             return
         try:
             self._read_body()
         except BadRequest as error:
             self._give_up(error.status)
             return
+        if len(self._unread) > _MAX_HELD:
+            self._give_up(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
         self.hold_reading(len(self._unread) > _MAX_UNREAD)
         if self._unread or self._body.done:
             self.service.bodies.clear(self)
-            assert self._exchange is not None
             self._exchange.body_came()
 
     def _read_body(self) -> None:
@@ -439,7 +448,7 @@ class Connection(Link):
                 return False
             if not body.done:
                 if self.is_ended:
-                    self.close()
+                    self.finish()
                 else:
                     self.want_body()
                 return False
@@ -469,7 +478,7 @@ class Connection(Link):
         for deadlines in (service.heads, service.bodies, service.idle):
             deadlines.clear(self)
         if self.is_ended or service.stopping:
-            self.close()
+            self.finish()
             return
         self._input = b""
         self._is_closing = True

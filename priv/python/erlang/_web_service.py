@@ -108,8 +108,8 @@ class Service:
         self.connections: set[Connection] = set()
         self.heads = Deadlines(loop, limits.head_timeout, Connection.head_is_late)
         self.bodies = Deadlines(loop, limits.body_timeout, Connection.body_is_late)
-        self.idle = Deadlines(loop, limits.idle_timeout, Connection.close)
-        self.lingering = Deadlines(loop, _LINGER_SECONDS, Connection.close)
+        self.idle = Deadlines(loop, limits.idle_timeout, Connection.finish)
+        self.lingering = Deadlines(loop, _LINGER_SECONDS, Connection.finish)
         self.silent = Deadlines(loop, limits.ping_interval, Connection.is_silent)
         self._deadlines = (
             self.heads,

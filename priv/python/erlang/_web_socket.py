@@ -84,7 +84,7 @@ class WebSocket:
         if self._closed is not None:
             # The peer's goodbye is all that matters now.
             if any(isinstance(event, tuple) for event in events):
-                self._connection.close()
+                self._connection.finish()
             return
         if output and self._connection.serves(self):
             self._connection.send(output)
@@ -98,7 +98,7 @@ class WebSocket:
         if self._accepted and self._closed is None:
             self._closed = _ABNORMAL, ""
         if not self._connection.is_lost and self._accepted:
-            self._connection.close()
+            self._connection.finish()
         self._waiters.wake()
 
     def stop(self) -> None:
@@ -118,7 +118,7 @@ class WebSocket:
     def _take(self, event: Event) -> None:
         if isinstance(event, tuple):
             self._closed = event
-            self._connection.close()
+            self._connection.finish()
         else:
             self._inbox.append(event)
             self._size += len(event)
@@ -131,7 +131,7 @@ class WebSocket:
             status, [(b"content-type", b"text/plain"), *(headers or ())]
         )
         self._connection.send(self.response.body(text, False))
-        self._connection.finished(self, False)
+        self._connection.answered(self, False)
 
     # ------------------------------------------------------------------------------------------------
     # For the application
@@ -223,7 +223,7 @@ class WebSocket:
                 self.response.body(data, bool(message.get("more_body", False)))
             )
             if self.response.done:
-                connection.finished(self, False)
+                connection.answered(self, False)
             elif connection.choked:
                 await connection.drain()
         elif self.response.started:

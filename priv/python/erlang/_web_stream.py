@@ -72,7 +72,7 @@ class StreamConnection(Connection, asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
-            self.close()
+            self.finish()
 
     def pause_reading(self) -> None:
         """Read no more for now."""

@@ -170,7 +170,7 @@ class _Exchange:
             return
         connection.send(data)
         if is_last:
-            connection.finished(self, self.response.keep_alive)
+            connection.answered(self, self.response.keep_alive)
         elif connection.choked:
             task = self._service.loop.create_task(self._drain(len(data)))
             self._service.draining.add(task)
@@ -191,7 +191,7 @@ class _Exchange:
         connection = self._connection
         if not self.response.begun and connection.serves(self):
             connection.refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
-            connection.finished(self, False)
+            connection.answered(self, False)
         else:
             connection.reset(self)
 
