@@ -53,9 +53,6 @@ if TYPE_CHECKING:
 #: How much of a body is kept for an application that does not read it.
 _MAX_UNREAD = 64 << 10
 
-#: What comes in all the same while reading is paused, because writing goes on, has a bound, too.
-_MAX_HELD = 4 << 20
-
 #: How much of a body that the application did not want is read, so that the connection can go on.
 _MAX_SKIPPED = 64 << 10
 
@@ -409,16 +406,11 @@ class Connection(Link):
         if self._body is None or self._body.done:
             # The next one waits for the response to this one.
             self.hold_reading(len(self._input) > self.service.limits.max_head)
-            if len(self._input) > _MAX_HELD:
-                self.reset(self._exchange)
             return
         try:
             self._read_body()
         except BadRequest as error:
             self._give_up(error.status)
-            return
-        if len(self._unread) > _MAX_HELD:
-            self._give_up(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         self.hold_reading(len(self._unread) > _MAX_UNREAD)
         if self._unread or self._body.done:

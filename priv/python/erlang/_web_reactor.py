@@ -13,7 +13,6 @@ from .reactor import Protocol
 # Not from typing: that would be imported for names that only checkers read.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from ._web_connection import Address
@@ -30,7 +29,6 @@ class ReactorConnection(Connection, Protocol):
     _is_inside = False
     _is_ending = False
     _is_full = False
-    _is_held = False
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -51,8 +49,6 @@ class ReactorConnection(Connection, Protocol):
             self._is_inside = False
         if self._is_ending:
             return "close"
-        if self._is_held:
-            return self._hold()
         if not self.write_buffer:
             return "continue"
         if self._exchange is None and self._upgraded is None:
@@ -101,10 +97,7 @@ class ReactorConnection(Connection, Protocol):
         """Write."""
         buffer = self.write_buffer
         buffer += data
-        if self._is_held:
-            # A signal would have the native side read again.
-            self._write_now()
-        if not self._is_inside and buffer:
+        if not self._is_inside:
             _erlang.reactor_signal_number(self._number)
         if len(buffer) > HIGH_WATER and not self.choked:
             self._write_now()
@@ -139,51 +132,22 @@ class ReactorConnection(Connection, Protocol):
     def abort(self) -> None:
         """Close at once, and not as if everything had been said."""
         self.write_buffer.clear()
-        if self.client_info.get("transport") != "unix":
-            self._socket(
-                lambda own: own.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING
-                )
-            )
-        self.end()
-
-    def end_writing(self) -> None:
-        """Say that nothing more comes, if the peer has everything else."""
-        self.service.loop.call_soon(self._end_writing)
-
-    def _end_writing(self) -> None:
-        if self.write_buffer:
-            _erlang.reactor_signal_number(self._number)
-        if not self.write_buffer and not self.is_lost:
-            self._socket(lambda own: own.shutdown(socket.SHUT_WR))
-
-    def _socket(self, use: Callable[[socket.socket], None]) -> None:
         own = socket.socket(fileno=self.fd)
         try:
-            use(own)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         except OSError:
             # It has ended already.
             pass
         finally:
             own.detach()
+        self.end()
 
-    def pause_reading(self) -> None:
-        """Read no more for now."""
-        self._is_held = True
+    def end_writing(self) -> None:
+        """Say that nothing more comes."""
+        Protocol.write_eof(self)
 
-    def resume_reading(self) -> None:
-        """Read again."""
-        self._is_held = False
-        if not self._is_inside:
-            _erlang.reactor_signal_number(self._number)
-
-    def _hold(self) -> str:
-        if self.write_buffer:
-            # Written past the native side, which would read again afterwards.
-            self._write_now()
-            if self.write_buffer:
-                _erlang.reactor_signal_number(self._number)
-        return "async_pending"
+    pause_reading = Protocol.pause_reading
+    resume_reading = Protocol.resume_reading
 
     def addresses(self) -> tuple[Address | None, Address | None]:
         """Give the addresses of the peer, and of this side."""
