@@ -14,6 +14,8 @@ groups() ->
         {"callbacks", "Python calls Erlang", fun bench_callbacks:rows/1},
         {"loop", "event loops", fun bench_loop:rows/1},
         {"echo", "echo servers on event loops, processor time per message", fun bench_echo:rows/1},
+        {"reactor", "echo servers on reactors, processor time per message", fun bench_reactor:rows/1},
+        {"web", "web servers, processor time per request", fun bench_web:rows/1},
         %% First what depends most on what the allocators have at hand.
         {"conversion", "conversion of large binaries", fun bench_conversion:binaries/1},
         {"conversion", "conversion, time per element", fun bench_conversion:elements/1},

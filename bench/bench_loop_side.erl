@@ -2,7 +2,7 @@
 
 %% What the benchmarks of event loops are run on: contexts, and Python processes of their own.
 
--export([context/1, has_uvloop/1, uvloop/2, python/2]).
+-export([context/1, has_uvloop/1, interpreter/1, uvloop/2, python/2]).
 -export([ask/2, answer/1]).
 
 %% A context that knows the Python modules.
@@ -13,16 +13,17 @@ context(#{dir := Dir}) ->
     Context.
 
 -spec has_uvloop(bench:settings()) -> boolean().
-has_uvloop(#{build := Build}) ->
-    filelib:is_regular(interpreter(Build)).
+has_uvloop(Settings) ->
+    filelib:is_regular(interpreter(Settings)).
 
-interpreter(Build) ->
+-spec interpreter(bench:settings()) -> file:filename().
+interpreter(#{build := Build}) ->
     filename:join([Build, "uvloop", "bin", "python"]).
 
 %% loop_process.py on uvloop. It ends with the process that calls this.
 -spec uvloop(bench:settings(), [string()]) -> port().
-uvloop(#{dir := Dir, build := Build}, Args) ->
-    python(interpreter(Build), [filename:join(Dir, "loop_process.py"), "uvloop" | Args]).
+uvloop(#{dir := Dir} = Settings, Args) ->
+    python(interpreter(Settings), [filename:join(Dir, "loop_process.py"), "uvloop" | Args]).
 
 -spec python(file:filename(), [string()]) -> port().
 python(Python, Args) ->

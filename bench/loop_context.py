@@ -31,3 +31,8 @@ def serve(kind: str, certificate: str, owner: erlang.Pid) -> None:
         kind,
         loop_servers.serve(certificate, lambda ports: erlang.send(owner, ports)),
     )
+
+
+async def serve_echo(owner: erlang.Pid) -> None:
+    """Serve by a protocol alone, until the task is cancelled."""
+    await loop_servers.serve_echo(lambda ports: erlang.send(owner, ports))

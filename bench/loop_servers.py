@@ -111,3 +111,11 @@ async def serve(certificate: str, announce: Callable[[list[int]], object]) -> No
         serving.cancel()
     for server in servers:
         server.close()
+
+
+async def serve_echo(announce: Callable[[list[int]], object]) -> None:
+    """Serve by a protocol, and that alone, for good; the port is announced."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, HOST, 0, backlog=1024)
+    announce([server.sockets[0].getsockname()[1]])
+    await server.serve_forever()

@@ -1,0 +1,123 @@
+-module(bench_servers).
+
+%% Echo servers that do the same in different places. All listen on the loopback interface.
+
+-export([start/2]).
+-export_type([kind/0, server/0]).
+
+-type kind() ::
+    %% On one thread, in native code, out of the node.
+    native
+    %% In Erlang, a process for each connection.
+    | gen_tcp
+    %% Protocols on event loops: out of the node, out of it, in a context.
+    | stock
+    | uvloop
+    | erlang
+    %% In so many contexts.
+    | {reactor, pos_integer()}.
+%% What it listens on, and the processes of the operating system that do the work.
+-type server() :: #{port := inet:port_number(), pids := [pos_integer()], stop := fun(() -> ok)}.
+
+-define(BACKLOG, 1024).
+
+-spec start(kind(), bench:settings()) -> server().
+start(native, Settings) ->
+    {Program, Port} = bench_wire:serve(Settings),
+    outside(Program, Port);
+start(gen_tcp, _Settings) ->
+    {ok, Listen} = gen_tcp:listen(0, options()),
+    lists:foreach(fun(_) -> spawn_link(fun() -> accept(Listen, fun echo/1) end) end, lists:seq(1, 4)),
+    {ok, Port} = inet:port(Listen),
+    inside(Port, fun() -> gen_tcp:close(Listen) end);
+start(stock, #{dir := Dir}) ->
+    {ok, Python} = py:eval(<<"__import__('sys').executable">>),
+    process(bench_loop_side:python(Python, [filename:join(Dir, "loop_process.py"), "stock", "echo"]));
+start(uvloop, Settings) ->
+    process(bench_loop_side:uvloop(Settings, ["echo"]));
+start(erlang, Settings) ->
+    Context = bench_loop_side:context(Settings),
+    {ok, Task} = py_context:submit(Context, loop_context, serve_echo, [self()]),
+    receive
+        [Port] -> inside(Port, fun() -> py_context:stop(Context) end);
+        {async_result, Task, Result} -> error({server_ended, Result})
+    end;
+start({reactor, Contexts}, Settings) ->
+    reactor(Contexts, Settings).
+
+options() ->
+    [binary, {active, false}, {ip, loopback}, {nodelay, true}, {backlog, ?BACKLOG}, {reuseaddr, true}].
+
+inside(Port, Stop) ->
+    #{port => Port, pids => [list_to_integer(os:getpid())], stop => Stop}.
+
+process(Program) ->
+    [Port] = bench_loop_side:answer(Program),
+    outside(Program, Port).
+
+outside(Program, Port) ->
+    {os_pid, Pid} = erlang:port_info(Program, os_pid),
+    Stop = fun() ->
+        true = port_close(Program),
+        ok
+    end,
+    #{port => Port, pids => [Pid], stop => Stop}.
+
+%% ------------------------------------------------------------------------------------------------
+%% In Erlang
+
+accept(Listen, Serve) ->
+    case gen_tcp:accept(Listen) of
+        {ok, Socket} ->
+            Server = spawn(fun() -> receive serve -> Serve(Socket) end end),
+            ok = gen_tcp:controlling_process(Socket, Server),
+            Server ! serve,
+            accept(Listen, Serve);
+        {error, closed} ->
+            ok
+    end.
+
+echo(Socket) ->
+    case gen_tcp:recv(Socket, 0) of
+        {ok, Data} ->
+            _ = gen_tcp:send(Socket, Data),
+            echo(Socket);
+        {error, _} ->
+            gen_tcp:close(Socket)
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% On reactors
+
+reactor(Count, Settings) ->
+    Contexts = [reactor_context(Settings) || _ <- lists:seq(1, Count)],
+    {ok, Listen} = gen_tcp:listen(0, options()),
+    Handles = list_to_tuple([py_context:handle(Context) || Context <- Contexts]),
+    Turn = atomics:new(1, []),
+    Hand = fun(Socket) ->
+        Handle = element(1 + atomics:add_get(Turn, 1, 1) rem Count, Handles),
+        {ok, Fd} = inet:getfd(Socket),
+        ok = py_nif:reactor_handoff(Handle, Fd, #{}),
+        gen_tcp:close(Socket)
+    end,
+    lists:foreach(fun(_) -> spawn_link(fun() -> hand_over(Listen, Hand) end) end, lists:seq(1, 4)),
+    {ok, Port} = inet:port(Listen),
+    inside(Port, fun() ->
+        ok = gen_tcp:close(Listen),
+        lists:foreach(fun py_context:stop/1, Contexts)
+    end).
+
+reactor_context(Settings) ->
+    Context = bench_loop_side:context(Settings),
+    {ok, none} = py:call(Context, reactor_echo, install, []),
+    ok = py_nif:reactor_open(py_context:handle(Context), #{}),
+    Context.
+
+hand_over(Listen, Hand) ->
+    case gen_tcp:accept(Listen) of
+        {ok, Socket} ->
+            ok = Hand(Socket),
+            hand_over(Listen, Hand);
+        {error, closed} ->
+            ok
+    end.
