@@ -1,5 +1,6 @@
 //! One end of a connection: a socket or a pipe of our own, which does not block.
 
+use std::cell::Cell;
 use std::io::{Error, ErrorKind, Result};
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -25,6 +26,8 @@ pub struct Sender {
 pub struct Connection {
     descriptor: OwnedFd,
     kind: Kind,
+    /// It was shut down.
+    over: Cell<bool>,
 }
 
 impl AsRawFd for Connection {
@@ -102,6 +105,7 @@ impl Connection {
             let connection = Self {
                 descriptor: OwnedFd::from_raw_fd(copy),
                 kind,
+                over: Cell::new(false),
             };
             let prepared = checked(libc::fcntl(copy, libc::F_GETFL)).and_then(|flags| {
                 checked(libc::fcntl(copy, libc::F_SETFL, flags | libc::O_NONBLOCK))
@@ -129,6 +133,7 @@ impl Connection {
             // SAFETY: a new descriptor.
             descriptor: unsafe { OwnedFd::from_raw_fd(accepted as RawFd) },
             kind: Kind::Stream,
+            over: Cell::new(false),
         };
         Ok((connection, sender))
     }
@@ -154,7 +159,7 @@ impl Connection {
 
     /// Nothing more is read or written; the peer sees the end.
     pub fn shut_down(&self) {
-        if self.kind == Kind::Stream {
+        if self.kind == Kind::Stream && !self.over.replace(true) {
             // SAFETY: no precondition. One that has ended already is no matter.
             unsafe { libc::shutdown(self.as_raw_fd(), libc::SHUT_RDWR) };
         }
@@ -164,7 +169,13 @@ impl Connection {
     pub fn receive(&self, place: &mut [u8]) -> Result<usize> {
         let (start, size) = (place.as_mut_ptr().cast(), place.len());
         // SAFETY: memory of that size, which nobody else uses meanwhile.
-        transferred(|| unsafe { libc::read(self.as_raw_fd(), start, size) })
+        transferred(|| unsafe {
+            match self.kind {
+                Kind::Pipe => libc::read(self.as_raw_fd(), start, size),
+                // Cheaper than `read`, which has to find out what it reads.
+                _ => libc::recv(self.as_raw_fd(), start, size, 0),
+            }
+        })
     }
 
     /// The same for a datagram, and who has sent it.

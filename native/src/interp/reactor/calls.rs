@@ -8,7 +8,6 @@ use crate::interp::{Stage, failure};
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 impl Reactor {
     /// Calls a method of the protocol, in the connection's own context.
@@ -26,7 +25,6 @@ impl Reactor {
             *place = argument.as_ptr();
         }
         connection.busy.set(true);
-        let outer = self.shared.set_busy(Some(Instant::now()));
         let result = connection.in_variables(py, || {
             // SAFETY: attached; so many objects, which are alive.
             unsafe {
@@ -41,7 +39,6 @@ impl Reactor {
                 )
             }
         });
-        self.shared.busy_again(outer);
         connection.busy.set(false);
         result
     }
@@ -182,10 +179,7 @@ impl Reactor {
             report(py, raised);
         }
         self.shared.forget(connection.descriptor());
-        self.by_descriptor
-            .borrow_mut()
-            .remove(&connection.descriptor());
-        let last = self.connections.borrow_mut().remove(&connection.number);
+        let last = self.connections.borrow_mut().remove(connection.number);
         connection.release(py);
         drop(last);
         self.tell_if_empty(py);

@@ -14,6 +14,7 @@ mod functions;
 mod names;
 mod output;
 mod shared;
+mod table;
 mod turn;
 
 pub(super) use functions::METHODS;
@@ -26,11 +27,13 @@ use names::Names;
 use py_core::event::{PollSet, Poller};
 use py_core::reactor::Expiry;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
+use table::Table;
 
 /// What has come and waits for its first turn.
 struct Arrival {
@@ -48,12 +51,11 @@ pub(crate) struct Reactor {
     set: PollSet,
     poller: Arc<Poller>,
     nested: Cell<bool>,
-    connections: RefCell<HashMap<u64, Rc<Connection>>>,
-    by_descriptor: RefCell<HashMap<i32, u64>>,
+    connections: RefCell<Table>,
     arrivals: RefCell<VecDeque<Arrival>>,
     expiry: RefCell<Expiry>,
-    last: Cell<u64>,
-    in_turn: Cell<bool>,
+    /// When the turn began that is under way.
+    in_turn: Cell<Option<Instant>>,
     /// What is to be called when the last connection has ended.
     when_empty: RefCell<Vec<Kept>>,
 }
@@ -73,11 +75,9 @@ impl Reactor {
             poller,
             nested: Cell::new(false),
             connections: RefCell::default(),
-            by_descriptor: RefCell::default(),
             arrivals: RefCell::default(),
             expiry: RefCell::default(),
-            last: Cell::new(0),
-            in_turn: Cell::new(false),
+            in_turn: Cell::new(None),
             when_empty: RefCell::default(),
         };
         this.nest(true)?;
@@ -97,12 +97,16 @@ impl Reactor {
     }
 
     fn find(&self, connection: u64) -> Option<Rc<Connection>> {
-        self.connections.borrow().get(&connection).cloned()
+        self.connections.borrow().by_number(connection)
     }
 
     fn find_descriptor(&self, descriptor: i32) -> Option<Rc<Connection>> {
-        let number = self.by_descriptor.borrow().get(&descriptor).copied();
-        number.and_then(|number| self.find(number))
+        self.connections.borrow().by_descriptor(descriptor)
+    }
+
+    /// About now: turns are short.
+    fn now(&self) -> Instant {
+        self.in_turn.get().unwrap_or_else(Instant::now)
     }
 
     fn is_empty(&self) -> bool {
@@ -116,7 +120,7 @@ impl Reactor {
             arrival.info.release(py);
         }
         let connections = std::mem::take(&mut *self.connections.borrow_mut());
-        for connection in connections.values() {
+        for connection in connections.all() {
             self.shared.forget(connection.descriptor());
             connection.release(py);
         }

@@ -5,7 +5,6 @@ use super::connection::Connection;
 use crate::py::{Object, Python, Raised, Result, View, ffi};
 use std::io::{Error, ErrorKind};
 use std::rc::Rc;
-use std::time::Instant;
 
 /// From this size on the GIL is given up while the system copies.
 const LONG: usize = 16 * 1024;
@@ -27,16 +26,12 @@ impl Connection {
     /// Writes now what goes at once.
     pub(super) fn send(&self, py: Python<'_>, bytes: &[u8]) -> std::io::Result<usize> {
         let sender = self.sender.borrow();
-        let sent = if bytes.len() < LONG {
-            self.socket.send(bytes, sender.as_ref())
+        let (socket, sender) = (&self.socket, sender.as_ref());
+        if bytes.len() < LONG {
+            socket.send(bytes, sender)
         } else {
-            let (socket, sender) = (&self.socket, sender.as_ref());
             py.detached(|| socket.send(bytes, sender))
-        };
-        if sent.is_ok() {
-            self.moved.set(Instant::now());
         }
-        sent
     }
 }
 
@@ -99,9 +94,14 @@ impl Reactor {
             drop(view);
             match sent {
                 Ok(count) => {
-                    drop_first(&protocol, &name, &buffer, count)?;
+                    connection.moved.set(self.now());
+                    drop_first(&protocol, &name, &buffer, count, size)?;
                     if count < size {
                         return Ok(size - count);
+                    }
+                    if size < LONG {
+                        // Nobody can have changed it meanwhile.
+                        return Ok(0);
                     }
                 }
                 Err(error) if would_block(&error) => return Ok(size),
@@ -182,12 +182,19 @@ fn drop_first(
     name: &Object<'_>,
     buffer: &Object<'_>,
     count: usize,
+    size: usize,
 ) -> Result<()> {
     let py = protocol.py();
     let count = count.cast_signed();
     // SAFETY: attached; a live object, which is a bytearray where it is treated as one.
     unsafe {
         if ffi::PyByteArray_Check(buffer.as_ptr()) != 0 {
+            if count == size.cast_signed() && ffi::PyByteArray_Size(buffer.as_ptr()) == count {
+                return match ffi::PyByteArray_Resize(buffer.as_ptr(), 0) {
+                    0 => Ok(()),
+                    _ => Err(Raised::seen(py)),
+                };
+            }
             return match ffi::PySequence_DelSlice(buffer.as_ptr(), 0, count) {
                 0 => Ok(()),
                 _ => Err(Raised::seen(py)),

@@ -84,7 +84,7 @@ pub(crate) struct Shared {
     /// Connections whose protocols have something to write, as other threads say.
     signals: Mutex<Vec<RawFd>>,
     signalled: AtomicBool,
-    /// When the handler began that runs now, in nanoseconds after `begun`; 0: none does.
+    /// When the thread began to call handlers, in nanoseconds after `begun`; 0: it calls none.
     busy_since: AtomicU64,
     begun: Instant,
 }
@@ -210,7 +210,7 @@ impl Shared {
         self.settings.max_connections
     }
 
-    /// For how long the handler has run that runs now.
+    /// For how long the thread has called handlers, without looking at anything else.
     pub(crate) fn busy(&self) -> Duration {
         match self.busy_since.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
@@ -221,17 +221,13 @@ impl Shared {
         }
     }
 
-    /// A handler begins or, with `None`, ends; gives what was before.
-    pub(super) fn set_busy(&self, since: Option<Instant>) -> u64 {
+    /// The thread begins to call handlers, or has ended that.
+    pub(super) fn set_busy(&self, since: Option<Instant>) {
         let nanos = since.map_or(0, |since| {
             let nanos = since.saturating_duration_since(self.begun).as_nanos();
             u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
         });
-        self.busy_since.swap(nanos, Ordering::Relaxed)
-    }
-
-    pub(super) fn busy_again(&self, since: u64) {
-        self.busy_since.store(since, Ordering::Relaxed);
+        self.busy_since.store(nanos, Ordering::Relaxed);
     }
 
     /// Takes no more connections from now on; those that wait for input are closed.

@@ -36,7 +36,7 @@ impl Reactor {
             || !self.arrivals.borrow().is_empty()
             || self.shared.is_signalled()
             || late();
-        Ok((any && !self.in_turn.get()).then_some(Ready { events, now }))
+        Ok((any && self.in_turn.get().is_none()).then_some(Ready { events, now }))
     }
 
     /// When the next connection may be late.
@@ -56,7 +56,8 @@ impl Reactor {
 
     /// Does it. Python runs.
     pub(in crate::interp) fn turn(&self, py: Python<'_>, ready: &Ready) {
-        self.in_turn.set(true);
+        self.in_turn.set(Some(ready.now));
+        self.shared.set_busy(Some(ready.now));
         let came = self.welcome(py, ready.now);
         if self.shared.is_signalled() {
             self.look_at_signals(py);
@@ -70,7 +71,8 @@ impl Reactor {
             }
         }
         self.end_late_ones(py, ready.now);
-        self.in_turn.set(false);
+        self.shared.set_busy(None);
+        self.in_turn.set(None);
     }
 
     fn see_to(&self, py: Python<'_>, connection: &Rc<Connection>, event: &Event, now: Instant) {
@@ -185,8 +187,10 @@ impl Reactor {
             self.is_own_method(&protocol, &names.write_ready)?,
             self.is_own_method(&protocol, &names.eof_received)?,
         );
-        let number = self.last.get() + 1;
-        self.last.set(number);
+        let number = self
+            .connections
+            .borrow_mut()
+            .next_number(handoff.connection.as_raw_fd());
         let socket = (handoff.connection, handoff.place);
         let connection = Rc::new(Connection::new(number, socket, &protocol, own, now)?);
         let descriptor = Object::int(py, connection.descriptor().into())?;
@@ -199,12 +203,7 @@ impl Reactor {
             protocol.set_attr(&name.get(py), value)?;
         }
         self.shared.announce(&connection.socket);
-        let mut by_descriptor = self.by_descriptor.borrow_mut();
-        by_descriptor.insert(connection.descriptor(), number);
-        drop(by_descriptor);
-        self.connections
-            .borrow_mut()
-            .insert(number, connection.clone());
+        self.connections.borrow_mut().insert(&connection);
         if let Some(at) = self.look_again(now) {
             self.expiry.borrow_mut().set(number, at);
         }
@@ -235,7 +234,7 @@ impl Reactor {
 
     /// Connections that wait for input end; what has come already is read before.
     fn drain(&self, py: Python<'_>) {
-        let all: Vec<_> = self.connections.borrow().values().cloned().collect();
+        let all = self.connections.borrow().all();
         for connection in all {
             if connection.reads.get() && !connection.writes.get() && !connection.broken.get() {
                 let came = self.read(py, &connection);
@@ -300,7 +299,7 @@ impl Reactor {
     pub(super) fn end(&self, py: Python<'_>) {
         loop {
             let _came = self.welcome(py, Instant::now());
-            let all: Vec<_> = self.connections.borrow().values().cloned().collect();
+            let all = self.connections.borrow().all();
             if all.is_empty() {
                 break;
             }
