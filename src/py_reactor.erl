@@ -56,12 +56,12 @@ Starts a listener under the application's supervisor. Returns when its contexts 
 
 | option | default | |
 |---|---|---|
-| `protocol` | none | `{Module, Callable}`: what makes the protocol of each connection. Without it, `setup_code` sets the factory |
+| `protocol` | none | `{Module, Callable}`: what makes the protocol of each connection; `'__main__'` is what `setup_code` defines. Without it, `setup_code` sets the factory |
 | `transport` | `tcp` | `tcp`, `ssl` (TLS, terminated in Erlang) or `unix` |
 | `port`, `ip` | 0, all IPv4 addresses | where to listen; port 0 is any that is free, see `port/1` |
 | `path` | | of the Unix socket |
 | `contexts`, `mode` | schedulers, the default mode | how many contexts, of which mode |
-| `acceptors` | schedulers, at least 2 | processes that accept |
+| `acceptors` | 1 | processes that accept; one takes tens of thousands of connections a second |
 | `max_connections` | `infinity` | **in each context**. When all are full, nothing is accepted until there is room |
 | `backlog` | 1024 | connections that wait in the system's queue |
 | `socket_opts` | `[]` | further options of `gen_tcp:listen/2` |

@@ -8,44 +8,66 @@
 
 -include_lib("kernel/include/logger.hrl").
 
+%% Connections that Erlang need not see are accepted natively, straight into a context. TLS in Erlang needs its sockets.
 -record(state, {
     name :: term(),
     socket :: gen_tcp:socket(),
+    %% A duplicate of it, watched by the emulator for this process.
+    listener :: py_nif:listener() | none,
     %% What all connections have in common.
     info :: map(),
-    %% The local address, unless the listener has many.
-    local :: term() | undefined,
-    bounded :: boolean(),
     handshakes :: pos_integer()
 }).
 
 %% Milliseconds before descriptors may be there again.
 -define(EXHAUSTED, 50).
 
+%% So many connections go to a context before the loads are compared again.
+-define(AT_ONCE, 4).
+
 -spec start_link(term(), py_reactor_options:listener()) -> {ok, pid()}.
 start_link(Name, Options) ->
     {ok, proc_lib:spawn_link(?MODULE, init, [Name, Options])}.
 
 -spec init(term(), py_reactor_options:listener()) -> no_return().
-init(Name, #{transport := Transport, context := Context, max_handshakes := Handshakes}) ->
+init(Name, #{transport := Transport, max_handshakes := Handshakes}) ->
     case py_reactor_table:get({Name, socket}) of
         {ok, {Socket, Address}} ->
-            loop(#state{
+            begin_with(#state{
                 name = Name,
                 socket = Socket,
-                info = #{transport => Transport},
-                local = local(Address),
-                bounded = maps:get(max_connections, Context) =/= infinity,
+                listener = none,
+                info = with_local(Address, #{transport => Transport}),
                 handshakes = Handshakes
             });
         none ->
             idle()
     end.
 
-local({{0, 0, 0, 0}, _}) -> undefined;
-local({{0, 0, 0, 0, 0, 0, 0, 0}, _}) -> undefined;
-local({Ip, Port}) -> py_reactor_peer:address({Ip, Port});
-local(Path) -> Path.
+%% That of a listener with many addresses is looked up for each connection.
+with_local({{0, 0, 0, 0}, _}, Info) -> Info;
+with_local({{0, 0, 0, 0, 0, 0, 0, 0}, _}, Info) -> Info;
+with_local({Ip, Port}, Info) -> Info#{local => py_reactor_peer:address({Ip, Port})};
+with_local(Path, Info) -> Info#{local => Path}.
+
+-spec begin_with(#state{}) -> no_return().
+begin_with(#state{info = #{transport := ssl}} = State) ->
+    accept_tls(State);
+begin_with(#state{socket = Socket} = State) ->
+    Opened =
+        case inet:getfd(Socket) of
+            {ok, Fd} -> py_nif:listener_open(Fd);
+            {error, _} = Error -> Error
+        end,
+    case Opened of
+        {ok, Listener} ->
+            accept(State#state{listener = Listener});
+        {error, Reason} when Reason =:= emfile; Reason =:= enfile ->
+            ok = exhausted(Reason, State),
+            begin_with(State);
+        {error, _} ->
+            idle()
+    end.
 
 %% The socket is gone, and so is this process, soon.
 -spec idle() -> no_return().
@@ -54,56 +76,70 @@ idle() ->
     after infinity -> idle()
     end.
 
-loop(#state{socket = Socket} = State) ->
-    ok = await_room(State),
-    case gen_tcp:accept(Socket) of
-        {ok, Connection} -> accepted(Connection, State);
-        {error, Reason} -> failed(Reason, State)
+%% Waits for what brings it on. Several may have come before: one look is for all of them.
+-spec await(#state{}) -> no_return().
+await(State) ->
+    receive
+        {?MODULE, _} -> accept(State)
     end.
 
-%% Beyond what can be served, connections wait in the queue of the system.
-await_room(#state{info = #{transport := ssl}} = State) -> await_handshakes(State);
-await_room(#state{bounded = true, name = Name}) -> py_reactor_places:await(Name);
-await_room(_State) -> ok.
+-spec accept(#state{}) -> no_return().
+accept(#state{name = Name} = State) ->
+    accept(py_reactor_places:by_load(Name), State).
 
--spec failed(term(), #state{}) -> no_return().
-failed(closed, _State) ->
-    idle();
-failed(Reason, State) when Reason =:= econnaborted; Reason =:= eintr; Reason =:= eproto; Reason =:= timeout ->
-    loop(State);
-failed(Reason, #state{name = Name} = State) ->
-    %% emfile and its like: who is connected goes on, who is not waits in the queue of the system.
+%% Beyond what can be served, connections wait in the queue of the system.
+-spec accept([py_nif:handle()], #state{}) -> no_return().
+accept([], #state{name = Name} = State) ->
+    ok = py_reactor_places:tell_when_free(Name, {?MODULE, free}),
+    await(State);
+accept([Handle | Others], #state{listener = Listener, info = Info} = State) ->
+    case py_nif:listener_accept(Listener, Handle, Info, ?AT_ONCE) of
+        {_, more} ->
+            accept(State);
+        {_, empty} ->
+            ok = py_nif:listener_arm(Listener, {?MODULE, ready}),
+            await(State);
+        {_, {error, closed}} ->
+            idle();
+        {_, {error, Reason}} when Reason =:= emfile; Reason =:= enfile; Reason =:= enomem; is_integer(Reason) ->
+            ok = exhausted(Reason, State),
+            accept(State);
+        {_, {error, _FullOrGone}} ->
+            accept(Others, State)
+    end.
+
+%% Who is connected goes on, who is not waits in the queue of the system.
+exhausted(Reason, #state{name = Name}) ->
     ?LOG_WARNING("Python listener ~tp cannot accept: ~tp", [Name, Reason]),
-    ok = wait(?EXHAUSTED),
-    loop(State).
+    wait(?EXHAUSTED).
 
 wait(Milliseconds) ->
     receive
     after Milliseconds -> ok
     end.
 
--spec accepted(gen_tcp:socket(), #state{}) -> no_return().
-accepted(Connection, #state{name = Name, info = #{transport := ssl}} = State) ->
-    %% A process of its own for each: handshakes take their time.
-    case py_reactor_listener_sup:start_relay(Name) of
-        {ok, Relay} -> py_reactor_tls:take(Relay, Connection);
-        {error, _} -> gen_tcp:close(Connection)
-    end,
-    loop(State);
-accepted(Connection, #state{name = Name} = State) ->
-    %% A connection that was reset has no addresses any more.
-    _ = case {inet:peername(Connection), inet:getfd(Connection)} of
-        {{ok, Peer}, {ok, Fd}} -> py_reactor_places:give(Name, Fd, info(Peer, Connection, State));
-        _ -> gone
-    end,
-    ok = gen_tcp:close(Connection),
-    loop(State).
+%% ------------------------------------------------------------------------------------------------
+%% TLS
 
-info(Peer, Connection, #state{info = Info, local = Local}) ->
-    Info#{
-        peer => py_reactor_peer:address(Peer),
-        local => case Local of undefined -> py_reactor_peer:local(Connection); _ -> Local end
-    }.
+-spec accept_tls(#state{}) -> no_return().
+accept_tls(#state{name = Name, socket = Socket} = State) ->
+    ok = await_handshakes(State),
+    case gen_tcp:accept(Socket) of
+        {ok, Connection} ->
+            %% A process of its own for each: handshakes take their time.
+            case py_reactor_listener_sup:start_relay(Name) of
+                {ok, Relay} -> py_reactor_tls:take(Relay, Connection);
+                {error, _} -> gen_tcp:close(Connection)
+            end,
+            accept_tls(State);
+        {error, closed} ->
+            idle();
+        {error, Reason} when Reason =:= econnaborted; Reason =:= eintr; Reason =:= eproto; Reason =:= timeout ->
+            accept_tls(State);
+        {error, Reason} ->
+            ok = exhausted(Reason, State),
+            accept_tls(State)
+    end.
 
 %% Those that have ended their handshake, and wait for a place, count as well.
 await_handshakes(#state{name = Name, handshakes = Max} = State) ->

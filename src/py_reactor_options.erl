@@ -72,7 +72,7 @@ listener(Options) ->
 context_options(Options, Own) ->
     Factory =
         case Options of
-            #{protocol := {Module, Callable}} -> #{app_module => Module, app_callable => Callable};
+            #{protocol := {Module, Callable}} -> #{app_module => module(Module), app_callable => Callable};
             #{} -> #{}
         end,
     maps:merge(maps:without(Own, Options), Factory).
@@ -123,10 +123,14 @@ listener_defaults() ->
         ssl_opts => [],
         handshake_timeout => 5_000,
         max_handshakes => 1_024,
-        acceptors => max(2, Schedulers),
+        acceptors => 1,
         contexts => Schedulers,
         protocol => undefined
     }.
+
+%% What the setup code defines.
+module(Main) when Main =:= '__main__'; Main =:= <<"__main__">>; Main =:= "__main__" -> undefined;
+module(Module) -> Module.
 
 %% Options that nobody knows are found before values that are wrong.
 checked(Options, Keys, Defaults) ->

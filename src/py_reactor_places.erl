@@ -5,7 +5,7 @@
 %% Finding a context of a listener for a connection, and waiting while there is none: then nothing is accepted, and new
 %% connections wait in the system's queue.
 
--export([set/2, await/1, give/3]).
+-export([set/2, by_load/1, tell_when_free/2, give/3]).
 
 %% Milliseconds until all contexts are asked again, when none has taken a connection.
 -define(SOON, 2).
@@ -14,27 +14,30 @@
 %% The contexts that take connections now; the calling process manages them.
 -spec set(term(), [py_nif:handle()]) -> ok | {error, not_running}.
 set(Name, Handles) ->
-    py_reactor_table:put({Name, places}, Handles).
+    Set = py_reactor_table:put({Name, places}, Handles),
+    %% One that waits for a place may have none of these in view.
+    _ = [Acceptor ! {py_reactor_acceptor, changed} || Acceptor <- py_reactor_listener_sup:acceptors(Name)],
+    Set.
 
-%% Returns when some context has room.
--spec await(term()) -> ok.
-await(Name) ->
-    await(Name, ?SOON).
-
-await(Name, Milliseconds) ->
-    case lists:any(fun has_room/1, handles(Name)) of
-        true ->
-            ok;
-        false ->
-            ok = wait(Milliseconds),
-            await(Name, longer(Milliseconds))
+%% Those that have room, the one with the fewest connections first.
+-spec by_load(term()) -> [py_nif:handle()].
+by_load(Name) ->
+    case handles(Name) of
+        [_] = Only -> Only;
+        Handles -> [Handle || {_, Handle} <- lists:keysort(1, lists:flatmap(fun room/1, Handles))]
     end.
 
-has_room(Handle) ->
+room(Handle) ->
     case py_nif:reactor_stats(Handle) of
-        {Active, _, _, Max, _} -> Active < Max;
-        {error, _} -> false
+        {Active, _, _, Max, _} when Active < Max -> [{Active, Handle}];
+        _ -> []
     end.
+
+%% The calling process, an acceptor, gets the message when there may be room; it is told, too, when there are others to
+%% ask.
+-spec tell_when_free(term(), term()) -> ok.
+tell_when_free(Name, Message) ->
+    lists:foreach(fun(Handle) -> py_nif:reactor_when_free(Handle, Message) end, handles(Name)).
 
 %% Hands a descriptor over, and waits for a context that takes it as long as it takes.
 -spec give(term(), non_neg_integer(), map()) -> ok | {error, ebadf}.

@@ -147,7 +147,7 @@ fn listener_close(env: Env<'_>, listener: Shared<Listener>) -> Term<'_> {
 }
 
 /// `reactor_when_free(Handle, Message) -> ok | {error, not_reactor}`: the calling process gets the message once when the
-/// context has a place for a connection, or takes no more of them; nothing if the context ends first.
+/// context has a place for a connection; nothing if it takes no more of them, or ends.
 #[rustler::nif]
 fn reactor_when_free<'a>(env: Env<'a>, handle: Shared<Handle>, message: Term<'a>) -> Term<'a> {
     match opened(&handle) {

@@ -153,6 +153,19 @@ impl Connection {
         drop(unsafe { std::ptr::read(&raw const this.descriptor) });
     }
 
+    /// The address of this end, if it is one of the internet.
+    pub fn local(&self) -> Option<SocketAddr> {
+        // SAFETY: zeroes are an address of no family.
+        let address = unsafe { std::mem::zeroed() };
+        let mut local = Sender { address, length: 0 };
+        local.length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        let address = (&raw mut local.address).cast();
+        // SAFETY: room for the address and its length.
+        let named =
+            checked(unsafe { libc::getsockname(self.as_raw_fd(), address, &raw mut local.length) });
+        named.ok().and_then(|_| local.internet())
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }

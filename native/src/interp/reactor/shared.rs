@@ -173,7 +173,7 @@ impl Shared {
             .push(Envelope::Connection(Box::new(handoff)));
     }
 
-    /// The process gets the message once there is a place, or no place will ever be.
+    /// The process gets the message once there is a place; never, if there will be none.
     pub(crate) fn tell_when_free(&self, pid: Pid, message: Word) {
         let env = TermEnv::new();
         let message = env.copy(message);
@@ -185,7 +185,12 @@ impl Shared {
 
     /// For the owner thread.
     pub(super) fn tell_waiters(&self) {
-        let free = self.active() < self.most() || self.is_draining();
+        if self.is_draining() {
+            // There never will be one.
+            self.has_waiters.store(false, Ordering::SeqCst);
+            self.waiters.lock().clear();
+        }
+        let free = self.active() < self.most();
         if !free || !self.has_waiters.swap(false, Ordering::SeqCst) {
             return;
         }

@@ -10,6 +10,7 @@ use crate::py::{Kept, Object, Python, Raised, Result};
 use py_core::event::{Event, READ, WRITE};
 use py_core::reactor::{Kind, Sender};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -126,8 +127,8 @@ impl Reactor {
             .sender
             .borrow()
             .as_ref()
-            .map(|sender| address(py, sender));
-        let sender = sender.unwrap_or_else(|| Ok(Object::none(py)))?;
+            .and_then(Sender::internet);
+        let sender = address(py, sender)?;
         connection
             .protocol(py)?
             .set_attr(&self.names.sender.get(py), &sender)
@@ -312,19 +313,24 @@ impl Reactor {
 }
 
 /// An address as Python has it: (host, port), or None where there are no such things.
-fn address<'py>(py: Python<'py>, sender: &Sender) -> Result<Object<'py>> {
-    let Some(address) = sender.internet() else {
+fn address(py: Python<'_>, address: Option<SocketAddr>) -> Result<Object<'_>> {
+    let Some(address) = address else {
         return Ok(Object::none(py));
     };
     let host = Object::str(py, &address.ip().to_string())?;
     Object::tuple(py, [host, Object::int(py, address.port().into())?])
 }
 
-/// What is known of a connection, and who is at its other end.
-fn with_peer<'py>(info: Object<'py>, peer: Option<&Sender>) -> Result<Object<'py>> {
-    if let Some(peer) = peer {
-        let py = info.py();
-        info.set_item(&Object::str(py, "peer")?, &address(py, peer)?)?;
+/// What is known of a connection; of one that was accepted here with both its ends.
+fn with_ends<'py>(info: Object<'py>, handoff: &Handoff) -> Result<Object<'py>> {
+    let py = info.py();
+    let Some(peer) = &handoff.peer else {
+        return Ok(info);
+    };
+    info.set_item(&Object::str(py, "peer")?, &address(py, peer.internet())?)?;
+    let local = Object::str(py, "local")?;
+    if info.dict_get(&local)?.is_none() {
+        info.set_item(&local, &address(py, handoff.connection.local())?)?;
     }
     Ok(info)
 }
@@ -342,7 +348,7 @@ impl Owner {
         let options = reactor.context.conversion;
         let Info { env, term } = &handoff.info;
         let info = self.converter(py, env, options).object(*term);
-        let info = info.and_then(|info| with_peer(info, handoff.peer.as_ref()));
+        let info = info.and_then(|info| with_ends(info, &handoff));
         match info {
             Ok(info) => {
                 let info = info.keep();
