@@ -124,7 +124,7 @@ ended(Name) ->
 run_cleans_up_after_its_time(Config) ->
     [
         begin
-            ?assertEqual({error, timeout}, py_context:call(ctx(Config), ct_interrupts, F, [self(), F], #{}, 200)),
+            ?assertEqual({error, timeout}, py_context:call(ctx(Config), ct_interrupts, F, [self(), F], #{}, 1000)),
             Name = atom_to_binary(F),
             [told(Word, Name) || Word <- [<<"waits">>, <<"ended">>, <<"clean">>]],
             answers(Config)

@@ -13,8 +13,9 @@ kept = {}
 
 async def wait(pid, name, awaits=None):
     """Tell, and wait for ever."""
-    erlang.send(pid, ("waits", name))
     try:
+        # Where it can be interrupted already, on a busy machine.
+        erlang.send(pid, ("waits", name))
         await (awaits or asyncio.get_running_loop().create_future())
     finally:
         erlang.send(pid, ("ended", name))
