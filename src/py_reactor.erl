@@ -61,7 +61,7 @@ Starts a listener under the application's supervisor. Returns when its contexts 
 | `port`, `ip` | 0, all IPv4 addresses | where to listen; port 0 is any that is free, see `port/1` |
 | `path` | | of the Unix socket |
 | `contexts`, `mode` | schedulers, the default mode | how many contexts, of which mode |
-| `acceptors` | 1 | processes that accept; one takes tens of thousands of connections a second |
+| `acceptors` | 1; schedulers, at least 2, with `ssl` | processes that accept |
 | `max_connections` | `infinity` | **in each context**. When all are full, nothing is accepted until there is room |
 | `backlog` | 1024 | connections that wait in the system's queue |
 | `socket_opts` | `[]` | further options of `gen_tcp:listen/2` |

@@ -2,151 +2,131 @@
 -include("py_doc.hrl").
 ?MODULEDOC(false).
 
-%% Accepts connections and hands each to the context with the fewest.
+%% Accepts connections, and gives each to the context with the fewest. The native side does both, in one step: a place is
+%% taken before the connection is, so what nobody has room for stays in the queue of the system.
 
--export([start_link/2, init/2]).
+-export([start_link/2, init/3]).
 
 -include_lib("kernel/include/logger.hrl").
 
-%% Connections that Erlang need not see are accepted natively, straight into a context. TLS in Erlang needs its sockets.
 -record(state, {
     name :: term(),
-    socket :: gen_tcp:socket(),
-    %% A duplicate of it, watched by the emulator for this process.
-    listener :: py_nif:listener() | none,
+    parent :: pid(),
+    listener :: py_nif:listener(),
     %% What all connections have in common.
     info :: map(),
-    handshakes :: pos_integer()
+    %% Contexts that were full, and will tell when they are not.
+    full = [] :: [py_nif:handle()],
+    %% The last attempt failed, and was told of.
+    exhausted = false :: boolean()
 }).
 
+%% Connections that are accepted before it is asked again who has the fewest.
+-define(MOST, 16).
 %% Milliseconds before descriptors may be there again.
 -define(EXHAUSTED, 50).
-
-%% So many connections go to a context before the loads are compared again.
--define(AT_ONCE, 4).
+%% Milliseconds until the list of contexts is looked at again, when none of it has room.
+-define(LOOK, 100).
 
 -spec start_link(term(), py_reactor_options:listener()) -> {ok, pid()}.
 start_link(Name, Options) ->
-    {ok, proc_lib:spawn_link(?MODULE, init, [Name, Options])}.
+    {ok, proc_lib:spawn_link(?MODULE, init, [self(), Name, Options])}.
 
--spec init(term(), py_reactor_options:listener()) -> no_return().
-init(Name, #{transport := Transport, max_handshakes := Handshakes}) ->
+-spec init(pid(), term(), py_reactor_options:listener()) -> no_return().
+init(Parent, Name, #{transport := Transport}) ->
+    %% What is armed has to be let go of.
+    _ = process_flag(trap_exit, true),
+    case listening(Name) of
+        {ok, Listener, Address} ->
+            Info = #{transport => Transport, local => py_reactor_peer:listening(Address)},
+            accept(#state{name = Name, parent = Parent, listener = Listener, info = Info});
+        error ->
+            await_end(Parent)
+    end.
+
+%% A duplicate, so that no number is used that somebody has closed meanwhile.
+listening(Name) ->
     case py_reactor_table:get({Name, socket}) of
         {ok, {Socket, Address}} ->
-            begin_with(#state{
-                name = Name,
-                socket = Socket,
-                listener = none,
-                info = with_local(Address, #{transport => Transport}),
-                handshakes = Handshakes
-            });
+            case inet:getfd(Socket) of
+                {ok, Fd} -> opened(py_nif:listener_open(Fd), Address);
+                {error, _} -> error
+            end;
         none ->
-            idle()
+            error
     end.
 
-%% That of a listener with many addresses is looked up for each connection.
-with_local({{0, 0, 0, 0}, _}, Info) -> Info;
-with_local({{0, 0, 0, 0, 0, 0, 0, 0}, _}, Info) -> Info;
-with_local({Ip, Port}, Info) -> Info#{local => py_reactor_peer:address({Ip, Port})};
-with_local(Path, Info) -> Info#{local => Path}.
-
--spec begin_with(#state{}) -> no_return().
-begin_with(#state{info = #{transport := ssl}} = State) ->
-    accept_tls(State);
-begin_with(#state{socket = Socket} = State) ->
-    Opened =
-        case inet:getfd(Socket) of
-            {ok, Fd} -> py_nif:listener_open(Fd);
-            {error, _} = Error -> Error
-        end,
-    case Opened of
-        {ok, Listener} ->
-            accept(State#state{listener = Listener});
-        {error, Reason} when Reason =:= emfile; Reason =:= enfile ->
-            ok = exhausted(Reason, State),
-            begin_with(State);
-        {error, _} ->
-            idle()
-    end.
+opened({ok, Listener}, Address) -> {ok, Listener, Address};
+opened({error, _}, _Address) -> error.
 
 %% The socket is gone, and so is this process, soon.
--spec idle() -> no_return().
-idle() ->
+-spec await_end(pid()) -> no_return().
+await_end(Parent) ->
     receive
-    after infinity -> idle()
-    end.
-
-%% Waits for what brings it on. Several may have come before: one look is for all of them.
--spec await(#state{}) -> no_return().
-await(State) ->
-    receive
-        {?MODULE, _} -> accept(State)
+        {'EXIT', Parent, Reason} -> exit(Reason)
     end.
 
 -spec accept(#state{}) -> no_return().
 accept(#state{name = Name} = State) ->
-    accept(py_reactor_places:by_load(Name), State).
-
-%% Beyond what can be served, connections wait in the queue of the system.
--spec accept([py_nif:handle()], #state{}) -> no_return().
-accept([], #state{name = Name} = State) ->
-    ok = py_reactor_places:tell_when_free(Name, {?MODULE, free}),
-    await(State);
-accept([Handle | Others], #state{listener = Listener, info = Info} = State) ->
-    case py_nif:listener_accept(Listener, Handle, Info, ?AT_ONCE) of
-        {_, more} ->
-            accept(State);
-        {_, empty} ->
-            ok = py_nif:listener_arm(Listener, {?MODULE, ready}),
-            await(State);
-        {_, {error, closed}} ->
-            idle();
-        {_, {error, Reason}} when Reason =:= emfile; Reason =:= enfile; Reason =:= enomem; is_integer(Reason) ->
-            ok = exhausted(Reason, State),
-            accept(State);
-        {_, {error, _FullOrGone}} ->
-            accept(Others, State)
+    case py_reactor_places:fewest(Name, ?MOST) of
+        {free, Handle, Most} -> accept(Handle, Most, State);
+        {full, Handles} -> await_place(told_when_free(Handles, State))
     end.
 
-%% Who is connected goes on, who is not waits in the queue of the system.
-exhausted(Reason, #state{name = Name}) ->
-    ?LOG_WARNING("Python listener ~tp cannot accept: ~tp", [Name, Reason]),
-    wait(?EXHAUSTED).
+accept(Handle, Most, #state{listener = Listener, info = Info} = State) ->
+    case py_nif:listener_accept(Listener, Handle, Info, Most) of
+        {_Count, more} -> accept(State#state{exhausted = false});
+        {_Count, empty} -> await_connection(State#state{exhausted = false});
+        {_Count, {error, {overloaded, _, _}}} -> accept(State);
+        {_Count, {error, Reason}} -> failed(Reason, State)
+    end.
 
-wait(Milliseconds) ->
+%% Of a context that has ended, or is about to, the manager will hear.
+-spec failed(term(), #state{}) -> no_return().
+failed(Reason, State) when Reason =:= draining; Reason =:= not_reactor; element(1, Reason) =:= context_died ->
+    pause(1, State);
+failed(Reason, #state{parent = Parent}) when Reason =:= closed; Reason =:= not_running ->
+    await_end(Parent);
+failed(Reason, #state{name = Name, exhausted = Told} = State) ->
+    %% emfile and its like: who is connected goes on, who is not waits in the queue of the system.
+    _ = [?LOG_WARNING("Python listener ~tp cannot accept: ~tp", [Name, Reason]) || not Told],
+    pause(?EXHAUSTED, State#state{exhausted = true}).
+
+-spec pause(pos_integer(), #state{}) -> no_return().
+pause(Milliseconds, #state{parent = Parent} = State) ->
     receive
-    after Milliseconds -> ok
+        {'EXIT', Parent, Reason} -> ended(Reason, State)
+    after Milliseconds -> accept(State)
     end.
 
-%% ------------------------------------------------------------------------------------------------
-%% TLS
+-spec await_connection(#state{}) -> no_return().
+await_connection(#state{listener = Listener} = State) ->
+    ok = py_nif:listener_arm(Listener, {?MODULE, connection}),
+    await_armed(State).
 
--spec accept_tls(#state{}) -> no_return().
-accept_tls(#state{name = Name, socket = Socket} = State) ->
-    ok = await_handshakes(State),
-    case gen_tcp:accept(Socket) of
-        {ok, Connection} ->
-            %% A process of its own for each: handshakes take their time.
-            case py_reactor_listener_sup:start_relay(Name) of
-                {ok, Relay} -> py_reactor_tls:take(Relay, Connection);
-                {error, _} -> gen_tcp:close(Connection)
-            end,
-            accept_tls(State);
-        {error, closed} ->
-            idle();
-        {error, Reason} when Reason =:= econnaborted; Reason =:= eintr; Reason =:= eproto; Reason =:= timeout ->
-            accept_tls(State);
-        {error, Reason} ->
-            ok = exhausted(Reason, State),
-            accept_tls(State)
+-spec await_armed(#state{}) -> no_return().
+await_armed(#state{parent = Parent, full = Full} = State) ->
+    receive
+        {?MODULE, connection} -> accept(State);
+        {?MODULE, free, Handle} -> await_armed(State#state{full = lists:delete(Handle, Full)});
+        {'EXIT', Parent, Reason} -> ended(Reason, State)
     end.
 
-%% Those that have ended their handshake, and wait for a place, count as well.
-await_handshakes(#state{name = Name, handshakes = Max} = State) ->
-    case py_reactor_tls:pending(Name) < Max of
-        true ->
-            ok;
-        false ->
-            ok = wait(?EXHAUSTED),
-            await_handshakes(State)
+told_when_free(Handles, #state{full = Full} = State) ->
+    New = Handles -- Full,
+    lists:foreach(fun(Handle) -> py_nif:reactor_when_free(Handle, {?MODULE, free, Handle}) end, New),
+    %% Those that are not in the list any more may never tell.
+    State#state{full = Handles}.
+
+-spec await_place(#state{}) -> no_return().
+await_place(#state{parent = Parent, full = Full} = State) ->
+    receive
+        {?MODULE, free, Handle} -> accept(State#state{full = lists:delete(Handle, Full)});
+        {'EXIT', Parent, Reason} -> ended(Reason, State)
+    after ?LOOK -> accept(State)
     end.
+
+-spec ended(term(), #state{}) -> no_return().
+ended(Reason, #state{listener = Listener}) ->
+    ok = py_nif:listener_close(Listener),
+    exit(Reason).

@@ -97,12 +97,15 @@ init({listener, Name, #{context := #{drain_timeout := Drain} = Context} = Option
             restart => temporary,
             shutdown => Drain + 15_000
         }),
-        children(Name, acceptors, #{id => acceptor, start => {py_reactor_acceptor, start_link, [Name, Options]}}),
+        children(Name, acceptors, #{id => acceptor, start => {acceptor(Options), start_link, [Name, Options]}}),
         #{id => manager, start => {py_reactor_listener, start_link, [Name, Options]}}
     ]}};
 init({children, Name, Part, Child}) ->
     ok = put_row({Name, Part}, self()),
     {ok, {#{strategy => simple_one_for_one, intensity => 100, period => 10}, [Child]}}.
+
+acceptor(#{transport := ssl}) -> py_reactor_tls_acceptor;
+acceptor(_Options) -> py_reactor_acceptor.
 
 %% The table is there as long as the application.
 put_row(Key, Value) ->

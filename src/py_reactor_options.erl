@@ -87,9 +87,19 @@ placed(#{transport := Transport, ssl_opts := [_ | _] = Opts}, _Context) when Tra
     refused(ssl_opts, Opts, "only with transport => ssl");
 placed(Listener, ContextOptions) ->
     case context(ContextOptions) of
-        {ok, Context} -> {ok, (maps:remove(protocol, Listener))#{context => Context}};
+        {ok, Context} ->
+            Acceptors =
+                case Listener of
+                    #{acceptors := undefined} -> acceptors(Listener);
+                    #{acceptors := Given} -> Given
+                end,
+            {ok, (maps:remove(protocol, Listener))#{context => Context, acceptors := Acceptors}};
         {error, _} = Error -> Error
     end.
+
+%% One accepts natively what several contexts can serve. With TLS each connection has its processes.
+acceptors(#{transport := ssl}) -> max(2, erlang:system_info(schedulers_online));
+acceptors(_) -> 1.
 
 context_keys() ->
     [mode, max_queue, conversion | maps:keys(context_defaults())].
@@ -123,7 +133,7 @@ listener_defaults() ->
         ssl_opts => [],
         handshake_timeout => 5_000,
         max_handshakes => 1_024,
-        acceptors => 1,
+        acceptors => undefined,
         contexts => Schedulers,
         protocol => undefined
     }.

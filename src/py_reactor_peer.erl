@@ -4,12 +4,17 @@
 
 %% Addresses as Python's sockets give them.
 
--export([address/1, local/1]).
+-export([address/1, listening/1, local/1]).
 
 -spec address({inet:ip_address(), inet:port_number()} | {local, binary() | string()}) ->
     {binary(), inet:port_number()} | binary().
 address({local, Path}) -> unicode:characters_to_binary(Path);
 address({Ip, Port}) -> {text(Ip), Port}.
+
+%% Where a listener listens.
+-spec listening({inet:ip_address(), inet:port_number()} | binary()) -> {binary(), inet:port_number()} | binary().
+listening(Path) when is_binary(Path) -> Path;
+listening(Address) -> address(Address).
 
 -spec local(gen_tcp:socket()) -> {binary(), inet:port_number()} | binary() | none.
 local(Socket) ->

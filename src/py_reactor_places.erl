@@ -5,39 +5,33 @@
 %% Finding a context of a listener for a connection, and waiting while there is none: then nothing is accepted, and new
 %% connections wait in the system's queue.
 
--export([set/2, by_load/1, tell_when_free/2, give/3]).
+-export([set/2, fewest/2, give/3]).
 
-%% Milliseconds until all contexts are asked again, when none has taken a connection.
+%% Milliseconds until all contexts are tried again, when none has taken a connection.
 -define(SOON, 2).
 -define(LATE, 50).
+%% Microseconds after which a handler that runs is one that blocks: others come first.
+-define(BLOCKS, 100_000).
 
 %% The contexts that take connections now; the calling process manages them.
 -spec set(term(), [py_nif:handle()]) -> ok | {error, not_running}.
 set(Name, Handles) ->
-    Set = py_reactor_table:put({Name, places}, Handles),
-    %% One that waits for a place may have none of these in view.
-    _ = [Acceptor ! {py_reactor_acceptor, changed} || Acceptor <- py_reactor_listener_sup:acceptors(Name)],
-    Set.
+    py_reactor_table:put({Name, places}, Handles).
 
-%% Those that have room, the one with the fewest connections first.
--spec by_load(term()) -> [py_nif:handle()].
-by_load(Name) ->
-    case handles(Name) of
-        [_] = Only -> Only;
-        Handles -> [Handle || {_, Handle} <- lists:keysort(1, lists:flatmap(fun room/1, Handles))]
+%% The context with the fewest connections, and how many it may get before another one has fewer.
+-spec fewest(term(), pos_integer()) -> {free, py_nif:handle(), pos_integer()} | {full, [py_nif:handle()]}.
+fewest(Name, Most) ->
+    Handles = handles(Name),
+    case lists:sort([{Load, Handle} || Handle <- Handles, Load <- load(py_nif:reactor_stats(Handle))]) of
+        [] -> {full, Handles};
+        [{_Load, Handle}] -> {free, Handle, Most};
+        [{{Blocks, Active, _}, Handle}, {{Blocks, Next, _}, _} | _] -> {free, Handle, min(Most, Next - Active + 1)};
+        [{_Load, Handle} | _] -> {free, Handle, 1}
     end.
 
-room(Handle) ->
-    case py_nif:reactor_stats(Handle) of
-        {Active, _, _, Max, _} when Active < Max -> [{Active, Handle}];
-        _ -> []
-    end.
-
-%% The calling process, an acceptor, gets the message when there may be room; it is told, too, when there are others to
-%% ask.
--spec tell_when_free(term(), term()) -> ok.
-tell_when_free(Name, Message) ->
-    lists:foreach(fun(Handle) -> py_nif:reactor_when_free(Handle, Message) end, handles(Name)).
+%% Of two with as many connections the one that has had fewer comes first.
+load({Active, Total, _, Max, Busy}) when Active < Max -> [{Busy > ?BLOCKS, Active, Total}];
+load(_Full) -> [].
 
 %% Hands a descriptor over, and waits for a context that takes it as long as it takes.
 -spec give(term(), non_neg_integer(), map()) -> ok | {error, ebadf}.

@@ -337,12 +337,18 @@ pub fn pair() -> Result<[RawFd; 2]> {
 pub fn taken(descriptor: RawFd) -> Option<u64> {
     /// `tcpi_bytes_received` of `struct tcp_info` in Linux 4.1 and later, as laid out in `linux/tcp.h`.
     const RECEIVED: usize = 128;
+    /// `tcpi_state`, the first byte, where the peer has ended: TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING of
+    /// `linux/tcp_states.h`.
+    const ENDED: [u8; 4] = [6, 8, 9, 11];
     let info: [u64; 24] = option(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO).ok()?;
     let received = info[RECEIVED / size_of::<u64>()];
     let mut unread: i32 = 0;
     // SAFETY: room for the number.
     checked(unsafe { libc::ioctl(descriptor, libc::FIONREAD, &raw mut unread) }).ok()?;
-    Some(received.saturating_sub(u64::from(unread.cast_unsigned())))
+    // The end of the peer's output is counted as a byte, but for FIONREAD.
+    let ended = ENDED.contains(&info[0].to_ne_bytes()[0]);
+    let unread = u64::from(unread.cast_unsigned()) + u64::from(ended);
+    Some(received.saturating_sub(unread))
 }
 
 /// The same: not known here.
