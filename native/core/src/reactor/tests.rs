@@ -164,9 +164,15 @@ fn what_was_read_from_the_system_is_counted() {
         .read_exact(&mut [0; 600])
         .expect("the system does its part");
     assert_eq!(taken(server.as_raw_fd()), Some(600));
-    client.write_all(&[0; 100]).expect("the system does its part");
-    client.shutdown(std::net::Shutdown::Write).expect("the system does its part");
-    server.read_exact(&mut [0; 100]).expect("the system does its part");
+    client
+        .write_all(&[0; 100])
+        .expect("the system does its part");
+    client
+        .shutdown(std::net::Shutdown::Write)
+        .expect("the system does its part");
+    server
+        .read_exact(&mut [0; 100])
+        .expect("the system does its part");
     assert_eq!(taken(server.as_raw_fd()), Some(700));
     let (left, _right) = UnixStream::pair().expect("the system does its part");
     assert_eq!(taken(left.as_raw_fd()), None);
