@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
     Asgi = Callable[..., Coroutine[Any, Any, Any]]
 
+#: How much of a response is written before others have their turn.
+_AT_ONCE = 1 << 20
+
 VERSION = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -133,6 +136,7 @@ class _Exchange:
         "_owes_continue",
         "_service",
         "_waiters",
+        "_written",
         "response",
     )
 
@@ -147,6 +151,7 @@ class _Exchange:
         self._is_told = False
         self._owes_continue = head.expects_continue and head.has_body
         self._waiters: Waiters | None = None
+        self._written = 0
 
     def start(self) -> None:
         """Run the application."""
@@ -229,9 +234,17 @@ class _Exchange:
         kind = message["type"]
         response = self.response
         if kind == "http.response.body" and response.started and not response.done:
-            self._write(message.get("body", b""), bool(message.get("more_body", False)))
+            data, more = message.get("body", b""), bool(message.get("more_body", False))
+            self._write(data, more)
             if self._connection.choked:
+                self._written = 0
                 await self._connection.drain()
+            elif more:
+                # The peer takes all of it; others have their turn nevertheless.
+                self._written += len(data)
+                if self._written > _AT_ONCE:
+                    self._written = 0
+                    await asyncio.sleep(0)
         elif kind == "http.response.start" and not response.started:
             response.start(int(message["status"]), message.get("headers", ()))
         else:

@@ -110,6 +110,8 @@ class Connection(Link):
     is_ended = False
     is_lost = False
 
+    #: No request has come yet.
+    _is_new = True
     _input = b""
     _exchange: Exchange | None = None
     _upgraded: Upgraded | None = None
@@ -130,10 +132,9 @@ class Connection(Link):
     def opened(self) -> None:
         """Begin to wait for a request."""
         self.service.connections.add(self)
+        self.service.heads.set(self)
         if self.service.stopping:
-            self.finish()
-        else:
-            self.service.heads.set(self)
+            self.stop()
 
     def received(self, data: bytes) -> None:
         """Read what has come in."""
@@ -189,6 +190,9 @@ class Connection(Link):
         """End with the request that is being answered."""
         if self._upgraded is not None:
             self._upgraded.stop()
+        elif self._exchange is None and self._is_new:
+            # Its request may be on its way.
+            self.service.lingering.set(self)
         elif self._exchange is None:
             self.finish()
 
@@ -390,6 +394,9 @@ class Connection(Link):
         self.continue_reading()
 
     def _begin(self, head: Head) -> None:
+        if self._is_new:
+            self._is_new = False
+            self.service.lingering.clear(self)
         if head.has_body:
             limits = self.service.limits
             self._body = Body(head, limits.max_body, limits.max_head)

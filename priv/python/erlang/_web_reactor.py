@@ -110,8 +110,9 @@ class ReactorConnection(Connection, Protocol):
         try:
             del buffer[: self.write(buffer)]
         except OSError:
-            # The native side finds that, too, and ends the connection.
+            # The native side will find that, too, and end the connection. Who writes shall know at once.
             buffer.clear()
+            self.is_ended = self.is_lost = True
             Protocol.close(self)
 
     def _look(self) -> None:
