@@ -15,7 +15,9 @@
     | uvloop
     | erlang
     %% In so many contexts.
-    | {reactor, pos_integer()}.
+    | {reactor, pos_integer()}
+    %% In one, with a protocol that writes past its buffer.
+    | reactor_direct.
 %% What it listens on, and the processes of the operating system that do the work.
 -type server() :: #{port := inet:port_number(), pids := [pos_integer()], stop := fun(() -> ok)}.
 
@@ -43,7 +45,9 @@ start(erlang, Settings) ->
         {async_result, Task, Result} -> error({server_ended, Result})
     end;
 start({reactor, Contexts}, Settings) ->
-    reactor(Contexts, Settings).
+    reactor(Contexts, 'Echo', Settings);
+start(reactor_direct, Settings) ->
+    reactor(1, 'DirectEcho', Settings).
 
 options() ->
     [binary, {active, false}, {ip, loopback}, {nodelay, true}, {backlog, ?BACKLOG}, {reuseaddr, true}].
@@ -89,10 +93,10 @@ echo(Socket) ->
 %% ------------------------------------------------------------------------------------------------
 %% On reactors
 
-reactor(Count, Settings) ->
-    Contexts = [reactor_context(Settings) || _ <- lists:seq(1, Count)],
+reactor(Count, Protocol, Settings) ->
+    {Contexts, All} = lists:unzip([reactor_context(Protocol, Settings) || _ <- lists:seq(1, Count)]),
     {ok, Listen} = gen_tcp:listen(0, options()),
-    Handles = list_to_tuple([py_context:handle(Context) || Context <- Contexts]),
+    Handles = list_to_tuple(All),
     Turn = atomics:new(1, []),
     Hand = fun(Socket) ->
         Handle = element(1 + atomics:add_get(Turn, 1, 1) rem Count, Handles),
@@ -107,11 +111,18 @@ reactor(Count, Settings) ->
         lists:foreach(fun py_context:stop/1, Contexts)
     end).
 
-reactor_context(Settings) ->
+reactor_context(Protocol, Settings) ->
     Context = bench_loop_side:context(Settings),
-    {ok, none} = py:call(Context, reactor_echo, install, []),
-    ok = py_nif:reactor_open(py_context:handle(Context), #{}),
-    Context.
+    {ok, none} = py:call(Context, reactor_echo, install, [Protocol]),
+    {ok, Handle} = py_context:handle(Context),
+    ok = py_nif:reactor_open(Handle, #{
+        max_connections => infinity,
+        idle_timeout => infinity,
+        write_timeout => 30_000,
+        high_water => 65_536,
+        low_water => 16_384
+    }),
+    {Context, Handle}.
 
 hand_over(Listen, Hand) ->
     case gen_tcp:accept(Listen) of

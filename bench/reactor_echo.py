@@ -1,4 +1,4 @@
-"""The echo server on a reactor."""
+"""The echo servers on a reactor."""
 
 from erlang import reactor
 
@@ -11,6 +11,17 @@ class Echo(reactor.Protocol):
         return "write_pending"
 
 
-def install() -> None:
+class DirectEcho(reactor.Protocol):
+    """Writes what goes at once itself."""
+
+    def data_received(self, data: bytes) -> str:
+        sent = self.write(data)
+        if sent == len(data):
+            return "continue"
+        self.write_buffer += data[sent:]
+        return "write_pending"
+
+
+def install(name: str) -> None:
     """Serve the connections of this context so."""
-    reactor.set_protocol_factory(Echo)
+    reactor.set_protocol_factory(globals()[name])
