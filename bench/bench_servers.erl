@@ -93,42 +93,13 @@ echo(Socket) ->
 %% ------------------------------------------------------------------------------------------------
 %% On reactors
 
-reactor(Count, Protocol, Settings) ->
-    {Contexts, All} = lists:unzip([reactor_context(Protocol, Settings) || _ <- lists:seq(1, Count)]),
-    {ok, Listen} = gen_tcp:listen(0, options()),
-    Handles = list_to_tuple(All),
-    Turn = atomics:new(1, []),
-    Hand = fun(Socket) ->
-        Handle = element(1 + atomics:add_get(Turn, 1, 1) rem Count, Handles),
-        {ok, Fd} = inet:getfd(Socket),
-        ok = py_nif:reactor_handoff(Handle, Fd, #{}),
-        gen_tcp:close(Socket)
-    end,
-    lists:foreach(fun(_) -> spawn_link(fun() -> hand_over(Listen, Hand) end) end, lists:seq(1, 4)),
-    {ok, Port} = inet:port(Listen),
-    inside(Port, fun() ->
-        ok = gen_tcp:close(Listen),
-        lists:foreach(fun py_context:stop/1, Contexts)
-    end).
-
-reactor_context(Protocol, Settings) ->
-    Context = bench_loop_side:context(Settings),
-    {ok, none} = py:call(Context, reactor_echo, install, [Protocol]),
-    {ok, Handle} = py_context:handle(Context),
-    ok = py_nif:reactor_open(Handle, #{
-        max_connections => infinity,
-        idle_timeout => infinity,
-        write_timeout => 30_000,
-        high_water => 65_536,
-        low_water => 16_384
+reactor(Contexts, Protocol, #{dir := Dir}) ->
+    Name = {?MODULE, Contexts, Protocol},
+    {ok, _} = py_reactor:start_listener(Name, #{
+        ip => {127, 0, 0, 1},
+        contexts => Contexts,
+        backlog => ?BACKLOG,
+        paths => [Dir],
+        protocol => {reactor_echo, Protocol}
     }),
-    {Context, Handle}.
-
-hand_over(Listen, Hand) ->
-    case gen_tcp:accept(Listen) of
-        {ok, Socket} ->
-            ok = Hand(Socket),
-            hand_over(Listen, Hand);
-        {error, closed} ->
-            ok
-    end.
+    inside(py_reactor:port(Name), fun() -> py_reactor:stop_listener(Name) end).

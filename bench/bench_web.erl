@@ -50,10 +50,9 @@ start({ours, Count}, #{dir := Dir}) ->
         ip => {127, 0, 0, 1},
         port => 0,
         contexts => Count,
-        paths => [unicode:characters_to_binary(Dir)]
+        paths => [Dir]
     }),
-    #{port := Port} = py_web:info(Name),
-    #{port => Port, pids => [list_to_integer(os:getpid())], stop => fun() -> py_web:stop(Name) end};
+    #{port => py_web:port(Name), pids => [list_to_integer(os:getpid())], stop => fun() -> py_web:stop(Name) end};
 start({Kind, Count}, #{dir := Dir} = Settings) ->
     {Loop, Parser} = uvicorn(Kind),
     Args = [filename:join(Dir, "web_process.py"), Loop, Parser, integer_to_list(Count)],

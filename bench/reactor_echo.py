@@ -20,8 +20,3 @@ class DirectEcho(reactor.Protocol):
             return "continue"
         self.write_buffer += data[sent:]
         return "write_pending"
-
-
-def install(name: str) -> None:
-    """Serve the connections of this context so."""
-    reactor.set_protocol_factory(globals()[name])
