@@ -33,9 +33,15 @@ groups() ->
         curl_is_answered
     ]).
 
-init_per_group(Mode, Config) ->
+init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(ssl),
     ok = py_certificates:write(?config(priv_dir, Config)),
+    Config.
+
+end_per_suite(_Config) ->
+    ok.
+
+init_per_group(Mode, Config) ->
     py_suite:init_group(Mode, Config, #{num_contexts => 1}).
 
 end_per_group(_Mode, Config) ->
@@ -262,21 +268,31 @@ openssl_client_is_answered(Config) ->
         }),
         Address = "localhost:" ++ integer_to_list(Port),
         Arguments = [
-            "s_client", "-quiet", "-4", "-connect", Address, "-servername", "localhost",
+            "s_client", "-quiet", "-no_ign_eof", "-4", "-connect", Address, "-servername", "localhost",
             "-CAfile", filename:join(Folder, "cacerts.pem"), "-verify_return_error"
         ],
-        Client = open_port({spawn_executable, Openssl}, [{args, Arguments}, binary, {line, 1000}, exit_status]),
+        Options = [{args, Arguments}, binary, {line, 1000}, exit_status, stderr_to_stdout],
+        Client = open_port({spawn_executable, Openssl}, Options),
         {_, _} = made(),
         true = port_command(Client, <<"hello\n">>),
-        receive
-            {Client, {data, {eol, <<"hello">>}}} -> ok;
-            {Client, {exit_status, Status}} -> ct:fail({openssl, Status})
-        after ?DEADLINE -> ct:fail(no_answer)
-        end,
+        ok = said(Client, <<"hello">>),
+        %% Its input ends, and so does the connection.
         true = port_close(Client),
         _ = lost(),
-        ok
+        nothing_more()
     end).
+
+said(Client, Text) ->
+    receive
+        {Client, {data, {eol, Text}}} ->
+            ok;
+        {Client, {data, {eol, About}}} ->
+            ct:log("~ts", [About]),
+            said(Client, Text);
+        {Client, {exit_status, Status}} ->
+            ct:fail({ended, Status})
+    after ?DEADLINE -> ct:fail(no_answer)
+    end.
 
 wrk_is_answered(Config) ->
     with_tool("wrk", fun(Wrk) ->
