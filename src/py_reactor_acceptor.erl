@@ -38,11 +38,16 @@ init(Parent, Name, #{transport := Transport}) ->
     _ = process_flag(trap_exit, true),
     case listening(Name) of
         {ok, Listener, Address} ->
-            Info = #{transport => Transport, local => py_reactor_peer:listening(Address)},
+            Info = with_local(Address, #{transport => Transport}),
             accept(#state{name = Name, parent = Parent, listener = Listener, info = Info});
         error ->
             await_end(Parent)
     end.
+
+%% That of a listener with many addresses is looked up for each connection.
+with_local({{0, 0, 0, 0}, _}, Info) -> Info;
+with_local({{0, 0, 0, 0, 0, 0, 0, 0}, _}, Info) -> Info;
+with_local(Address, Info) -> Info#{local => py_reactor_peer:listening(Address)}.
 
 %% A duplicate, so that no number is used that somebody has closed meanwhile.
 listening(Name) ->

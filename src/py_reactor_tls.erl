@@ -118,7 +118,10 @@ pair(Tls, Name, Info) ->
         {ok, Here, There} ->
             Given = py_reactor_places:give(Name, There, Info),
             _ = py_nif:close_fd(There),
-            case {Given, socket:open(Here, #{dup => false})} of
+            %% Of one that it has not duplicated `socket' does not close the descriptor.
+            Opened = socket:open(Here, #{dup => true}),
+            _ = py_nif:close_fd(Here),
+            case {Given, Opened} of
                 {ok, {ok, Pair}} ->
                     _ = socket:setopt(Pair, {otp, rcvbuf}, 65_536),
                     fun() -> relay(Tls, Pair) end;
@@ -126,7 +129,6 @@ pair(Tls, Name, Info) ->
                     _ = socket:close(Pair),
                     over(Tls);
                 {_, {error, _}} ->
-                    _ = py_nif:close_fd(Here),
                     over(Tls)
             end;
         {error, Reason} ->

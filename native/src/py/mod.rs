@@ -9,12 +9,14 @@ pub(crate) mod api;
 mod config;
 mod containers;
 mod error;
+mod new_bytes;
 mod object;
 mod thread_state;
 mod view;
 
 pub(crate) use config::{StartError, start_main};
 pub(crate) use error::{Raised, Result};
+pub(crate) use new_bytes::NewBytes;
 pub(crate) use object::{Kept, Object};
 pub(crate) use thread_state::{Python, ThreadState};
 pub(crate) use view::View;

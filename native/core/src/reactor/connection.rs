@@ -26,6 +26,8 @@ pub struct Sender {
 pub struct Connection {
     descriptor: OwnedFd,
     kind: Kind,
+    /// Nobody has a duplicate: closing it ends it.
+    is_alone: bool,
     /// It was shut down.
     over: Cell<bool>,
 }
@@ -38,7 +40,9 @@ impl AsRawFd for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shut_down();
+        if !self.is_alone {
+            self.shut_down();
+        }
     }
 }
 
@@ -105,6 +109,7 @@ impl Connection {
             let connection = Self {
                 descriptor: OwnedFd::from_raw_fd(copy),
                 kind,
+                is_alone: false,
                 over: Cell::new(false),
             };
             let prepared = checked(libc::fcntl(copy, libc::F_GETFL)).and_then(|flags| {
@@ -133,6 +138,7 @@ impl Connection {
             // SAFETY: a new descriptor.
             descriptor: unsafe { OwnedFd::from_raw_fd(accepted as RawFd) },
             kind: Kind::Stream,
+            is_alone: true,
             over: Cell::new(false),
         };
         Ok((connection, sender))
@@ -170,6 +176,11 @@ impl Connection {
         self.kind
     }
 
+    /// Whether closing it is enough for the peer to see the end, and for sets of descriptors to forget it.
+    pub fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
     /// Nothing more is read or written; the peer sees the end.
     pub fn shut_down(&self) {
         if self.kind == Kind::Stream && !self.over.replace(true) {
@@ -180,6 +191,13 @@ impl Connection {
 
     /// Reads what is there into a place; of a datagram what fits. 0 from a stream or a pipe: its end.
     pub fn receive(&self, place: &mut [u8]) -> Result<usize> {
+        let (start, size) = (place.as_mut_ptr().cast(), place.len());
+        // SAFETY: the same bytes; the system only writes what it has.
+        self.receive_new(unsafe { std::slice::from_raw_parts_mut(start, size) })
+    }
+
+    /// The same for a place that was never written; the first so many bytes were then.
+    pub fn receive_new(&self, place: &mut [MaybeUninit<u8>]) -> Result<usize> {
         let (start, size) = (place.as_mut_ptr().cast(), place.len());
         // SAFETY: memory of that size, which nobody else uses meanwhile.
         transferred(|| unsafe {

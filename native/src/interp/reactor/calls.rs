@@ -91,7 +91,7 @@ impl Reactor {
             Action::Close => {
                 connection.close_when_written();
                 connection.signalled.set(false);
-                if connection.own_write_ready && !self.has_output(py, connection) {
+                if connection.own.write_ready && !self.has_output(py, connection) {
                     // One that writes itself is not asked to when it has nothing.
                     connection.broken.set(true);
                 }
@@ -104,7 +104,7 @@ impl Reactor {
     pub(super) fn at_end(&self, py: Python<'_>, connection: &Connection) {
         connection.at_end.set(true);
         connection.reads.set(false);
-        let action = if connection.own_eof_received {
+        let action = if connection.own.eof_received {
             self.asked(py, connection, &self.names.eof_received, None)
         } else {
             Some(None)
@@ -167,7 +167,10 @@ impl Reactor {
         }
         connection.broken.set(true);
         self.unwatch(connection);
-        connection.socket.shut_down();
+        if connection.own.connection_lost || !connection.socket.is_alone() {
+            // The peer need not wait for the protocol.
+            connection.socket.shut_down();
+        }
         self.expiry.borrow_mut().forget(connection.number);
         let closed = connection.protocol(py).and_then(|protocol| {
             protocol.set_attr(&self.names.closed.get(py), &Object::bool(py, true))
@@ -175,7 +178,9 @@ impl Reactor {
         if let Err(raised) = closed {
             report(py, raised);
         }
-        if let Err(raised) = self.call(py, connection, &self.names.connection_lost, []) {
+        if connection.own.connection_lost
+            && let Err(raised) = self.call(py, connection, &self.names.connection_lost, [])
+        {
             report(py, raised);
         }
         self.shared.forget(connection.descriptor());

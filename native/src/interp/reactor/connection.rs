@@ -18,9 +18,7 @@ pub(super) struct Connection {
     protocol: Cell<Option<Kept>>,
     /// The `contextvars.Context` in which its handlers run.
     variables: Cell<Option<Kept>>,
-    /// Its class has replaced methods that do here what the base class says.
-    pub(super) own_write_ready: bool,
-    pub(super) own_eof_received: bool,
+    pub(super) own: Own,
     /// What the set waits for; 0: it is not in there.
     pub(super) watched: Cell<Interest>,
     /// Input is wanted.
@@ -48,6 +46,17 @@ pub(super) struct Connection {
     /// When something was last read or written.
     pub(super) moved: Cell<Instant>,
     pub(super) sender: RefCell<Option<Sender>>,
+    /// The last read brought much.
+    pub(super) in_bulk: Cell<bool>,
+}
+
+/// Which methods the class of a protocol has replaced: what those of the base class do is done here.
+#[derive(Clone, Copy)]
+pub(super) struct Own {
+    pub(super) connection_made: bool,
+    pub(super) connection_lost: bool,
+    pub(super) write_ready: bool,
+    pub(super) eof_received: bool,
 }
 
 impl Connection {
@@ -55,7 +64,7 @@ impl Connection {
         number: u64,
         handoff: (Socket, Place),
         protocol: &Object<'_>,
-        own: (bool, bool),
+        own: Own,
         now: Instant,
     ) -> Result<Self> {
         let py = protocol.py();
@@ -68,8 +77,7 @@ impl Connection {
             _place: place,
             protocol: Cell::new(Some(protocol.again().keep())),
             variables: Cell::new(Some(variables.keep())),
-            own_write_ready: own.0,
-            own_eof_received: own.1,
+            own,
             watched: Cell::new(0),
             reads: Cell::new(true),
             writes: Cell::new(false),
@@ -86,6 +94,7 @@ impl Connection {
             lost: Cell::new(false),
             moved: Cell::new(now),
             sender: RefCell::default(),
+            in_bulk: Cell::new(false),
         })
     }
 

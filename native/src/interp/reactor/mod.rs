@@ -22,7 +22,7 @@ pub(crate) use shared::{Handoff, Info, Refused, Settings, Shared};
 
 use super::Context;
 use crate::py::{Kept, Python};
-use connection::Connection;
+use connection::{Connection, Own};
 use names::Names;
 use py_core::event::{PollSet, Poller};
 use py_core::reactor::Expiry;
@@ -56,6 +56,8 @@ pub(crate) struct Reactor {
     expiry: RefCell<Expiry>,
     /// When the turn began that is under way.
     in_turn: Cell<Option<Instant>>,
+    /// The class of the last protocol, and what is known of it.
+    last_class: RefCell<Option<(Kept, Own)>>,
     /// What is to be called when the last connection has ended.
     when_empty: RefCell<Vec<Kept>>,
 }
@@ -78,6 +80,7 @@ impl Reactor {
             arrivals: RefCell::default(),
             expiry: RefCell::default(),
             in_turn: Cell::new(None),
+            last_class: RefCell::default(),
             when_empty: RefCell::default(),
         };
         this.nest(true)?;
@@ -126,6 +129,9 @@ impl Reactor {
         }
         for callback in std::mem::take(&mut *self.when_empty.borrow_mut()) {
             callback.release(py);
+        }
+        if let Some((class, _)) = self.last_class.take() {
+            class.release(py);
         }
     }
 }

@@ -45,7 +45,7 @@ impl Reactor {
         if connection.broken.get() {
             return;
         }
-        let left = if connection.own_write_ready {
+        let left = if connection.own.write_ready {
             // It is the protocol that knows how much is left.
             usize::from(self.asked_to_write(py, connection).is_none())
         } else {
@@ -159,8 +159,9 @@ impl Reactor {
         Ok(())
     }
 
+    /// It is about to be closed, which is enough where nobody else has it.
     pub(super) fn unwatch(&self, connection: &Connection) {
-        if connection.watched.replace(0) != 0 {
+        if connection.watched.replace(0) != 0 && !connection.socket.is_alone() {
             self.set.remove(connection.descriptor());
         }
     }

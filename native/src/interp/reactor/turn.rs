@@ -1,12 +1,12 @@
 //! What a turn of the owner thread does for the connections of its context.
 
 use super::calls::report;
-use super::connection::Connection;
+use super::connection::{Connection, Own};
 use super::{Arrival, Handoff, Info, Reactor};
 use crate::erlang_module::in_buffer;
 use crate::interp::Stage;
 use crate::interp::owner::Owner;
-use crate::py::{Kept, Object, Python, Raised, Result};
+use crate::py::{Kept, NewBytes, Object, Python, Raised, Result};
 use py_core::event::{Event, READ, WRITE};
 use py_core::reactor::{Kind, Sender};
 use std::io::ErrorKind;
@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 
 /// What is read of one connection before others have their turn.
 const PIECE: usize = 256 * 1024;
+
+/// Who brings so much at once is read without copying, in pieces that the system's allocator keeps at hand.
+const BULK: usize = 8 * 1024;
+const BULK_PIECE: usize = 64 * 1024;
 
 /// What there is to do.
 pub(in crate::interp) struct Ready {
@@ -90,15 +94,11 @@ impl Reactor {
 
     /// Reads once; says whether something was there.
     fn read(&self, py: Python<'_>, connection: &Connection) -> bool {
-        let read = in_buffer(PIECE, |place| {
-            if connection.socket.kind() == Kind::Datagram {
-                let (count, sender) = connection.socket.receive_from(place)?;
-                *connection.sender.borrow_mut() = Some(sender);
-                return Ok(Some(Object::bytes(py, &place[..count])));
-            }
-            let count = connection.socket.receive(place)?;
-            Ok((count > 0).then(|| Object::bytes(py, &place[..count])))
-        });
+        let read = if connection.in_bulk.get() {
+            read_into_bytes(py, connection)
+        } else {
+            read_and_copy(py, connection)
+        };
         match read {
             Ok(Some(Ok(data))) => match self.name_sender(py, connection) {
                 Ok(()) => self.received(py, connection, &data),
@@ -147,18 +147,24 @@ impl Reactor {
             arrival.info.release(py);
             match self.made(py, arrival.handoff, &info, now) {
                 Ok(connection) => {
-                    let descriptor = Object::int(py, connection.descriptor().into());
-                    let told = descriptor.and_then(|descriptor| {
-                        let arguments = [&descriptor, &info];
-                        self.call(py, &connection, &self.names.connection_made, arguments)
-                    });
-                    if let Err(raised) = told {
-                        self.failed(py, &connection, raised);
+                    if connection.own.connection_made {
+                        self.begin(py, &connection, &info);
                     }
                     self.settle(py, &connection);
                 }
                 Err(raised) => report(py, raised),
             }
+        }
+    }
+
+    fn begin(&self, py: Python<'_>, connection: &Connection, info: &Object<'_>) {
+        let descriptor = Object::int(py, connection.descriptor().into());
+        let told = descriptor.and_then(|descriptor| {
+            let arguments = [&descriptor, info];
+            self.call(py, connection, &self.names.connection_made, arguments)
+        });
+        if let Err(raised) = told {
+            self.failed(py, connection, raised);
         }
     }
 
@@ -184,10 +190,7 @@ impl Reactor {
             return Err(Raised::type_error(py, &text));
         }
         let names = &self.names;
-        let own = (
-            self.is_own_method(&protocol, &names.write_ready)?,
-            self.is_own_method(&protocol, &names.eof_received)?,
-        );
+        let own = self.own_methods(&protocol)?;
         let number = self
             .connections
             .borrow_mut()
@@ -211,13 +214,32 @@ impl Reactor {
         Ok(connection)
     }
 
-    /// Whether the class of a protocol has replaced a method of the base class.
-    fn is_own_method(&self, protocol: &Object<'_>, name: &Kept) -> Result<bool> {
+    /// Which methods the class of a protocol has replaced. That of the last one is known: as a rule there is only one.
+    fn own_methods(&self, protocol: &Object<'_>) -> Result<Own> {
         let py = protocol.py();
-        let name = name.get(py);
-        let method = protocol.class().getattr(&name)?;
-        let base = self.names.base.get(py).getattr(&name)?;
-        Ok(method.as_ptr() != base.as_ptr())
+        let class = protocol.class();
+        if let Some((known, own)) = &*self.last_class.borrow()
+            && known.as_ptr() == class.as_ptr()
+        {
+            return Ok(*own);
+        }
+        let base = self.names.base.get(py);
+        let is_own = |name: &Kept| {
+            let name = name.get(py);
+            let (method, inherited) = (class.getattr(&name)?, base.getattr(&name)?);
+            Ok(method.as_ptr() != inherited.as_ptr())
+        };
+        let own = Own {
+            connection_made: is_own(&self.names.connection_made)?,
+            connection_lost: is_own(&self.names.connection_lost)?,
+            write_ready: is_own(&self.names.write_ready)?,
+            eof_received: is_own(&self.names.eof_received)?,
+        };
+        let before = self.last_class.replace(Some((class.keep(), own)));
+        if let Some((class, _)) = before {
+            class.release(py);
+        }
+        Ok(own)
     }
 
     /// What other threads have said.
@@ -310,6 +332,33 @@ impl Reactor {
         }
         self.tell_if_empty(py);
     }
+}
+
+/// What was read, if it was not the end.
+type Read<'py> = std::io::Result<Option<Result<Object<'py>>>>;
+
+fn read_and_copy<'py>(py: Python<'py>, connection: &Connection) -> Read<'py> {
+    in_buffer(PIECE, |place| {
+        if connection.socket.kind() == Kind::Datagram {
+            let (count, sender) = connection.socket.receive_from(place)?;
+            *connection.sender.borrow_mut() = Some(sender);
+            return Ok(Some(Object::bytes(py, &place[..count])));
+        }
+        let count = connection.socket.receive(place)?;
+        connection.in_bulk.set(count >= BULK);
+        Ok((count > 0).then(|| Object::bytes(py, &place[..count])))
+    })
+}
+
+/// Of a connection that brings much: straight into the object that the protocol gets.
+fn read_into_bytes<'py>(py: Python<'py>, connection: &Connection) -> Read<'py> {
+    let mut bytes = match NewBytes::of(py, BULK_PIECE) {
+        Ok(bytes) => bytes,
+        Err(raised) => return Ok(Some(Err(raised))),
+    };
+    let count = connection.socket.receive_new(bytes.place())?;
+    connection.in_bulk.set(count >= BULK);
+    Ok((count > 0).then(|| bytes.cut(count)))
 }
 
 /// An address as Python has it: (host, port), or None where there are no such things.
