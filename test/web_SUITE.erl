@@ -32,6 +32,7 @@ groups() ->
             answer_arrives_although_the_body_is_not_read,
             half_closed_connection_gets_its_answer,
             what_can_be_read_in_two_ways_is_refused,
+            what_is_read_h11_reads_in_the_same_way,
             response_of_another_length_breaks_the_connection,
             failure_is_answered_without_details,
             failure_halfway_breaks_the_connection,
@@ -238,6 +239,13 @@ what_can_be_read_in_two_ways_is_refused(Config) ->
         {505, <<"GET / HTTP/2.0\r\nHost: x\r\n\r\n">>}
     ],
     [?assertEqual({Request, Status}, {Request, status(request(Port, Request))}) || {Status, Request} <- Refused].
+
+what_is_read_h11_reads_in_the_same_way(Config) ->
+    with_packages(web, Config, fun(_) ->
+        {ok, [Read, Wrong]} = client(Config, ct_h11, compare, [5_000]),
+        ?assertEqual([], Wrong),
+        ?assert(Read > 1_000)
+    end).
 
 response_of_another_length_breaks_the_connection(Config) ->
     Port = web(Config, #{}),
@@ -526,13 +534,13 @@ silent_websocket_is_asked_and_ended(Config) ->
 
 websocket_client_of_python_talks(Config) ->
     with_packages(web, Config, fun(More) ->
-        ?assertEqual({ok, [<<"chat">>, 4000, <<"told to">>]}, client(Config, websocket_client, web(Config, More)))
+        ?assertEqual({ok, [<<"chat">>, 4000, <<"told to">>]}, client(Config, ct_web, websocket_client, [web(Config, More)]))
     end).
 
 websocket_by_wsproto(Config) ->
     with_packages(web, Config, fun(More) ->
         Port = web(Config, More#{asgi => "ct_web:without_websockets", factory => true}),
-        ?assertEqual({ok, [<<"chat">>, 4000, <<"told to">>]}, client(Config, websocket_client, Port))
+        ?assertEqual({ok, [<<"chat">>, 4000, <<"told to">>]}, client(Config, ct_web, websocket_client, [Port]))
     end).
 
 websocket_without_a_package_is_refused(Config) ->
@@ -638,7 +646,7 @@ curl_is_served(Config) ->
 httpx_is_served(Config) ->
     Port = web(Config, #{}),
     with_packages(web, Config, fun(_) ->
-        ?assertEqual({ok, [1_000_000, <<"onetwothree">>, true]}, client(Config, httpx_client, Port))
+        ?assertEqual({ok, [1_000_000, <<"onetwothree">>, true]}, client(Config, ct_web, httpx_client, [Port]))
     end).
 
 starlette_is_served(Config) ->
@@ -712,14 +720,14 @@ with_packages(Name, Config, Fun) ->
         {skip, _} = Skip -> Skip
     end.
 
-%% What a coroutine gives that runs in a context of its own.
-client(Config, Function, Port) ->
+%% What a function gives that runs in a context of its own, with the packages.
+client(Config, Module, Function, Args) ->
     {ok, Folder} = ?config(web, Config),
     Context = py_suite:new_context(Config),
     ok = py_suite:python_path(Context),
     Code = ["import sys\nsys.path.append(r'''", Folder, "''')\n"],
     ok = py:exec(Context, unicode:characters_to_binary(Code)),
-    Result = py_context:submit_await(Context, ct_web, Function, [Port], #{}, ?DEADLINE),
+    Result = py_context:submit_await(Context, Module, Function, Args, #{}, ?DEADLINE),
     ok = py_context:stop(Context),
     Result.
 
