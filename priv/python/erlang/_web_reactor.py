@@ -113,7 +113,7 @@ class ReactorConnection(Connection, Protocol):
             # The native side will find that, too, and end the connection. Who writes shall know at once.
             buffer.clear()
             self.is_ended = self.is_lost = True
-            Protocol.close(self)
+            self.close()
 
     def _look(self) -> None:
         """See whether the peer took what was too much; if it did not, the native side tells when it has."""
@@ -128,7 +128,7 @@ class ReactorConnection(Connection, Protocol):
         """Close, when everything is written."""
         self._is_ending = True
         if not self._is_inside:
-            Protocol.close(self)
+            self.close()
 
     def abort(self) -> None:
         """Close at once, and not as if everything had been said."""
@@ -145,7 +145,7 @@ class ReactorConnection(Connection, Protocol):
 
     def end_writing(self) -> None:
         """Say that nothing more comes."""
-        Protocol.write_eof(self)
+        self.write_eof()
 
     pause_reading = Protocol.pause_reading
     resume_reading = Protocol.resume_reading

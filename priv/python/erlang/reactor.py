@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Buffer, Callable
     from typing import Any, Self
 
+    from ._reactor_tls import TLS
+
 __all__ = [
+    "TLS",
     "Protocol",
     "drained",
     "get_protocol",
@@ -121,6 +124,9 @@ class Protocol:
         """End the connection once ``write_buffer`` is written."""
         _erlang.reactor_close(self._number)
 
+    def _signal(self) -> bool:
+        return _erlang.reactor_signal_number(self._number)
+
 
 def set_protocol_factory(factory: Callable[[], Protocol]) -> None:
     """Say what makes the protocols of this context: it is called without arguments for each connection."""
@@ -144,7 +150,7 @@ def signal_write_ready(connection: int | Protocol) -> bool:
     this may be called on any thread. False: there is no such connection any more.
     """
     if isinstance(connection, Protocol):
-        return _erlang.reactor_signal_number(connection._number)
+        return connection._signal()
     return _erlang.reactor_signal(connection)
 
 
@@ -163,3 +169,12 @@ async def drained() -> None:
 def _open() -> tuple[int, type[Protocol]]:
     """Give what the native side works with; the context has a loop from now on."""
     return _made()._selector._handle, Protocol
+
+
+def __getattr__(name: str) -> Any:
+    # It needs the module ssl, which is large.
+    if name == "TLS":
+        from ._reactor_tls import TLS
+
+        return TLS
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
