@@ -18,10 +18,11 @@
     redis_like_counts_every_increment/1,
     redis_like_serves_one_client/1,
     websockets_echo_and_announce/1,
+    guest_book_loses_no_entry/1,
     commands_run/1
 ]).
 
--define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo]).
+-define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo, guest_book]).
 
 suite() ->
     [{timetrap, {minutes, 2}}].
@@ -41,7 +42,8 @@ groups() ->
         scraper_copes_with_a_single_page,
         redis_like_counts_every_increment,
         redis_like_serves_one_client,
-        websockets_echo_and_announce
+        websockets_echo_and_announce,
+        guest_book_loses_no_entry
     ]).
 
 init_per_suite(Config) ->
@@ -188,18 +190,30 @@ redis_like_serves_one_client(Config) ->
     ?assertMatch(#{counter := 1}, redis_like:run((options(redis_like, Config))#{clients => 1, increments => 1})).
 
 %% ------------------------------------------------------------------------------------------------
-%% websocket_echo
+%% websocket_echo, guest_book
 
 websockets_echo_and_announce(Config) ->
-    Venv = filename:join(?config(priv_dir, Config), "venv"),
-    Requirements = filename:join(py_suite:checkout(), "examples/websocket_echo/requirements.txt"),
+    with_packages(websocket_echo, Config, fun(Opts) ->
+        ?assertMatch(#{echoed := 50, told := 10, heard := 10}, websocket_echo:run(Opts#{clients => 10, messages => 5}))
+    end).
+
+guest_book_loses_no_entry(Config) ->
+    with_packages(guest_book, Config, fun(Opts) ->
+        ?assertEqual(
+            #{written => 40, found => 40, refused => 422}, guest_book:run(Opts#{visitors => 4, entries => 10})
+        )
+    end).
+
+%% With the packages that the example needs, in a virtual environment.
+with_packages(Name, Config, Fun) ->
+    Venv = filename:join(?config(priv_dir, Config), "venv_" ++ atom_to_list(Name)),
+    Requirements = filename:join([py_suite:checkout(), "examples", Name, "requirements.txt"]),
     Output = os:cmd(lists:join($\s, [filename:join(py_suite:checkout(), "scripts/venv.sh"), Venv, Requirements, "2>&1"])),
-    case filelib:wildcard(filename:join(Venv, "lib/python*/site-packages/websockets")) of
-        [Package] ->
-            Opts = (options(websocket_echo, Config))#{packages => filename:dirname(Package), clients => 10, messages => 5},
-            ?assertMatch(#{echoed := 50, told := 10, heard := 10}, websocket_echo:run(Opts));
-        [] ->
-            {skip, "the package cannot be installed here: " ++ Output}
+    {ok, Text} = file:read_file(Requirements),
+    [Package, _Version] = string:lexemes(string:trim(binary_to_list(Text)), "="),
+    case filelib:wildcard(filename:join([Venv, "lib/python*/site-packages", Package])) of
+        [Folder] -> Fun((options(Name, Config))#{packages => filename:dirname(Folder)});
+        [] -> {skip, "the package cannot be installed here: " ++ Output}
     end.
 
 %% ------------------------------------------------------------------------------------------------
@@ -212,7 +226,8 @@ commands_run(_Config) ->
         {actor_pipeline, ["rejected", "the totals are right"]},
         {async_scraper, ["196 pages and 5 broken", "answered 196 calls", "given up"]},
         {redis_like, ["100000 increments", "the counter is right", "one more was refused"]},
-        {websocket_echo, ["1000 messages came back", "50 heard it"]}
+        {websocket_echo, ["1000 messages came back", "50 heard it"]},
+        {guest_book, ["500 entries were written", "500 are in the book", "refused with 422"]}
     ],
     [command_runs(Name, Texts) || {Name, Texts} <- Expected].
 
