@@ -10,18 +10,19 @@ rows(Settings) ->
     Client = bench_wire:client(Settings),
     Kinds = [{reactor, 1}, {reactor, 2} | others(Settings)],
     Servers = [{Kind, bench_servers:start(Kind, Settings)} || Kind <- Kinds],
-    Plan = bench:plan(Settings, #{rounds => 9, turn => 250}, #{rounds => 5, turn => 80}),
+    Plan = bench:plan(Settings, #{rounds => 9, turn => 200}, #{rounds => 5, turn => 80}),
     Rows = lists:append([load_rows(Load, Client, Servers, Plan) || Load <- loads(Settings)]),
     lists:foreach(fun({_, #{stop := Stop}}) -> ok = Stop() end, Servers),
     ok = bench_wire:stop(Client),
     Rows.
 
 others(Settings) ->
-    [Kind || Kind <- [uvloop, stock, erlang, gen_tcp, native], Kind =/= uvloop orelse bench_loop_side:has_uvloop(Settings)].
+    HasUvloop = bench_loop_side:has_uvloop(Settings),
+    [Kind || Kind <- [uvloop, stock, erlang, gen_tcp, native], Kind =/= uvloop orelse HasUvloop].
 
 loads(Settings) ->
     Full = [{Kind, Count, Size} || Kind <- [echo, connect], Size <- [64, 1024, 16_384], Count <- [1, 10, 100]],
-    Quick = [{echo, Count, Size} || Size <- [64, 1024], Count <- [1, 10, 100]] ++ [{connect, Count, 64} || Count <- [1, 10]],
+    Quick = [{echo, Count, Size} || Size <- [64, 16_384], Count <- [1, 100]] ++ [{connect, Count, 64} || Count <- [1, 10]],
     #{loads := Loads} = bench:plan(Settings, #{loads => Full}, #{loads => Quick}),
     Loads.
 

@@ -15,9 +15,7 @@
     | uvloop
     | erlang
     %% In so many contexts.
-    | {reactor, pos_integer()}
-    %% In one, with a protocol that writes past its buffer.
-    | reactor_direct.
+    | {reactor, pos_integer()}.
 %% What it listens on, and the processes of the operating system that do the work.
 -type server() :: #{port := inet:port_number(), pids := [pos_integer()], stop := fun(() -> ok)}.
 
@@ -45,9 +43,7 @@ start(erlang, Settings) ->
         {async_result, Task, Result} -> error({server_ended, Result})
     end;
 start({reactor, Contexts}, Settings) ->
-    reactor(Contexts, 'Echo', Settings);
-start(reactor_direct, Settings) ->
-    reactor(1, 'DirectEcho', Settings).
+    reactor(Contexts, Settings).
 
 options() ->
     [binary, {active, false}, {ip, loopback}, {nodelay, true}, {backlog, ?BACKLOG}, {reuseaddr, true}].
@@ -93,13 +89,13 @@ echo(Socket) ->
 %% ------------------------------------------------------------------------------------------------
 %% On reactors
 
-reactor(Contexts, Protocol, #{dir := Dir}) ->
-    Name = {?MODULE, Contexts, Protocol},
+reactor(Contexts, #{dir := Dir}) ->
+    Name = {?MODULE, Contexts},
     {ok, _} = py_reactor:start_listener(Name, #{
         ip => {127, 0, 0, 1},
         contexts => Contexts,
         backlog => ?BACKLOG,
         paths => [Dir],
-        protocol => {reactor_echo, Protocol}
+        protocol => {reactor_echo, 'Echo'}
     }),
     inside(py_reactor:port(Name), fun() -> py_reactor:stop_listener(Name) end).

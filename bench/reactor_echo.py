@@ -1,4 +1,4 @@
-"""The echo servers on a reactor."""
+"""The echo server on a reactor."""
 
 from erlang import reactor
 
@@ -8,15 +8,4 @@ class Echo(reactor.Protocol):
 
     def data_received(self, data: bytes) -> str:
         self.write_buffer += data
-        return "write_pending"
-
-
-class DirectEcho(reactor.Protocol):
-    """Writes what goes at once itself."""
-
-    def data_received(self, data: bytes) -> str:
-        sent = self.write(data)
-        if sent == len(data):
-            return "continue"
-        self.write_buffer += data[sent:]
         return "write_pending"

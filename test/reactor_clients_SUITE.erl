@@ -28,9 +28,12 @@ groups() ->
         peer_that_is_gone_before_it_is_answered_is_forgotten,
         killed_context_loses_its_own_connections_alone,
         connections_in_waves_leave_nothing,
+        slow_heads_are_ended_while_others_are_answered,
         openssl_client_is_answered,
         wrk_is_answered,
-        curl_is_answered
+        curl_is_answered,
+        wrk_is_answered_by_a_web_server,
+        wrk_goes_on_when_a_context_is_killed
     ]).
 
 init_per_suite(Config) ->
@@ -185,10 +188,47 @@ peer_that_is_gone_before_it_is_answered_is_forgotten(Config) ->
     nothing_more(),
     ?assertEqual(0, active()).
 
+slow_heads_are_ended_while_others_are_answered(Config) ->
+    Port = web(Config, #{head_timeout => 1000}),
+    Slow = [connect(Port) || _ <- lists:seq(1, 100)],
+    Waiting = [
+        begin
+            ok = gen_tcp:send(Client, <<"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ">>),
+            {Pid, _} = spawn_monitor(fun() -> exit({ended, gen_tcp:recv(Client, 0, ?DEADLINE)}) end),
+            Pid
+        end
+     || Client <- Slow
+    ],
+    ok = dribble(Slow, connect(Port), length(Waiting)).
+
+%% A byte of each head between two whole requests, until the server has ended so many.
+dribble(_Slow, Good, 0) ->
+    gen_tcp:close(Good);
+dribble(Slow, Good, Left) ->
+    lists:foreach(fun(Client) -> gen_tcp:send(Client, <<"x">>) end, Slow),
+    ok = gen_tcp:send(Good, <<"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n">>),
+    {ok, <<"HTTP/1.1 200 OK", _/binary>>} = gen_tcp:recv(Good, 0, ?DEADLINE),
+    dribble(Slow, Good, Left - ended_heads()).
+
+ended_heads() ->
+    receive
+        {'DOWN', _, process, _, {ended, Result}} ->
+            case Result of
+                {ok, <<"HTTP/1.1 408 ", _/binary>>} -> ok;
+                %% What was sent to it after its end resets it, and the answer with it.
+                {error, Reason} when Reason =:= closed; Reason =:= econnreset -> ok
+            end,
+            1 + ended_heads()
+    after 0 -> 0
+    end.
+
 %% ------------------------------------------------------------------------------------------------
 %% Contexts
 
 killed_context_loses_its_own_connections_alone(Config) ->
+    py_suite:silently(fun() -> killed_context(Config) end).
+
+killed_context(Config) ->
     Port = listen(Config, 'Echo', #{contexts => 2}),
     Test = self(),
     Clients = [
@@ -311,6 +351,43 @@ curl_is_answered(Config) ->
         ?assertEqual(<<"hello\n1 hello\n0 hello\n0 ">>, output(Curl, Args))
     end).
 
+wrk_is_answered_by_a_web_server(Config) ->
+    with_tool("wrk", fun(Wrk) ->
+        Port = web(Config, #{contexts => 2}),
+        Said = output(Wrk, ["-t1", "-c50", "-d1s", url(Port)]),
+        ?assertMatch({match, _}, re:run(Said, "[1-9][0-9]* requests in")),
+        ?assertEqual(nomatch, re:run(Said, "Socket errors|Non-2xx"))
+    end).
+
+wrk_goes_on_when_a_context_is_killed(Config) ->
+    with_tool("wrk", fun(Wrk) -> py_suite:silently(fun() -> killed_under_wrk(Wrk, Config) end) end).
+
+killed_under_wrk(Wrk, Config) ->
+    Port = web(Config, #{contexts => 2}),
+    [Killed | _] = contexts(),
+    {Client, Monitor} = spawn_monitor(fun() -> exit({said, output(Wrk, ["-t1", "-c20", "-d2s", url(Port)])}) end),
+    ok = py_leaks:eventually(fun() -> active() =:= 20 end),
+    ok = py_suite:killed(Killed),
+    Said =
+        receive
+            {'DOWN', Monitor, process, Client, {said, Output}} -> Output
+        after ?DEADLINE -> ct:fail(wrk_hangs)
+        end,
+    ?assertEqual(nomatch, re:run(Said, "Non-2xx")),
+    %% Those of the context that was killed, and no others.
+    case re:run(Said, "connect ([0-9]+), read ([0-9]+), write ([0-9]+)", [{capture, all_but_first, list}]) of
+        {match, Errors} ->
+            [Connect, Read, Write] = lists:map(fun list_to_integer/1, Errors),
+            ?assertEqual(0, Connect),
+            ?assert(Read + Write =< 10);
+        nomatch ->
+            ok
+    end,
+    Next = connect(Port),
+    ok = gen_tcp:send(Next, <<"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n">>),
+    {ok, <<"HTTP/1.1 200 OK", _/binary>>} = gen_tcp:recv(Next, 0, ?DEADLINE),
+    ok = gen_tcp:close(Next).
+
 with_tool(Name, Fun) ->
     case os:find_executable(Name) of
         false -> {skip, Name ++ " is not installed"};
@@ -351,6 +428,18 @@ listen(Config, Factory, Options) ->
     },
     {ok, _} = py_reactor:start_listener(?LISTENER, maps:merge(Own, Options)),
     py_reactor:port(?LISTENER).
+
+web(Config, Options) ->
+    Own = #{
+        ip => ?LOCALHOST,
+        mode => py_suite:mode(Config),
+        contexts => 1,
+        paths => [filename:join(py_suite:checkout(), "test/support/python")],
+        setup_code => <<"import sys; sys.dont_write_bytecode = True">>,
+        asgi => "ct_reactor_clients:app"
+    },
+    {ok, _} = py_web:start(?LISTENER, maps:merge(Own, Options)),
+    py_web:port(?LISTENER).
 
 contexts() ->
     #{contexts := Contexts} = py_reactor:info(?LISTENER),

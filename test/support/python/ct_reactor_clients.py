@@ -1,6 +1,6 @@
-"""Protocols for clients that behave badly, and for tools that behave well.
+"""Protocols and an application for clients that behave badly, and for tools that behave well.
 
-Each tells the process ``reactor_clients`` what happens to it.
+The first tell the process ``reactor_clients`` what happens to them.
 """
 
 import asyncio
@@ -74,3 +74,10 @@ class Http(reactor.Protocol):
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"
         self.write_buffer += answer * len(requests)
         return "write_pending"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer requests of the web with a line."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"hello\n"})
