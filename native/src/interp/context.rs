@@ -285,6 +285,13 @@ impl Context {
         }
     }
 
+    /// For the owner thread: whoever waits for a place for a connection is told, if there is one.
+    pub(super) fn tell_of_places(&self) {
+        if let Some(connections) = self.reactor.get() {
+            connections.tell_waiters();
+        }
+    }
+
     /// The owner thread looks up from a loop's own set, if it sleeps in one. May be called on any thread.
     pub(super) fn ring(&self) {
         if let Some(poller) = &*self.sleeps_in.lock() {

@@ -341,8 +341,8 @@ impl Owner {
                     }
                     looked = false;
                 }
-                // What it was about is over.
-                Take::Item(Envelope::Nudge) => {}
+                // Whatever else it was about is over.
+                Take::Item(Envelope::Nudge) => context.tell_of_places(),
                 Take::Item(envelope) => return Some(envelope),
                 Take::Closed => break,
                 Take::Empty => {
@@ -395,7 +395,7 @@ impl Owner {
             }
             Envelope::Connection(handoff) => self.connection_arrived(py, *handoff),
             Envelope::Continue(request) => self.go_on(py, context, &request, reply),
-            Envelope::Nudge => {}
+            Envelope::Nudge => context.tell_of_places(),
         }
     }
 }

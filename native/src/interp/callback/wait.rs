@@ -133,7 +133,8 @@ fn next(
             return callback.give_up().map_or(Event::GivenUp, Event::Reply);
         }
         match context.mailbox.take_new() {
-            Take::Item(Envelope::Nudge) | Take::Closed => {}
+            Take::Item(Envelope::Nudge) => context.tell_of_places(),
+            Take::Closed => {}
             Take::Item(envelope) if serves && is_ours(&envelope) => {
                 return Event::Envelope(envelope);
             }

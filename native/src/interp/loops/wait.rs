@@ -104,7 +104,8 @@ impl Wait<'_, '_> {
             if let Some(owner) = &mut owner
                 && anything
             {
-                reactor = stage.reactor();
+                // One that came after the end of this loop works with the next.
+                reactor = stage.reactor().filter(|reactor| reactor.works_with(poller));
                 if let Some(reactor) = &reactor {
                     // A wait further in may have said otherwise.
                     checked(py, reactor.serves(true))?;
@@ -118,7 +119,12 @@ impl Wait<'_, '_> {
                     };
                     let work = lists.work()?;
                     context.interrupts.count_turn();
+                    // The request whose code runs the loop has nothing to do with it.
+                    let below = context.interrupts.begin_segment();
                     owner.lending(|| reactor.turn(py, &ready));
+                    if below {
+                        context.interrupts.end_segment();
+                    }
                     events.clear();
                     has_work |= lists.work()? != work;
                     turned = true;
@@ -290,6 +296,7 @@ fn serve(py: Python<'_>, context: &Arc<Context>, owner: &mut Owner, anything: bo
             continue;
         }
         if matches!(envelope, Envelope::Nudge) {
+            context.tell_of_places();
             continue;
         }
         let below = context.interrupts.begin_segment();

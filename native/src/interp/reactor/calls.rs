@@ -195,7 +195,8 @@ impl Reactor {
         if !self.is_empty() {
             return;
         }
-        for callback in std::mem::take(&mut *self.when_empty.borrow_mut()) {
+        let callbacks = std::mem::take(&mut *self.when_empty.borrow_mut());
+        for callback in callbacks {
             if let Err(raised) = callback.get(py).call(&[]) {
                 report(py, raised);
             }

@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) output_over: Cell<bool>,
     /// The peer sends nothing more.
     pub(super) at_end: Cell<bool>,
+    /// The context takes no more connections, and this one was told so.
+    pub(super) stays: Cell<bool>,
     /// A handler of it runs, and what was asked for meanwhile.
     pub(super) busy: Cell<bool>,
     pub(super) signalled: Cell<bool>,
@@ -64,19 +66,17 @@ impl Connection {
         number: u64,
         handoff: (Socket, Place),
         protocol: &Object<'_>,
+        variables: &Object<'_>,
         own: Own,
         now: Instant,
-    ) -> Result<Self> {
-        let py = protocol.py();
-        // SAFETY: attached; a new context.
-        let variables = unsafe { Object::owned_or_raised(py, ffi::PyContext_New())? };
+    ) -> Self {
         let (socket, place) = handoff;
-        Ok(Self {
+        Self {
             number,
             socket,
             _place: place,
             protocol: Cell::new(Some(protocol.again().keep())),
-            variables: Cell::new(Some(variables.keep())),
+            variables: Cell::new(Some(variables.again().keep())),
             own,
             watched: Cell::new(0),
             reads: Cell::new(true),
@@ -88,6 +88,7 @@ impl Connection {
             ends_output: Cell::new(false),
             output_over: Cell::new(false),
             at_end: Cell::new(false),
+            stays: Cell::new(false),
             busy: Cell::new(false),
             signalled: Cell::new(false),
             broken: Cell::new(false),
@@ -95,7 +96,12 @@ impl Connection {
             moved: Cell::new(now),
             sender: RefCell::default(),
             in_bulk: Cell::new(false),
-        })
+        }
+    }
+
+    /// A handler of it runs, or it is about to end.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.busy.get() || self.lost.get()
     }
 
     pub(super) fn descriptor(&self) -> RawFd {
@@ -125,30 +131,7 @@ impl Connection {
         py: Python<'py>,
         body: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let variables = held(&self.variables, py)?;
-        // SAFETY: attached; a context, which is left below. One that is entered already is an exception.
-        if unsafe { ffi::PyContext_Enter(variables.as_ptr()) } != 0 {
-            return Err(Raised::seen(py));
-        }
-        let result = body();
-        // Leaving must not meet an exception.
-        let raised = result
-            .is_err()
-            .then(|| Raised::seen(py).fetch(py))
-            .flatten();
-        // SAFETY: attached; it was entered above, and whatever was entered after it was left.
-        let left = unsafe { ffi::PyContext_Exit(variables.as_ptr()) };
-        if left != 0 {
-            Raised::seen(py).clear(py);
-        }
-        match (result, raised) {
-            (Err(_), Some(raised)) => {
-                // SAFETY: attached; the reference is taken over.
-                unsafe { ffi::PyErr_SetRaisedException(raised.into_ptr()) };
-                Err(Raised::seen(py))
-            }
-            (result, _) => result,
-        }
+        in_context(&held(&self.variables, py)?, body)
     }
 
     /// Gives back what it holds of the interpreter.
@@ -158,6 +141,40 @@ impl Connection {
                 kept.release(py);
             }
         }
+    }
+}
+
+/// A new `contextvars.Context`.
+pub(super) fn new_context(py: Python<'_>) -> Result<Object<'_>> {
+    // SAFETY: attached; a new reference.
+    unsafe { Object::owned_or_raised(py, ffi::PyContext_New()) }
+}
+
+/// Runs in a `contextvars.Context`.
+pub(super) fn in_context<T>(variables: &Object<'_>, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let py = variables.py();
+    // SAFETY: attached; a context, which is left below. One that is entered already is an exception.
+    if unsafe { ffi::PyContext_Enter(variables.as_ptr()) } != 0 {
+        return Err(Raised::seen(py));
+    }
+    let result = body();
+    // Leaving must not meet an exception.
+    let raised = result
+        .is_err()
+        .then(|| Raised::seen(py).fetch(py))
+        .flatten();
+    // SAFETY: attached; it was entered above, and whatever was entered after it was left.
+    let left = unsafe { ffi::PyContext_Exit(variables.as_ptr()) };
+    if left != 0 {
+        Raised::seen(py).clear(py);
+    }
+    match (result, raised) {
+        (Err(_), Some(raised)) => {
+            // SAFETY: attached; the reference is taken over.
+            unsafe { ffi::PyErr_SetRaisedException(raised.into_ptr()) };
+            Err(Raised::seen(py))
+        }
+        (result, _) => result,
     }
 }
 

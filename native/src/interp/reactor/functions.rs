@@ -63,6 +63,8 @@ impl Owner {
 fn release(py: Python<'_>, stage: &Stage) {
     if let Some(reactor) = stage.set_reactor(None) {
         reactor.release(py);
+        // Places are free now, and nobody else will say so.
+        reactor.shared.tell_waiters();
         // Whoever holds it still, further out, would be in the middle of a turn.
         if let Some(reactor) = Rc::into_inner(reactor) {
             reactor.names.release(py);
@@ -156,9 +158,7 @@ function!(py_hold, "reactor_hold", |py, arguments| {
     let [which, held] = arguments.exactly()?;
     if let Some((reactor, connection)) = found(py, which)? {
         connection.held_back.set(held.is_true());
-        if !connection.busy.get() {
-            reactor.settle(py, &connection);
-        }
+        reactor.changed(py, &connection);
     }
     Ok(Object::none(py))
 });

@@ -58,6 +58,8 @@ pub(crate) struct Reactor {
     in_turn: Cell<Option<Instant>>,
     /// The class of the last protocol, and what is known of it.
     last_class: RefCell<Option<(Kept, Own)>>,
+    /// Connections that code outside of the loop has asked something of: they are seen to in the next turn.
+    put_off: RefCell<Vec<u64>>,
     /// What is to be called when the last connection has ended.
     when_empty: RefCell<Vec<Kept>>,
 }
@@ -81,6 +83,7 @@ impl Reactor {
             expiry: RefCell::default(),
             in_turn: Cell::new(None),
             last_class: RefCell::default(),
+            put_off: RefCell::default(),
             when_empty: RefCell::default(),
         };
         this.nest(true)?;
@@ -119,15 +122,19 @@ impl Reactor {
     /// Gives back what it holds of the interpreter; whatever is open is closed without a word to its protocol.
     pub(super) fn release(&self, py: Python<'_>) {
         let _set_may_be_gone = self.nest(false);
-        for arrival in std::mem::take(&mut *self.arrivals.borrow_mut()) {
+        let arrivals = std::mem::take(&mut *self.arrivals.borrow_mut());
+        for arrival in arrivals {
             arrival.info.release(py);
         }
-        let connections = std::mem::take(&mut *self.connections.borrow_mut());
-        for connection in connections.all() {
+        let connections = self.connections.borrow().all();
+        // Those whose handlers run further out are ended there.
+        for connection in connections.iter().filter(|one| !one.is_in_use()) {
+            self.connections.borrow_mut().remove(connection.number);
             self.shared.forget(connection.descriptor());
             connection.release(py);
         }
-        for callback in std::mem::take(&mut *self.when_empty.borrow_mut()) {
+        let callbacks = std::mem::take(&mut *self.when_empty.borrow_mut());
+        for callback in callbacks {
             callback.release(py);
         }
         if let Some((class, _)) = self.last_class.take() {

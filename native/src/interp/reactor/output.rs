@@ -3,6 +3,7 @@
 use super::Reactor;
 use super::connection::Connection;
 use crate::py::{Object, Python, Raised, Result, View, ffi};
+use py_core::reactor::Kind;
 use std::io::{Error, ErrorKind};
 use std::rc::Rc;
 
@@ -105,6 +106,11 @@ impl Reactor {
                     }
                 }
                 Err(error) if would_block(&error) => return Ok(size),
+                Err(_nobody_takes_it) if connection.socket.kind() == Kind::Datagram => {
+                    // The socket goes on, for others.
+                    drop_first(&protocol, &name, &buffer, size, size)?;
+                    return Ok(0);
+                }
                 Err(_peer_is_gone) => {
                     connection.broken.set(true);
                     return Ok(0);
@@ -155,6 +161,10 @@ impl Reactor {
         } else {
             self.set.modify(descriptor, before, wanted)?;
         }
+        if wanted & !before != 0 {
+            // It has begun to wait.
+            connection.moved.set(self.now());
+        }
         connection.watched.set(wanted);
         Ok(())
     }
@@ -170,10 +180,33 @@ impl Reactor {
     pub(super) fn signal(&self, py: Python<'_>, connection: &Rc<Connection>) {
         if connection.busy.get() {
             connection.signalled.set(true);
-            return;
+        } else if self.is_in_loop() {
+            self.write_out(py, connection);
+            self.settle(py, connection);
+        } else {
+            connection.signalled.set(true);
+            self.put_off(connection);
         }
-        self.write_out(py, connection);
-        self.settle(py, connection);
+    }
+
+    /// What the connection wants has changed. As above.
+    pub(super) fn changed(&self, py: Python<'_>, connection: &Rc<Connection>) {
+        match connection.busy.get() {
+            true => {}
+            false if self.is_in_loop() => self.settle(py, connection),
+            false => self.put_off(connection),
+        }
+    }
+
+    /// Whether handlers would find the loop of the context running. They do not in calls, which lie on top of the loop or
+    /// beside it.
+    fn is_in_loop(&self) -> bool {
+        self.context.interrupts.pumps()
+    }
+
+    fn put_off(&self, connection: &Connection) {
+        self.put_off.borrow_mut().push(connection.number);
+        self.shared.has_more();
     }
 }
 

@@ -1,7 +1,7 @@
 //! What every thread may know and say of the connections of a context.
 
 use crate::beam::{Pid, TermEnv, Word};
-use crate::interp::{Context, Envelope};
+use crate::interp::{Context, Envelope, reaper};
 use parking_lot::Mutex;
 use py_core::reactor::{Connection, Sender};
 use std::collections::HashMap;
@@ -154,7 +154,7 @@ impl Shared {
 
     fn push(
         &self,
-        context: &Context,
+        context: &Arc<Context>,
         place: Place,
         connection: Connection,
         info: Info,
@@ -167,10 +167,11 @@ impl Shared {
             info,
             peer,
         };
-        // Closed in between, the context has had the connection, which ends with it.
-        let _accepted = context
-            .mailbox
-            .push(Envelope::Connection(Box::new(handoff)));
+        let envelope = Envelope::Connection(Box::new(handoff));
+        if !context.mailbox.push(envelope) {
+            // The context has had the connection, which ends with it; whoever emptied the mailbox may not have seen it.
+            reaper().close(context);
+        }
     }
 
     /// The process gets the message once there is a place; never, if there will be none.
@@ -183,8 +184,8 @@ impl Shared {
         self.look_up();
     }
 
-    /// For the owner thread.
-    pub(super) fn tell_waiters(&self) {
+    /// For the owner thread: tells who waits for a place, if there is one.
+    pub(crate) fn tell_waiters(&self) {
         if self.is_draining() {
             // There never will be one.
             self.has_waiters.store(false, Ordering::SeqCst);
@@ -194,7 +195,8 @@ impl Shared {
         if !free || !self.has_waiters.swap(false, Ordering::SeqCst) {
             return;
         }
-        for mut waiter in std::mem::take(&mut *self.waiters.lock()) {
+        let waiters = std::mem::take(&mut *self.waiters.lock());
+        for mut waiter in waiters {
             waiter.env.send(&waiter.pid, waiter.message);
         }
     }
@@ -245,9 +247,14 @@ impl Shared {
         self.draining.load(Ordering::SeqCst)
     }
 
+    /// For the owner thread: there is something for its next turn.
+    pub(super) fn has_more(&self) {
+        self.signalled.store(true, Ordering::SeqCst);
+    }
+
     /// The owner thread looks at what is new here.
     fn look_up(&self) {
-        self.signalled.store(true, Ordering::SeqCst);
+        self.has_more();
         if let Some(context) = self.context.upgrade() {
             context.nudge();
         }

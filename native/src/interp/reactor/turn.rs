@@ -1,18 +1,19 @@
 //! What a turn of the owner thread does for the connections of its context.
 
 use super::calls::report;
-use super::connection::{Connection, Own};
+use super::connection::{Connection, Own, in_context, new_context};
 use super::{Arrival, Handoff, Info, Reactor};
 use crate::erlang_module::in_buffer;
 use crate::interp::Stage;
 use crate::interp::owner::Owner;
 use crate::py::{Kept, NewBytes, Object, Python, Raised, Result};
-use py_core::event::{Event, READ, WRITE};
+use py_core::event::{Event, Poller, READ, WRITE};
 use py_core::reactor::{Kind, Sender};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is read of one connection before others have their turn.
@@ -21,6 +22,8 @@ const PIECE: usize = 256 * 1024;
 /// Who brings so much at once is read without copying, in pieces that the system's allocator keeps at hand.
 const BULK: usize = 8 * 1024;
 const BULK_PIECE: usize = 64 * 1024;
+/// How often a connection that is to end is read before others have their turn.
+const LAST_READS: usize = 16;
 
 /// What there is to do.
 pub(in crate::interp) struct Ready {
@@ -52,6 +55,11 @@ impl Reactor {
     /// Whether this event of the loop's set says that there may be something in the reactor's.
     pub(in crate::interp) fn is_own(&self, event: &Event) -> bool {
         event.descriptor == self.set.as_raw_fd()
+    }
+
+    /// Whether this is the set of the loop that it works with.
+    pub(in crate::interp) fn works_with(&self, poller: &Arc<Poller>) -> bool {
+        Arc::ptr_eq(&self.poller, poller)
     }
 
     /// For a loop that waits: it serves connections, or it does not and must not wake for them.
@@ -88,6 +96,9 @@ impl Reactor {
         if interest & READ != 0 && connection.wanted() & READ != 0 && !connection.broken.get() {
             connection.moved.set(now);
             self.read(py, connection);
+        }
+        if self.shared.is_draining() {
+            self.wind_down(py, connection);
         }
         self.settle(py, connection);
     }
@@ -152,7 +163,10 @@ impl Reactor {
                     }
                     self.settle(py, &connection);
                 }
-                Err(raised) => report(py, raised),
+                Err(raised) => {
+                    report(py, raised);
+                    self.tell_if_empty(py);
+                }
             }
         }
     }
@@ -181,7 +195,9 @@ impl Reactor {
                 "nobody has set a protocol factory here: call erlang.reactor.set_protocol_factory";
             Raised::runtime_error(py, text)
         })?;
-        let protocol = factory.call(&[])?;
+        // What it sets there its protocol finds, and like that it can be interrupted.
+        let variables = new_context(py)?;
+        let protocol = in_context(&variables, || factory.call(&[]))?;
         if !protocol.is_a(self.names.base.as_ptr()) {
             let text = format!(
                 "a protocol factory gives an erlang.reactor.Protocol, not {}",
@@ -190,21 +206,22 @@ impl Reactor {
             return Err(Raised::type_error(py, &text));
         }
         let names = &self.names;
+        if protocol.getattr(&names.number.get(py))?.as_int()? != 0 {
+            let text =
+                "a protocol factory makes a protocol for each connection; this one has had one";
+            return Err(Raised::runtime_error(py, text));
+        }
         let own = self.own_methods(&protocol)?;
         let number = self
             .connections
             .borrow_mut()
             .next_number(handoff.connection.as_raw_fd());
         let socket = (handoff.connection, handoff.place);
-        let connection = Rc::new(Connection::new(number, socket, &protocol, own, now)?);
-        let descriptor = Object::int(py, connection.descriptor().into())?;
-        let number_object = Object::int(py, number.cast_signed())?;
-        for (name, value) in [
-            (&names.fd, &descriptor),
-            (&names.client_info, info),
-            (&names.number, &number_object),
-        ] {
-            protocol.set_attr(&name.get(py), value)?;
+        let connection = Connection::new(number, socket, &protocol, &variables, own, now);
+        let connection = Rc::new(connection);
+        if let Err(raised) = self.introduce(&connection, &protocol, info) {
+            connection.release(py);
+            return Err(raised);
         }
         self.shared.announce(&connection.socket);
         self.connections.borrow_mut().insert(&connection);
@@ -212,6 +229,26 @@ impl Reactor {
             self.expiry.borrow_mut().set(number, at);
         }
         Ok(connection)
+    }
+
+    /// Tells a protocol which connection is its own.
+    fn introduce(
+        &self,
+        connection: &Connection,
+        protocol: &Object<'_>,
+        info: &Object<'_>,
+    ) -> Result<()> {
+        let (py, names) = (protocol.py(), &self.names);
+        let descriptor = Object::int(py, connection.descriptor().into())?;
+        let number = Object::int(py, connection.number.cast_signed())?;
+        for (name, value) in [
+            (&names.fd, &descriptor),
+            (&names.client_info, info),
+            (&names.number, &number),
+        ] {
+            protocol.set_attr(&name.get(py), value)?;
+        }
+        Ok(())
     }
 
     /// Which methods the class of a protocol has replaced. That of the last one is known: as a rule there is only one.
@@ -249,6 +286,12 @@ impl Reactor {
                 self.signal(py, &connection);
             }
         }
+        let put_off = std::mem::take(&mut *self.put_off.borrow_mut());
+        for number in put_off {
+            if let Some(connection) = self.find(number) {
+                self.changed(py, &connection);
+            }
+        }
         if self.shared.is_draining() {
             self.drain(py);
         }
@@ -259,19 +302,38 @@ impl Reactor {
     fn drain(&self, py: Python<'_>) {
         let all = self.connections.borrow().all();
         for connection in all {
-            if connection.reads.get() && !connection.writes.get() && !connection.broken.get() {
-                let came = self.read(py, &connection);
-                if !came && !connection.broken.get() && connection.reads.get() {
-                    self.stopping(py, &connection);
+            self.wind_down(py, &connection);
+            self.settle(py, &connection);
+        }
+        self.tell_if_empty(py);
+    }
+
+    fn wind_down(&self, py: Python<'_>, connection: &Connection) {
+        if connection.is_in_use() || connection.stays.get() {
+            return;
+        }
+        for _ in 0..LAST_READS {
+            if connection.broken.get() || connection.writes.get() && connection.reads.get() {
+                return;
+            }
+            let waits = connection.wanted() & READ != 0;
+            if connection.reads.get() && !(waits && self.read(py, connection)) {
+                if connection.broken.get() {
+                    return;
                 }
+                connection.stays.set(true);
+                self.stopping(py, connection);
             }
             if !connection.reads.get() {
                 connection.reads_after.set(false);
                 connection.closes.set(true);
+                return;
             }
-            self.settle(py, &connection);
+            if connection.stays.get() {
+                return;
+            }
         }
-        self.tell_if_empty(py);
+        self.shared.has_more();
     }
 
     /// The longest time after which a connection is to be looked at.
@@ -282,7 +344,8 @@ impl Reactor {
             .into_iter()
             .chain(settings.write_timeout)
             .min();
-        soonest.and_then(|soonest| now.checked_add(soonest))
+        // Later than now, whatever the settings are.
+        soonest.and_then(|soonest| now.checked_add(soonest.max(Duration::from_millis(1))))
     }
 
     /// When this connection is late, as things are.
@@ -290,7 +353,7 @@ impl Reactor {
         let settings = &self.shared.settings;
         let limit = if connection.writes.get() {
             settings.write_timeout
-        } else if connection.reads.get() {
+        } else if connection.wanted() & READ != 0 {
             settings.idle_timeout
         } else {
             None
@@ -310,10 +373,12 @@ impl Reactor {
             let deadline = self.deadline(&connection);
             if deadline.is_some_and(|deadline| deadline <= now) && !connection.busy.get() {
                 self.lose(py, &connection);
-            } else if let Some(again) = deadline.into_iter().chain(self.look_again(now)).min() {
-                self.expiry
-                    .borrow_mut()
-                    .set(connection.number, again.max(now));
+                continue;
+            }
+            let deadline = deadline.filter(|deadline| *deadline > now);
+            let again = deadline.into_iter().chain(self.look_again(now)).min();
+            if let Some(again) = again {
+                self.expiry.borrow_mut().set(connection.number, again);
             }
         }
     }
@@ -322,7 +387,14 @@ impl Reactor {
     pub(super) fn end(&self, py: Python<'_>) {
         loop {
             let _came = self.welcome(py, Instant::now());
-            let all = self.connections.borrow().all();
+            let mut all = self.connections.borrow().all();
+            all.retain(|connection| {
+                if connection.busy.get() {
+                    // It ends with its handler, which runs further out.
+                    connection.broken.set(true);
+                }
+                !connection.is_in_use()
+            });
             if all.is_empty() {
                 break;
             }

@@ -1,0 +1,194 @@
+"""Protocols that do to the reactor what is rarely done.
+
+Each tells the process ``reactor_native`` what happens to it.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import _erlang
+import erlang
+from erlang import reactor
+
+#: The protocols of the connections that were made, in order.
+made: list[reactor.Protocol] = []
+
+
+def tell(*message: object) -> None:
+    """Send the message to the test."""
+    erlang.send(erlang.whereis("reactor_native"), message)
+
+
+def gate() -> str:
+    """Wait until the test says go."""
+    return str(erlang.call("reactor_native_gate"))
+
+
+def serve(name: str) -> None:
+    """Serve connections with a protocol of this module."""
+    made.clear()
+    reactor.set_protocol_factory(globals()[name])
+
+
+class Echo(reactor.Protocol):
+    """Sends back what it gets."""
+
+    def connection_made(self, fd: int, client_info: Any) -> None:
+        made.append(self)
+        tell("made")
+
+    def data_received(self, data: bytes) -> str:
+        self.write_buffer += data
+        return "write_pending"
+
+    def connection_lost(self) -> None:
+        tell("lost")
+
+
+class Held(Echo):
+    """Wants no input where it is told so."""
+
+    def connection_made(self, fd: int, client_info: Any) -> None:
+        if client_info["held"]:
+            self.pause_reading()
+        super().connection_made(fd, client_info)
+
+    def stopping(self) -> str:
+        tell("stopping")
+        return "continue"
+
+
+def resume() -> None:
+    """Let the first connection read."""
+    made[0].resume_reading()
+
+
+class Stops(Echo):
+    """Ends the loop that it runs in, by Erlang."""
+
+    def data_received(self, data: bytes) -> str:
+        tell("stopped", erlang.call("reactor_native_stop"))
+        return "continue"
+
+
+class StopsAtEnd(Echo):
+    """The same when it is lost."""
+
+    def data_received(self, data: bytes) -> str:
+        return "close"
+
+    def connection_lost(self) -> None:
+        tell("stopped", erlang.call("reactor_native_stop"))
+        tell("lost")
+
+
+class Spins(Echo):
+    """Does not come back."""
+
+    def data_received(self, data: bytes) -> str:
+        if data == b"spin":
+            tell("spins")
+            while True:
+                pass
+        if data == b"sleep":
+            tell("spins")
+            time.sleep(3600)
+        return super().data_received(data)
+
+
+_spun: list[bool] = []
+
+
+def spinning() -> reactor.Protocol:
+    """Do not come back the first time."""
+    if not _spun:
+        _spun.append(True)
+        tell("spins")
+        while True:
+            pass
+    _spun.clear()
+    return Echo()
+
+
+async def until_told() -> int:
+    """Wait for the test."""
+    _told.append(asyncio.get_running_loop().create_future())
+    tell("runs")
+    await _told[-1]
+    return 5
+
+
+_told: list[asyncio.Future[None]] = []
+
+
+def run() -> int:
+    """Run the loop of the context in a call."""
+    result: int = erlang.run(until_told())
+    return result
+
+
+def tell_task() -> None:
+    """End what runs there."""
+    _told[-1].set_result(None)
+
+
+class Running(Echo):
+    """Says whether its handlers find the loop running."""
+
+    def connection_lost(self) -> None:
+        tell("lost", asyncio.get_running_loop().is_running())
+
+
+def close() -> None:
+    """End the first connection, in a call."""
+    made[0].close()
+
+
+_one = Echo()
+
+
+def one() -> reactor.Protocol:
+    """Give the same one again and again."""
+    return _one
+
+
+class Greets(Echo):
+    """Has a task greet the peer."""
+
+    def connection_made(self, fd: int, client_info: Any) -> None:
+        super().connection_made(fd, client_info)
+        self.task = asyncio.create_task(self.greet())
+
+    async def greet(self) -> None:
+        """Greet, some turns of the loop later."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.write_buffer += b"hello"
+        reactor.signal_write_ready(self)
+
+
+def send_too_much() -> None:
+    """Send a datagram that is larger than datagrams can be."""
+    made[0].write_buffer += bytes(70_000)
+    reactor.signal_write_ready(made[0])
+
+
+def when_empty(times: int) -> None:
+    """Tell so often that there are no connections."""
+
+    def empty() -> None:
+        tell("empty")
+        when_empty(times - 1)
+
+    if times:
+        _erlang.reactor_when_empty(empty)
+
+
+class Rigid(Echo):
+    """Cannot be told which connection it has."""
+
+    @property
+    def fd(self) -> int:  # type: ignore[override]
+        """Not to be set."""
+        return -1
