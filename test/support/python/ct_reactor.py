@@ -248,3 +248,10 @@ async def stop(to, name):
 async def fail():
     await asyncio.sleep(0)
     raise RuntimeError("no database")
+
+
+class Info(Told):
+    """Tells what Erlang says of the connection."""
+
+    def data_received(self, data):
+        return self.answer(repr(self.client_info.get(bytes(data).decode())).encode())
