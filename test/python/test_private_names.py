@@ -262,6 +262,14 @@ class PrivateNames(unittest.TestCase):
 
         self.assertEqual("other", self.loop.run_until_complete(main()))
 
+    def test_mark_of_root_tasks(self):
+        # AnyIO finds the task by which a loop lives by this callback.
+        async def main():
+            callbacks = [callback for callback, _ in asyncio.current_task()._callbacks]
+            return base_events._run_until_complete_cb in callbacks
+
+        self.assertTrue(self.loop.run_until_complete(main()))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -7,7 +7,9 @@ import importlib
 import inspect
 import re
 import threading
+from asyncio.base_events import _run_until_complete_cb  # type: ignore[attr-defined]
 
+from ._tasks import spawn_task
 from ._web_asgi import AsgiService
 from ._web_reactor import ReactorConnection
 from ._web_service import Limits
@@ -29,6 +31,7 @@ _ONLY_MAIN = re.compile(
 class _Local(threading.local):
     # In mode worker several contexts share an interpreter, each with a thread of its own.
     service: AsgiService | WsgiService | None = None
+    root: asyncio.Task[None] | None = None
 
 
 _local = _Local()
@@ -60,15 +63,35 @@ async def start(kind: str, target: str, options: dict[str, Any]) -> None:
         )
     await service.startup()
     _local.service = service
+    _local.root = spawn_task(_stay())
     set_protocol_factory(lambda: ReactorConnection(service))
 
 
 async def stop() -> None:
     """Let the application clean up, now that its connections have ended."""
+    root, _local.root = _local.root, None
+    if root is not None:
+        root.cancel()
     service, _local.service = _local.service, None
     if service is not None:
         service.stop()
         await service.shutdown()
+
+
+async def _stay() -> None:
+    """Be the task that the others hang on, until the application ends.
+
+    A loop that was made by ``asyncio.run`` has such a task. AnyIO finds it by its callback, and has its threads live as
+    long as it; without one each call in a thread begins and ends a thread.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    task.add_done_callback(_run_until_complete_cb)
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        # It would stop the loop.
+        task.remove_done_callback(_run_until_complete_cb)
 
 
 def _seconds(milliseconds: int | None) -> float | None:

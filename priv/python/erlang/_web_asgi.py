@@ -54,13 +54,15 @@ class AsgiService(Service):
             return WebSocket(self, connection, head)
         return _Exchange(self, connection, head)
 
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def run(self, connection: Connection, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the application for a request; what needs no waiting is done at once."""
         loop = self.loop
+        # Not in the context of the request before, which may just be ending.
+        context = connection.context.copy()
         if loop.get_task_factory() is None:
-            task = Task(coroutine, loop=loop, eager_start=True)
+            task = Task(coroutine, loop=loop, eager_start=True, context=context)
         else:
-            task = loop.create_task(coroutine)
+            task = loop.create_task(coroutine, context=context)
         if not task.done():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -155,7 +157,7 @@ class _Exchange:
 
     def start(self) -> None:
         """Run the application."""
-        self._service.run(self._run())
+        self._service.run(self._connection, self._run())
 
     def body_came(self) -> None:
         """Tell who waits for it."""

@@ -7,6 +7,7 @@ A request is answered before the next one is looked at.
 from __future__ import annotations
 
 from asyncio import Future
+from contextvars import copy_context
 from http import HTTPStatus
 
 from ._http import BadRequest, Body, Head, Response, refusal
@@ -14,6 +15,7 @@ from ._http import BadRequest, Body, Head, Response, refusal
 # Not from typing: that would be imported for names that only checkers read.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextvars import Context
     from typing import Protocol
 
     from ._web_service import Service
@@ -105,6 +107,8 @@ class Connection(Link):
     """The state of a connection. Links call ``opened``, ``received``, ``ended``, ``lost`` and ``may_write``."""
 
     service: Service
+    #: The variables with which each request begins.
+    context: Context
     secure = False
     #: The peer has said its last.
     is_ended = False
@@ -131,6 +135,7 @@ class Connection(Link):
 
     def opened(self) -> None:
         """Begin to wait for a request."""
+        self.context = copy_context()
         self.service.connections.add(self)
         self.service.heads.set(self)
         if self.service.stopping:

@@ -70,7 +70,7 @@ class WebSocket:
                 )
                 self._refuse(HTTPStatus.NOT_IMPLEMENTED)
             else:
-                self._service.run(self._run())
+                self._service.run(self._connection, self._run())
 
     def body_came(self) -> None:
         """Nothing of it can."""

@@ -1,6 +1,7 @@
 """Applications for web servers. What happens to them is told to the process that is registered as web_SUITE."""
 
 import asyncio
+import contextvars
 import threading
 
 import erlang
@@ -55,6 +56,17 @@ async def at_echo(scope, receive, send):
         tell("body", "cut")
         return
     await _answer(send, body)
+
+
+_variable = contextvars.ContextVar("variable", default="unset")
+
+
+async def at_variable(scope, receive, send):
+    """Set a variable, late enough for the next request to begin when this one ends."""
+    await asyncio.sleep(0)
+    before = _variable.get()
+    _variable.set("set")
+    await _answer(send, before.encode())
 
 
 async def at_scope(scope, receive, send):
@@ -306,8 +318,11 @@ def starlette():
     async def item(request):
         return JSONResponse({"item": request.path_params["number"], "body": (await request.body()).decode()})
 
+    local = threading.local()
+
     def blocking(request):
-        return PlainTextResponse(threading.current_thread().name.partition(" ")[0])
+        local.calls = getattr(local, "calls", 0) + 1
+        return PlainTextResponse(str(local.calls))
 
     async def stream(request):
         async def numbers():
