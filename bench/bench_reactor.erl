@@ -22,7 +22,9 @@ others(Settings) ->
 
 loads(Settings) ->
     Full = [{Kind, Count, Size} || Kind <- [echo, connect], Size <- [64, 1024, 16_384], Count <- [1, 10, 100]],
-    Quick = [{echo, Count, Size} || Size <- [64, 16_384], Count <- [1, 100]] ++ [{connect, Count, 64} || Count <- [1, 10]],
+    Quick =
+        [{echo, Count, Size} || Size <- [64, 16_384], Count <- [1, 100]] ++
+            [{connect, Count, 64} || Count <- [1, 10]],
     #{loads := Loads} = bench:plan(Settings, #{loads => Full}, #{loads => Quick}),
     Loads.
 
