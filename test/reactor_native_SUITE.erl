@@ -32,7 +32,9 @@ groups() ->
         connection_after_the_end_of_a_loop_works_with_the_next,
         datagram_that_nobody_takes_does_not_end_the_socket,
         who_is_told_of_the_last_connection_may_ask_again,
-        protocol_that_cannot_be_told_its_connection_is_refused
+        protocol_that_cannot_be_told_its_connection_is_refused,
+        duplicate_of_a_descriptor_does_not_keep_the_connection,
+        peers_of_a_context_that_is_stuck_see_the_end
     ]).
 
 init_per_group(Mode, Config) ->
@@ -41,13 +43,21 @@ init_per_group(Mode, Config) ->
 end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
+init_per_testcase(peers_of_a_context_that_is_stuck_see_the_end, Config) ->
+    ok = py_suite:restart(Config, #{stuck_after => 200}),
+    with_context(Config);
 init_per_testcase(_Case, Config) ->
+    with_context(Config).
+
+with_context(Config) ->
     {ok, Context} = py_context:new(#{mode => py_suite:mode(Config)}),
     Path = filename:join(py_suite:checkout(), "test/support/python"),
     ok = py:exec(Context, ["import sys; sys.dont_write_bytecode = True; sys.path.insert(0, '", Path, "')"]),
     {ok, Handle} = py_context:handle(Context),
     [{ctx, Context}, {handle, Handle} | Config].
 
+end_per_testcase(peers_of_a_context_that_is_stuck_see_the_end, Config) ->
+    py_suite:restart(Config, #{});
 end_per_testcase(_Case, Config) ->
     ok = py_context:stop(?config(ctx, Config)).
 
@@ -221,6 +231,37 @@ protocol_that_cannot_be_told_its_connection_is_refused(Config) ->
     ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)),
     nothing_more(Config),
     ?assertMatch({0, 1, 0, infinity, _}, py_nif:reactor_stats(Handle)).
+
+duplicate_of_a_descriptor_does_not_keep_the_connection(Config) ->
+    Handle = open(Config, 'Doubled', #{}),
+    {ok, Listen} = gen_tcp:listen(0, [{active, false}, {ip, ?LOCALHOST}]),
+    {ok, Port} = inet:port(Listen),
+    {ok, Fd} = inet:getfd(Listen),
+    {ok, Listener} = py_nif:listener_open(Fd),
+    {ok, Client} = gen_tcp:connect(?LOCALHOST, Port, [binary, {active, false}]),
+    ?assertMatch({1, _}, py_nif:listener_accept(Listener, Handle, #{}, 1)),
+    ok = py_nif:listener_close(Listener),
+    ok = gen_tcp:close(Listen),
+    ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)),
+    {ok, _} = python(Config, close_doubles, []),
+    nothing_more(Config).
+
+peers_of_a_context_that_is_stuck_see_the_end(Config) ->
+    Signals = py_suite:open(),
+    ok = py_suite:install(?config(ctx, Config)),
+    Handle = open(Config, 'Gated', #{}),
+    Other = connect(Config),
+    Client = connect(Config),
+    ok = gen_tcp:send(Client, integer_to_binary(py_suite:port(Signals))),
+    Gate = py_suite:await_signal(Signals, <<"deaf">>),
+    exit(?config(ctx, Config), kill),
+    ?assertEqual({error, closed}, gen_tcp:recv(Other, 0, ?DEADLINE)),
+    ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)),
+    ?assertMatch({2, 2, 1, infinity, _}, py_nif:reactor_stats(Handle)),
+    ok = py_suite:release(Signals, Gate),
+    told({<<"lost">>}),
+    told({<<"lost">>}),
+    ok = py_suite:close(Signals).
 
 %% ------------------------------------------------------------------------------------------------
 

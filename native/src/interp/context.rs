@@ -390,6 +390,9 @@ impl Context {
             if !self.stuck.swap(true, Ordering::SeqCst) {
                 Counters::up(&COUNTERS.stuck);
             }
+            if let Some(connections) = self.reactor.get() {
+                connections.cut_off();
+            }
             if closing.is_some() {
                 // It closes already, and its queue is seen to.
                 return;

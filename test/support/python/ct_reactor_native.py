@@ -4,6 +4,7 @@ Each tells the process ``reactor_native`` what happens to it.
 """
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -192,3 +193,33 @@ class Rigid(Echo):
     def fd(self) -> int:  # type: ignore[override]
         """Not to be set."""
         return -1
+
+
+_doubles: list[int] = []
+
+
+class Doubled(Echo):
+    """Keeps a duplicate of its descriptor."""
+
+    def connection_made(self, fd: int, client_info: Any) -> None:
+        _doubles.append(os.dup(fd))
+        self.close()
+
+    def connection_lost(self) -> None:
+        pass
+
+
+def close_doubles() -> None:
+    """Close the duplicates."""
+    while _doubles:
+        os.close(_doubles.pop())
+
+
+class Gated(Echo):
+    """Waits for the gate of a port, whoever interrupts it."""
+
+    def data_received(self, data: bytes) -> str:
+        import ct_signals  # type: ignore[import-not-found]
+
+        ct_signals.gate(int(data), "deaf")
+        return "continue"

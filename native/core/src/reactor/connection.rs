@@ -26,8 +26,6 @@ pub struct Sender {
 pub struct Connection {
     descriptor: OwnedFd,
     kind: Kind,
-    /// Nobody has a duplicate: closing it ends it.
-    is_alone: bool,
     /// It was shut down.
     over: Cell<bool>,
 }
@@ -40,9 +38,7 @@ impl AsRawFd for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if !self.is_alone {
-            self.shut_down();
-        }
+        self.shut_down();
     }
 }
 
@@ -109,7 +105,6 @@ impl Connection {
             let connection = Self {
                 descriptor: OwnedFd::from_raw_fd(copy),
                 kind,
-                is_alone: false,
                 over: Cell::new(false),
             };
             let prepared = checked(libc::fcntl(copy, libc::F_GETFL)).and_then(|flags| {
@@ -138,7 +133,6 @@ impl Connection {
             // SAFETY: a new descriptor.
             descriptor: unsafe { OwnedFd::from_raw_fd(accepted as RawFd) },
             kind: Kind::Stream,
-            is_alone: true,
             over: Cell::new(false),
         };
         Ok((connection, sender))
@@ -174,11 +168,6 @@ impl Connection {
 
     pub fn kind(&self) -> Kind {
         self.kind
-    }
-
-    /// Whether closing it is enough for the peer to see the end, and for sets of descriptors to forget it.
-    pub fn is_alone(&self) -> bool {
-        self.is_alone
     }
 
     /// Nothing more is read or written; the peer sees the end.
@@ -310,6 +299,12 @@ unsafe fn accept_one(
         }
         accepted
     }
+}
+
+/// The peer of a socket, which somebody else has, sees the end. Nothing happens to what is no socket.
+pub fn end(descriptor: RawFd) {
+    // SAFETY: no precondition.
+    unsafe { libc::shutdown(descriptor, libc::SHUT_RDWR) };
 }
 
 /// A duplicate of a listening socket.

@@ -5,5 +5,5 @@ mod expiry;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Kind, Sender, listener, pair, taken};
+pub use connection::{Connection, Kind, Sender, end, listener, pair, taken};
 pub use expiry::Expiry;

@@ -167,10 +167,8 @@ impl Reactor {
         }
         connection.broken.set(true);
         self.unwatch(connection);
-        if connection.own.connection_lost || !connection.socket.is_alone() {
-            // The peer need not wait for the protocol.
-            connection.socket.shut_down();
-        }
+        // The peer need not wait for the protocol, nor for who has made a duplicate.
+        connection.socket.shut_down();
         self.expiry.borrow_mut().forget(connection.number);
         let closed = connection.protocol(py).and_then(|protocol| {
             protocol.set_attr(&self.names.closed.get(py), &Object::bool(py, true))

@@ -169,9 +169,9 @@ impl Reactor {
         Ok(())
     }
 
-    /// It is about to be closed, which is enough where nobody else has it.
+    /// It is about to be closed, which does not take it out of the set where somebody has made a duplicate.
     pub(super) fn unwatch(&self, connection: &Connection) {
-        if connection.watched.replace(0) != 0 && !connection.socket.is_alone() {
+        if connection.watched.replace(0) != 0 {
             self.set.remove(connection.descriptor());
         }
     }

@@ -3,7 +3,7 @@
 use crate::beam::{Pid, TermEnv, Word};
 use crate::interp::{Context, Envelope, reaper};
 use parking_lot::Mutex;
-use py_core::reactor::{Connection, Sender};
+use py_core::reactor::{Connection, Sender, end};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -268,6 +268,16 @@ impl Shared {
 
     pub(super) fn forget(&self, descriptor: RawFd) {
         owners().lock().remove(&descriptor);
+    }
+
+    /// The thread of the context does not come back: peers shall not wait for it. May be called on any thread.
+    pub(crate) fn cut_off(self: &Arc<Self>) {
+        let owners = owners().lock();
+        let own = |shared: &Weak<Self>| std::ptr::eq(shared.as_ptr(), Arc::as_ptr(self));
+        for (&descriptor, _) in owners.iter().filter(|(_, shared)| own(shared)) {
+            // Open as long as it is in the list.
+            end(descriptor);
+        }
     }
 
     /// The protocol of a connection has something to write. For threads other than its own; `false`: there is none.
