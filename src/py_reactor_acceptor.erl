@@ -36,12 +36,21 @@ start_link(Name, Options) ->
 init(Parent, Name, #{transport := Transport}) ->
     %% What is armed has to be let go of.
     _ = process_flag(trap_exit, true),
+    begin_with(Parent, Name, Transport).
+
+-spec begin_with(pid(), term(), tcp | unix) -> no_return().
+begin_with(Parent, Name, Transport) ->
     case listening(Name) of
         {ok, Listener, Address} ->
             Info = with_local(Address, #{transport => Transport}),
             accept(#state{name = Name, parent = Parent, listener = Listener, info = Info});
-        error ->
-            await_end(Parent)
+        {error, closed} ->
+            await_end(Parent);
+        {error, _Exhausted} ->
+            receive
+                {'EXIT', Parent, Reason} -> exit(Reason)
+            after ?EXHAUSTED -> begin_with(Parent, Name, Transport)
+            end
     end.
 
 %% That of a listener with many addresses is looked up for each connection.
@@ -55,14 +64,14 @@ listening(Name) ->
         {ok, {Socket, Address}} ->
             case inet:getfd(Socket) of
                 {ok, Fd} -> opened(py_nif:listener_open(Fd), Address);
-                {error, _} -> error
+                {error, _} -> {error, closed}
             end;
         none ->
-            error
+            {error, closed}
     end.
 
 opened({ok, Listener}, Address) -> {ok, Listener, Address};
-opened({error, _}, _Address) -> error.
+opened({error, _} = Error, _Address) -> Error.
 
 %% The socket is gone, and so is this process, soon.
 -spec await_end(pid()) -> no_return().

@@ -92,13 +92,18 @@ info(Tls, Peer, Local) ->
         peer => Peer,
         local => Local,
         tls => #{
-            version => proplists:get_value(protocol, Known, none),
+            protocol => version(proplists:get_value(protocol, Known, none)),
             cipher => cipher(proplists:get_value(selected_cipher_suite, Known)),
             server_name => server_name(proplists:get_value(sni_hostname, Known)),
             alpn => protocol(ssl:negotiated_protocol(Tls)),
-            peer_certificate => certificate(ssl:peercert(Tls))
+            certificate => certificate(ssl:peercert(Tls))
         }
     }.
+
+%% As Python has them.
+version('tlsv1.3') -> <<"TLSv1.3">>;
+version('tlsv1.2') -> <<"TLSv1.2">>;
+version(Other) -> Other.
 
 cipher(Suite) when is_map(Suite) -> list_to_binary(ssl:suite_to_str(Suite));
 cipher(_) -> none.
