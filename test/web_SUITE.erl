@@ -38,6 +38,7 @@ groups() ->
             failure_is_answered_without_details,
             failure_halfway_breaks_the_connection,
             application_hears_of_disconnects,
+            interrupt_ends_the_request_that_blocks,
             application_asks_erlang,
             slow_reader_slows_the_application,
             slow_application_slows_the_sender,
@@ -283,6 +284,22 @@ application_hears_of_disconnects(Config) ->
     _ = told(waiting),
     ok = gen_tcp:close(Client),
     ?assertEqual(<<"http.disconnect">>, told(then)).
+
+interrupt_ends_the_request_that_blocks(Config) ->
+    Port = web(Config, #{}),
+    Other = connect(Port),
+    ?assertEqual({200, <<"hi">>}, ask(Other, post("/echo", <<"hi">>))),
+    Client = connect(Port),
+    #{contexts := [#{pid := Reactor}]} = py_web:info(?NAME),
+    {ok, Context} = py_reactor_context:context(Reactor),
+    silently(fun() ->
+        ok = gen_tcp:send(Client, get("/spin", "")),
+        _ = told(spinning),
+        ok = py:interrupt(Context),
+        ?assertMatch({error, _}, gen_tcp:recv(Client, 0, ?DEADLINE))
+    end),
+    ?assertEqual({200, <<"hi">>}, ask(Other, post("/echo", <<"hi">>))),
+    ok = gen_tcp:close(Other).
 
 application_asks_erlang(Config) ->
     ?assertEqual({200, <<"42">>}, ask(web(Config, #{}), get("/ask", ""))).

@@ -7,6 +7,8 @@ from asyncio import Future, Task
 from http import HTTPStatus
 from urllib.parse import unquote
 
+from _erlang import Interrupted
+
 from ._http import Head, Response
 from ._web_service import Limits, Service
 
@@ -190,6 +192,12 @@ class _Exchange:
                 connection.answered(self, response.keep_alive)
             else:
                 connection.reset(self)
+        except Interrupted as error:
+            self._service.report(
+                f"{self._head.method} {scope['path']}: the request was interrupted",
+                error,
+            )
+            connection.reset(self)
         except BaseException:
             connection.reset(self)
             raise

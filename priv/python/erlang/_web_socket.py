@@ -8,6 +8,8 @@ from collections import deque
 from hashlib import sha1
 from http import HTTPStatus
 
+from _erlang import Interrupted
+
 from ._http import Head, Response, header_lines
 from ._web_asgi import AsgiService, Waiters
 from ._web_frames import make_codec
@@ -167,6 +169,9 @@ class WebSocket:
                 self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
             else:
                 connection.reset(self)
+        except Interrupted as error:
+            service.report(f"WebSocket {scope['path']}: it was interrupted", error)
+            connection.reset(self)
         except BaseException:
             connection.reset(self)
             raise

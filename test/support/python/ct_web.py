@@ -111,6 +111,12 @@ async def at_wait(scope, receive, send):
     tell("then", (await receive())["type"])
 
 
+async def at_spin(scope, receive, send):
+    tell("spinning", "without an end")
+    while True:
+        pass
+
+
 async def at_ask(scope, receive, send):
     await _answer(send, str(await erlang.async_call("web_answer")).encode())
 
