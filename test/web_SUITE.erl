@@ -32,6 +32,7 @@ groups() ->
             request_waits_to_be_continued,
             answer_arrives_although_the_body_is_not_read,
             half_closed_connection_gets_its_answer,
+            answer_arrives_although_more_was_asked,
             what_can_be_read_in_two_ways_is_refused,
             what_is_read_h11_reads_in_the_same_way,
             response_of_another_length_breaks_the_connection,
@@ -225,6 +226,13 @@ half_closed_connection_gets_its_answer(Config) ->
     ok = gen_tcp:shutdown(Client, write),
     ?assertEqual([{200, <<"one">>}, {200, <<"two">>}], [response(Client), response(Client)]),
     ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)).
+
+%% What comes behind the last request would have the system reset the connection.
+answer_arrives_although_more_was_asked(Config) ->
+    Port = web(Config, #{}),
+    Last = <<"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlast">>,
+    Response = request(Port, [Last | lists:duplicate(1_000, post("/echo", <<"more">>))]),
+    ?assertEqual(<<"last">>, body(Response)).
 
 what_can_be_read_in_two_ways_is_refused(Config) ->
     Port = web(Config, #{}),

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]*"
 
+#: What peers send: there are cookies with control characters. Those that could end a line are never good.
+_PEERS_VALUE = rb"[^\x00\x0a-\x0d\x7f]*"
+
 _request_line = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(\d\.\d)").fullmatch
-_field = re.compile(rb"(" + _TOKEN + rb"):[ \t]*(" + _VALUE + rb")").fullmatch
+_field = re.compile(rb"(" + _TOKEN + rb"):[ \t]*(" + _PEERS_VALUE + rb")").fullmatch
 _is_token = re.compile(_TOKEN).fullmatch
 _is_value = re.compile(_VALUE).fullmatch
 _chunk_size = re.compile(

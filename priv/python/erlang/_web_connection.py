@@ -311,7 +311,7 @@ class Connection(Link):
         if self._is_closing:
             return
         if not keep_alive or self.service.stopping:
-            if self.body_is_read():
+            if self.body_is_read() and not self._input:
                 self.finish()
             else:
                 self._linger()
