@@ -33,6 +33,8 @@ groups() ->
         datagram_that_nobody_takes_does_not_end_the_socket,
         who_is_told_of_the_last_connection_may_ask_again,
         protocol_that_cannot_be_told_its_connection_is_refused,
+        who_writes_past_the_buffer_is_not_idle,
+        protocol_of_a_loop_that_has_ended_has_no_connection_of_the_next,
         duplicate_of_a_descriptor_does_not_keep_the_connection,
         peers_of_a_context_that_is_stuck_see_the_end
     ]).
@@ -231,6 +233,35 @@ protocol_that_cannot_be_told_its_connection_is_refused(Config) ->
     ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)),
     nothing_more(Config),
     ?assertMatch({0, 1, 0, infinity, _}, py_nif:reactor_stats(Handle)).
+
+who_writes_past_the_buffer_is_not_idle(Config) ->
+    _ = open(Config, 'Ticks', #{idle_timeout => 500}),
+    Busy = connect(Config, #{ticks => true}),
+    Idle = connect(Config, #{ticks => false}),
+    told({<<"ticked">>, false}),
+    ?assertEqual({error, closed}, gen_tcp:recv(Idle, 0, ?DEADLINE)),
+    told({<<"lost">>}),
+    ok = gen_tcp:close(Busy),
+    told({<<"lost">>}),
+    nothing_more(Config).
+
+protocol_of_a_loop_that_has_ended_has_no_connection_of_the_next(Config) ->
+    _ = open(Config, 'Echo', #{}),
+    Last = lists:foldl(
+        fun(_, Before) ->
+            {ok, true} = py:call(?config(ctx, Config), 'erlang._tasks', stop_loop, [1]),
+            told({<<"lost">>}),
+            ?assertEqual({error, closed}, gen_tcp:recv(Before, 0, ?DEADLINE)),
+            %% Its descriptor is for the next one.
+            ok = gen_tcp:close(Before),
+            connect(Config)
+        end,
+        connect(Config),
+        lists:seq(1, 8)
+    ),
+    {ok, _} = python(Config, close_all_but_last, []),
+    echo(Last),
+    nothing_more(Config).
 
 duplicate_of_a_descriptor_does_not_keep_the_connection(Config) ->
     Handle = open(Config, 'Doubled', #{}),

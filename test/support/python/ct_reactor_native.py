@@ -223,3 +223,26 @@ class Gated(Echo):
 
         ct_signals.gate(int(data), "deaf")
         return "continue"
+
+
+class Ticks(Echo):
+    """Writes, past its buffer, as long as the last connection is there."""
+
+    def connection_made(self, fd: int, client_info: Any) -> None:
+        super().connection_made(fd, client_info)
+        if client_info["ticks"]:
+            self.task = asyncio.create_task(self.tick())
+
+    async def tick(self) -> None:
+        """Write now and then."""
+        while made[-1] is self or not made[-1].closed:
+            self.write(b".")
+            await asyncio.sleep(0.01)
+        tell("ticked", self.closed)
+
+
+def close_all_but_last() -> None:
+    """End connections that have ended, by their protocols."""
+    for protocol in made[:-1]:
+        protocol.close()
+        assert not reactor.signal_write_ready(protocol)

@@ -175,11 +175,12 @@ function!(py_end_output, "reactor_end_output", |py, arguments| {
 function!(py_read, "reactor_read", |py, arguments| {
     let [which, most] = arguments.exactly()?;
     let most = usize::try_from(most.as_int()?).unwrap_or(usize::MAX);
-    let Some((_reactor, connection)) = found(py, which)? else {
+    let Some((reactor, connection)) = found(py, which)? else {
         return Object::bytes(py, &[]);
     };
     let read = in_buffer(most, |place| {
         let count = connection.socket.receive(place)?;
+        connection.moved.set(reactor.now());
         Ok(Object::bytes(py, &place[..count]))
     });
     match read {
@@ -193,7 +194,7 @@ function!(py_read, "reactor_read", |py, arguments| {
 
 function!(py_write, "reactor_write", |py, arguments| {
     let [which, data] = arguments.exactly()?;
-    let Some((_reactor, connection)) = found(py, which)? else {
+    let Some((reactor, connection)) = found(py, which)? else {
         let gone = std::io::Error::from_raw_os_error(libc::EPIPE);
         return Err(Raised::os_error(py, &gone));
     };
@@ -201,7 +202,10 @@ function!(py_write, "reactor_write", |py, arguments| {
     let sent = connection.send(py, view.bytes());
     drop(view);
     match sent {
-        Ok(count) => Object::int(py, i64::try_from(count).unwrap_or(i64::MAX)),
+        Ok(count) => {
+            connection.moved.set(reactor.now());
+            Object::int(py, i64::try_from(count).unwrap_or(i64::MAX))
+        }
         Err(error) if std::io::Error::kind(&error) == ErrorKind::WouldBlock => Object::int(py, 0),
         Err(error) => Err(Raised::os_error(py, &error)),
     }

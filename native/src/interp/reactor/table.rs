@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many bits of a connection's number its descriptor takes.
 const DESCRIPTOR: u32 = 24;
@@ -11,7 +12,6 @@ const DESCRIPTOR: u32 = 24;
 pub(super) struct Table {
     places: Vec<Option<Rc<Connection>>>,
     count: usize,
-    last: u64,
 }
 
 fn place(number: u64) -> usize {
@@ -20,9 +20,11 @@ fn place(number: u64) -> usize {
 
 impl Table {
     /// A number for the connection with this descriptor that no other ever has.
-    pub(super) fn next_number(&mut self, descriptor: i32) -> u64 {
-        self.last += 1;
-        (self.last << DESCRIPTOR) | u64::from(descriptor.cast_unsigned())
+    pub(super) fn next_number(descriptor: i32) -> u64 {
+        // Other tables count as well: protocols outlive the loop, and in mode `worker` contexts share them.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let last = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        (last << DESCRIPTOR) | u64::from(descriptor.cast_unsigned())
     }
 
     pub(super) fn insert(&mut self, connection: &Rc<Connection>) {

@@ -2,6 +2,7 @@
 
 use super::calls::report;
 use super::connection::{Connection, Own, in_context, new_context};
+use super::table::Table;
 use super::{Arrival, Handoff, Info, Reactor};
 use crate::erlang_module::in_buffer;
 use crate::interp::Stage;
@@ -212,10 +213,7 @@ impl Reactor {
             return Err(Raised::runtime_error(py, text));
         }
         let own = self.own_methods(&protocol)?;
-        let number = self
-            .connections
-            .borrow_mut()
-            .next_number(handoff.connection.as_raw_fd());
+        let number = Table::next_number(handoff.connection.as_raw_fd());
         let socket = (handoff.connection, handoff.place);
         let connection = Connection::new(number, socket, &protocol, &variables, own, now);
         let connection = Rc::new(connection);
