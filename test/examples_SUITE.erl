@@ -19,10 +19,12 @@
     redis_like_serves_one_client/1,
     websockets_echo_and_announce/1,
     guest_book_loses_no_entry/1,
+    echo_is_spread_over_contexts/1,
+    chat_is_heard_by_all_in_one_order/1,
     commands_run/1
 ]).
 
--define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo, guest_book]).
+-define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo, guest_book, echo, chat]).
 
 suite() ->
     [{timetrap, {minutes, 2}}].
@@ -43,7 +45,9 @@ groups() ->
         redis_like_counts_every_increment,
         redis_like_serves_one_client,
         websockets_echo_and_announce,
-        guest_book_loses_no_entry
+        guest_book_loses_no_entry,
+        echo_is_spread_over_contexts,
+        chat_is_heard_by_all_in_one_order
     ]).
 
 init_per_suite(Config) ->
@@ -190,6 +194,21 @@ redis_like_serves_one_client(Config) ->
     ?assertMatch(#{counter := 1}, redis_like:run((options(redis_like, Config))#{clients => 1, increments => 1})).
 
 %% ------------------------------------------------------------------------------------------------
+%% echo, chat
+
+echo_is_spread_over_contexts(Config) ->
+    ?assertMatch(
+        #{echoed := 1000, per_context := [500, 500], replaced := 2},
+        echo:run((options(echo, Config))#{clients => 10, messages => 100})
+    ).
+
+chat_is_heard_by_all_in_one_order(Config) ->
+    ?assertMatch(
+        #{heard := 50, same_order := true, left := [_, _, _, _]},
+        chat:run((options(chat, Config))#{members => 5, lines => 2})
+    ).
+
+%% ------------------------------------------------------------------------------------------------
 %% websocket_echo, guest_book
 
 websockets_echo_and_announce(Config) ->
@@ -227,7 +246,9 @@ commands_run(_Config) ->
         {async_scraper, ["196 pages and 5 broken", "answered 196 calls", "given up"]},
         {redis_like, ["100000 increments", "the counter is right", "one more was refused"]},
         {websocket_echo, ["1000 messages came back", "50 heard it"]},
-        {guest_book, ["500 entries were written", "500 are in the book", "refused with 422"]}
+        {guest_book, ["500 entries were written", "500 are in the book", "refused with 422"]},
+        {echo, ["20000 messages echoed", "10000, 10000", "2 contexts were replaced"]},
+        {chat, ["members by context: 10, 10", "4000 lines were heard", "one left, 19 stayed"]}
     ],
     [command_runs(Name, Texts) || {Name, Texts} <- Expected].
 

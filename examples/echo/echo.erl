@@ -13,7 +13,7 @@
 %% Every key may be left out but the folder.
 -type options() :: #{
     mode => owngil | worker,
-    %% the folder that echo.py is in
+    %% the folder that repeat.py is in
     folder => file:name_all(),
     contexts => pos_integer(),
     clients => pos_integer(),
@@ -57,7 +57,7 @@ run(Opts) ->
         mode => maps:get(mode, Opts, py:execution_mode()),
         contexts => maps:get(contexts, Opts, 2),
         paths => [maps:get(folder, Opts)],
-        protocol => {echo, 'Echo'}
+        protocol => {repeat, 'Echo'}
     }),
     Port = py_reactor:port(?MODULE),
     Started = erlang:monotonic_time(microsecond),
