@@ -36,7 +36,8 @@
     path := binary() | undefined,
     backlog := pos_integer(),
     socket_opts := [tuple()],
-    ssl_opts := [term()],
+    %% A fun, so that no report of a supervisor shows a key.
+    ssl_opts := fun(() -> [term()]),
     handshake_timeout := milliseconds(),
     max_handshakes := pos_integer(),
     acceptors := pos_integer(),
@@ -85,7 +86,7 @@ placed(#{transport := ssl, ssl_opts := []}, _Context) ->
     refused(ssl_opts, [], "the options of ssl:handshake/3, with a certificate and a key");
 placed(#{transport := Transport, ssl_opts := [_ | _] = Opts}, _Context) when Transport =/= ssl ->
     refused(ssl_opts, Opts, "only with transport => ssl");
-placed(Listener, ContextOptions) ->
+placed(#{ssl_opts := SslOpts} = Listener, ContextOptions) ->
     case context(ContextOptions) of
         {ok, Context} ->
             Acceptors =
@@ -93,7 +94,7 @@ placed(Listener, ContextOptions) ->
                     #{acceptors := undefined} -> acceptors(Listener);
                     #{acceptors := Given} -> Given
                 end,
-            {ok, (maps:remove(protocol, Listener))#{context => Context, acceptors := Acceptors}};
+            {ok, (maps:remove(protocol, Listener))#{ssl_opts := fun() -> SslOpts end, context => Context, acceptors := Acceptors}};
         {error, _} = Error -> Error
     end.
 

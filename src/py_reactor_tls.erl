@@ -59,19 +59,23 @@ counted(Name, Fun) ->
 handshake(Connection, Name, #{ssl_opts := Opts, handshake_timeout := Timeout}) ->
     Peer = inet:peername(Connection),
     Local = py_reactor_peer:local(Connection),
-    case ssl:handshake(Connection, Opts, Timeout) of
+    case ssl:handshake(Connection, Opts(), Timeout) of
         {ok, Tls} ->
             case Peer of
                 {ok, Address} -> pair(Tls, Name, info(Tls, py_reactor_peer:address(Address), Local));
                 {error, _} -> over(Tls)
             end;
         {error, {options, _} = Reason} ->
-            ?LOG_ERROR("Python listener ~tp: wrong ssl_opts: ~tp", [Name, Reason]),
+            ?LOG_ERROR("Python listener ~tp: wrong ssl_opts: ~tp", [Name, option(Reason)]),
             closed(Connection);
         %% Whoever cannot speak TLS: that is no news. `ssl' has logged what it thinks worth it.
         {error, _} ->
             closed(Connection)
     end.
+
+%% The name alone: its value may be a key.
+option({options, {Option, _}}) -> Option;
+option(_) -> unknown.
 
 closed(Connection) ->
     ok = gen_tcp:close(Connection),

@@ -44,6 +44,7 @@ groups() ->
         tls_info_names_what_was_agreed,
         client_that_speaks_no_tls_is_let_go,
         silent_handshake_ends_in_time,
+        no_report_shows_a_key,
         thousands_of_connections_leave_nothing,
         exhausted_descriptors_recover
     ]).
@@ -463,6 +464,15 @@ silent_handshake_ends_in_time(Config) ->
         Client = py_reactors:connect(Port),
         ok = py_reactors:closed(Client)
     end).
+
+no_report_shows_a_key(Config) ->
+    Handler = py_suite:capture_log(),
+    Options = options(Config, #{transport => ssl, ssl_opts => [{key, <<"a secret">>}], protocol => {ct_reactor, no_such}}),
+    {error, {app_callable, _}} = py_reactor:start_listener(?config(name, Config), Options),
+    ok = py_suite:release_log(Handler),
+    Reports = [Event || {log, Event} <- py_suite:flush()],
+    ?assertNotEqual([], Reports),
+    ?assertEqual(nomatch, string:find(io_lib:format("~0p", [Reports]), "a secret")).
 
 %% ------------------------------------------------------------------------------------------------
 %% Many

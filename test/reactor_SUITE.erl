@@ -50,6 +50,7 @@ groups() ->
         stop_closes_what_waits_for_input,
         stop_lets_output_be_written,
         stop_waits_no_longer_than_it_may,
+        stop_ends_a_handler_that_blocks,
         nothing_is_taken_by_a_context_that_stops,
         killed_process_ends_its_connections,
         killed_context_ends_its_reactor,
@@ -488,6 +489,15 @@ stop_waits_no_longer_than_it_may(Config) ->
     ok = gen_tcp:send(Client, <<"hello">>),
     _ = py_reactors:told(<<"data">>),
     ok = py_reactor_context:stop(Reactor),
+    _ = py_reactors:told(<<"lost">>),
+    gen_tcp:close(Client).
+
+stop_ends_a_handler_that_blocks(Config) ->
+    Reactor = py_reactors:start(Config, 'Echo', #{drain_timeout => 50}),
+    Client = py_reactors:connected(Reactor, #{}),
+    ok = gen_tcp:send(Client, <<"spin">>),
+    _ = py_reactors:told(<<"spinning">>),
+    py_suite:silently(fun() -> ok = py_reactor_context:stop(Reactor) end),
     _ = py_reactors:told(<<"lost">>),
     gen_tcp:close(Client).
 
