@@ -177,10 +177,10 @@ class _Exchange:
         scope["method"] = self._head.method
         try:
             await self._service.app(scope, self._receive, self._send)
-            if not response.done and not connection.is_ended:
+            if not response.done and not self._is_over():
                 raise RuntimeError("the ASGI application ended before its response")
         except Exception as error:  # noqa: BLE001 - whatever it is, the connection ends alone
-            if not (connection.is_ended and isinstance(error, OSError)):
+            if not (self._is_over() and isinstance(error, OSError)):
                 self._service.report(
                     f"{self._head.method} {scope['path']}: the ASGI application failed",
                     error,
@@ -209,6 +209,10 @@ class _Exchange:
                 connection.reset(self)
         finally:
             self.disconnected()
+
+    def _is_over(self) -> bool:
+        """Whether the application was told, or could have been, that nobody listens."""
+        return self._connection.is_ended or not self._connection.serves(self)
 
     async def _receive(self) -> Message:
         connection = self._connection

@@ -1,4 +1,4 @@
-"""Applications for web servers. What happens to them is told to the process that is registered as web_SUITE."""
+"""Applications for web servers. What happens to them is told to the process that is registered as web_test."""
 
 import asyncio
 import contextvars
@@ -9,7 +9,7 @@ import erlang
 
 def tell(what, value):
     """Send to the test; nobody hears of it otherwise."""
-    test = erlang.whereis("web_SUITE")
+    test = erlang.whereis("web_test")
     if test is not None:
         erlang.send(test, (erlang.atom(what), value))
 
