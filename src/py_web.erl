@@ -31,7 +31,7 @@ Each is a listener of `py_reactor`, whose functions work for it, too. `docs/web.
     path => unicode:chardata(),
     backlog => pos_integer(),
     socket_opts => [tuple()],
-    ssl_opts => [ssl:tls_server_option()],
+    ssl_opts => [term()],
     handshake_timeout => pos_integer() | infinity,
     max_handshakes => pos_integer(),
     acceptors => pos_integer(),
