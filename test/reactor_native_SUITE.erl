@@ -35,6 +35,7 @@ groups() ->
         protocol_that_cannot_be_told_its_connection_is_refused,
         who_writes_past_the_buffer_is_not_idle,
         protocol_of_a_loop_that_has_ended_has_no_connection_of_the_next,
+        socket_that_was_made_to_block_does_not,
         duplicate_of_a_descriptor_does_not_keep_the_connection,
         peers_of_a_context_that_is_stuck_see_the_end
     ]).
@@ -261,6 +262,27 @@ protocol_of_a_loop_that_has_ended_has_no_connection_of_the_next(Config) ->
     ),
     {ok, _} = python(Config, close_all_but_last, []),
     echo(Last),
+    nothing_more(Config).
+
+%% That is what `socket' does before it closes its own descriptor.
+socket_that_was_made_to_block_does_not(Config) ->
+    Handle = open(Config, 'Floods', #{}),
+    {ok, Listen} = socket:open(inet, stream, tcp),
+    ok = socket:bind(Listen, #{family => inet, addr => ?LOCALHOST, port => 0}),
+    ok = socket:listen(Listen),
+    {ok, #{port := Port}} = socket:sockname(Listen),
+    {ok, Client} = gen_tcp:connect(?LOCALHOST, Port, [binary, {active, false}]),
+    {ok, Accepted} = socket:accept(Listen),
+    {ok, Fd} = socket:getopt(Accepted, {otp, fd}),
+    ok = py_nif:reactor_handoff(Handle, Fd, #{}),
+    told({<<"made">>}),
+    ok = socket:close(Accepted),
+    ok = socket:close(Listen),
+    ok = gen_tcp:send(Client, <<"flood">>),
+    told({<<"paused">>}),
+    {ok, 4.0} = py:call(?config(ctx, Config), math, sqrt, [16]),
+    ok = gen_tcp:close(Client),
+    told({<<"lost">>}),
     nothing_more(Config).
 
 duplicate_of_a_descriptor_does_not_keep_the_connection(Config) ->

@@ -246,3 +246,14 @@ def close_all_but_last() -> None:
     for protocol in made[:-1]:
         protocol.close()
         assert not reactor.signal_write_ready(protocol)
+
+
+class Floods(Echo):
+    """Answers with more than a peer takes that does not read."""
+
+    def data_received(self, data: bytes) -> str:
+        self.write_buffer += bytes(50_000_000)
+        return "write_pending"
+
+    def pause_writing(self) -> None:
+        tell("paused")

@@ -6,6 +6,9 @@ use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// Whoever has a duplicate may have the socket block: `socket:close/1` does, just before it closes its own.
+const AT_ONCE: i32 = libc::MSG_DONTWAIT;
+
 /// What is at the other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -193,7 +196,7 @@ impl Connection {
             match self.kind {
                 Kind::Pipe => libc::read(self.as_raw_fd(), start, size),
                 // Cheaper than `read`, which has to find out what it reads.
-                _ => libc::recv(self.as_raw_fd(), start, size, 0),
+                _ => libc::recv(self.as_raw_fd(), start, size, AT_ONCE),
             }
         })
     }
@@ -212,7 +215,7 @@ impl Connection {
                     self.as_raw_fd(),
                     start,
                     size,
-                    0,
+                    AT_ONCE,
                     (&raw mut sender.address).cast(),
                     &raw mut sender.length,
                 )
@@ -224,9 +227,9 @@ impl Connection {
     /// Writes as much as goes at once; a datagram to whoever is given.
     pub fn send(&self, bytes: &[u8], to: Option<&Sender>) -> Result<usize> {
         #[cfg(target_os = "linux")]
-        const FLAGS: i32 = libc::MSG_NOSIGNAL;
+        const FLAGS: i32 = libc::MSG_NOSIGNAL | AT_ONCE;
         #[cfg(not(target_os = "linux"))]
-        const FLAGS: i32 = 0;
+        const FLAGS: i32 = AT_ONCE;
         let (start, size, descriptor) = (bytes.as_ptr().cast(), bytes.len(), self.as_raw_fd());
         let to = to.filter(|to| self.kind == Kind::Datagram && to.length > 0);
         // SAFETY: the bytes are alive and do not change; so is the address.
