@@ -61,6 +61,7 @@ function answers `{error, not_running}`.
     permits_release/0
 ]).
 -export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
+-export_type([listener/0]).
 
 -nifs([
     runtime_start/3,
