@@ -32,6 +32,7 @@ groups() ->
         connection_after_the_end_of_a_loop_works_with_the_next,
         datagram_that_nobody_takes_does_not_end_the_socket,
         who_is_told_of_the_last_connection_may_ask_again,
+        loop_that_fails_ends_its_connections_and_another_serves_the_next,
         protocol_that_cannot_be_told_its_connection_is_refused,
         who_writes_past_the_buffer_is_not_idle,
         protocol_of_a_loop_that_has_ended_has_no_connection_of_the_next,
@@ -137,6 +138,16 @@ connection_after_the_end_of_a_loop_works_with_the_next(Config) ->
     told({<<"made">>}),
     ?assertEqual({error, closed}, gen_tcp:recv(First, 0, ?DEADLINE)),
     ?assertEqual({ok, <<"hello">>}, gen_tcp:recv(Second, 0, ?DEADLINE)),
+    nothing_more(Config).
+
+loop_that_fails_ends_its_connections_and_another_serves_the_next(Config) ->
+    Handle = open(Config, 'Echo', #{}),
+    Client = connect(Config),
+    {ok, _} = python(Config, break_loop, []),
+    told({<<"lost">>}),
+    ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)),
+    echo(connect(Config)),
+    ?assertMatch({1, 2, 1, infinity, _}, py_nif:reactor_stats(Handle)),
     nothing_more(Config).
 
 who_is_told_of_the_last_connection_may_ask_again(Config) ->

@@ -317,7 +317,7 @@ class ContextLoop(ErlangEventLoop):
                     task.cancel()
             self._pump(lambda: not over() and run.goes_on(), run)
         self._close_transports()
-        self._end_connections()
+        self.end_connections()
         self._begin_closing(self._asyncgens, run)
         # They are told by callbacks, which may have more to do.
         rounds = iter(range(_ROUNDS))
@@ -338,7 +338,7 @@ class ContextLoop(ErlangEventLoop):
             raise run.interrupted
         return not tasks
 
-    def _end_connections(self) -> None:
+    def end_connections(self) -> None:
         """End what Erlang has handed over. Protocols find the loop running, as always."""
         events._set_running_loop(self)
         try:

@@ -149,6 +149,8 @@ def shutdown() -> None:
 
 
 def _give_up(loop: ContextLoop) -> None:
+    # Also where winding up has failed: the next loop does not serve those of this one.
+    loop.end_connections()
     for request in list(loop.requests):
         _finish(loop, request, False, CancelledError())
     _local.loop = None

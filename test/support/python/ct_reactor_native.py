@@ -10,7 +10,7 @@ from typing import Any
 
 import _erlang
 import erlang
-from erlang import reactor
+from erlang import _tasks, reactor
 
 #: The protocols of the connections that were made, in order.
 made: list[reactor.Protocol] = []
@@ -257,3 +257,16 @@ class Floods(Echo):
 
     def pause_writing(self) -> None:
         tell("paused")
+
+
+def break_loop() -> None:
+    """Have the loop of the context fail, as it does when the system does."""
+    loop = _tasks._current()
+    assert loop is not None
+
+    def fail() -> None:
+        raise OSError("too many open files")
+
+    loop._run_once = fail  # type: ignore[attr-defined]
+    # It comes back from its wait.
+    loop.call_soon(str)

@@ -35,8 +35,8 @@ pub struct Poller {
     left: Mutex<HashSet<RawFd>>,
     woken: AtomicBool,
     sleeping: Mutex<Sleeping>,
-    /// In the set, once the loop has slept there.
-    bell: OnceLock<Bell>,
+    /// In the set. Made with it: later there may be no descriptors left.
+    bell: Bell,
 }
 
 fn all() -> &'static RwLock<HashMap<u64, Arc<Poller>>> {
@@ -48,15 +48,17 @@ impl Poller {
     /// A new one under a number that no other ever has.
     pub fn open() -> io::Result<u64> {
         static LAST: AtomicU64 = AtomicU64::new(0);
+        let (set, bell) = (PollSet::new()?, Bell::new()?);
+        set.add(bell.descriptor(), READ)?;
         let poller = Self {
-            set: RwLock::new(PollSet::new()?),
+            set: RwLock::new(set),
             generation: AtomicU64::new(0),
             interests: Mutex::default(),
             watched: AtomicUsize::new(0),
             left: Mutex::default(),
             woken: AtomicBool::new(false),
             sleeping: Mutex::new(Sleeping::Nowhere),
-            bell: OnceLock::new(),
+            bell,
         };
         let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         all().write().insert(number, Arc::new(poller));
@@ -141,13 +143,13 @@ impl Poller {
 
     /// Takes out what is not for the loop.
     fn sort_out(&self, events: &mut Vec<Event>) -> io::Result<()> {
-        let bell = self.bell.get();
+        let bell = self.bell.descriptor();
         let mut stray = false;
         {
             let interests = self.interests.lock();
             events.retain(|event| {
-                if let Some(bell) = bell.filter(|bell| bell.descriptor() == event.descriptor) {
-                    bell.silence();
+                if event.descriptor == bell {
+                    self.bell.silence();
                     return false;
                 }
                 let known = interests.contains_key(&event.descriptor);
@@ -164,9 +166,7 @@ impl Poller {
 
     fn make_anew(&self) -> io::Result<()> {
         let fresh = PollSet::new()?;
-        if let Some(bell) = self.bell.get() {
-            fresh.add(bell.descriptor(), READ)?;
-        }
+        fresh.add(self.bell.descriptor(), READ)?;
         let interests = self.interests.lock();
         for (&descriptor, &interest) in &*interests {
             // One that was closed is as if it were never ready.
@@ -191,11 +191,7 @@ impl Poller {
         }
         match &*self.sleeping.lock() {
             Sleeping::Nowhere => {}
-            Sleeping::InTheSet => {
-                if let Some(bell) = self.bell.get() {
-                    bell.ring();
-                }
-            }
+            Sleeping::InTheSet => self.bell.ring(),
             Sleeping::Elsewhere(place) => place.wake(),
         }
     }
@@ -228,12 +224,6 @@ impl Poller {
         timeout: Option<Duration>,
         other: impl Fn() -> bool,
     ) -> io::Result<()> {
-        if self.bell.get().is_none() {
-            let bell = Bell::new()?;
-            self.set.read().add(bell.descriptor(), READ)?;
-            // Nobody else makes one: one thread at a time runs the loop.
-            let _first = self.bell.set(bell);
-        }
         *self.sleeping.lock() = Sleeping::InTheSet;
         let _asleep = Asleep(self);
         let timeout = if other() || self.is_woken() {
@@ -247,10 +237,8 @@ impl Poller {
 
     /// Whoever sleeps in the set looks up, and the loop is not woken. May be called on any thread, schedulers included.
     pub fn ring(&self) {
-        if matches!(*self.sleeping.lock(), Sleeping::InTheSet)
-            && let Some(bell) = self.bell.get()
-        {
-            bell.ring();
+        if matches!(*self.sleeping.lock(), Sleeping::InTheSet) {
+            self.bell.ring();
         }
     }
 }

@@ -186,7 +186,7 @@ impl Owner {
         if let Err(raised) = driven {
             // Not of a task's making: those have their own errors. Without its loop the context serves calls.
             let text = told(py, raised);
-            self.set_loop(false);
+            self.give_up_loop(py);
             context.tell(|env| env.tuple(&[atoms().loop_failed, env.binary(text.as_bytes())]));
         }
         true
@@ -205,6 +205,12 @@ impl Owner {
 
     /// Ends the loop of the context, with whatever goes on in it.
     pub(in crate::interp) fn end_loop(&mut self, py: Python<'_>) {
+        self.give_up_loop(py);
+        self.release_reactor(py);
+    }
+
+    /// The same; there may be another one.
+    fn give_up_loop(&mut self, py: Python<'_>) {
         let shutdown = self.loop_tools.as_ref();
         let shutdown = shutdown.map(|tools| tools.shutdown.get(py));
         if let Some(shutdown) = shutdown
@@ -212,7 +218,7 @@ impl Owner {
         {
             raised.clear(py);
         }
-        self.release_reactor(py);
+        self.release_connections(py);
         self.set_loop(false);
     }
 

@@ -51,10 +51,17 @@ impl Owner {
         Ok(reactor)
     }
 
-    /// Gives back what is left of the connections of a context.
-    pub(in crate::interp) fn release_reactor(&mut self, py: Python<'_>) {
+    /// Gives back what is left of the connections of a loop.
+    pub(in crate::interp) fn release_connections(&mut self, py: Python<'_>) {
         if let Some(stage) = self.stage.clone() {
             release(py, &stage);
+        }
+    }
+
+    /// The same at the end of the context.
+    pub(in crate::interp) fn release_reactor(&mut self, py: Python<'_>) {
+        self.release_connections(py);
+        if let Some(stage) = self.stage.clone() {
             stage.set_protocol_factory(py, None);
         }
     }
