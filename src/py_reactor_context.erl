@@ -58,6 +58,8 @@ through it. `docs/reactor.md` is the guide.
 
 %% For `on_stop', and for the context to end once its connections have.
 -define(END_TIMEOUT, 15_000).
+%% Milliseconds between looks, where nobody tells.
+-define(LOOK, 10).
 
 ?DOC("As `start_link/3`, without options: the factory of protocols is set later, by Python code in the context.").
 -spec start_link(Id :: term(), py_context:mode()) -> {ok, pid()} | {error, term()}.
@@ -469,14 +471,29 @@ terminate(_Reason, #state{context = Context, handle = Handle, id = Id, listed = 
     true = py_reactor_table:delete({context, self()}),
     ok.
 
-drained(ok, #state{context = Context, drain_timeout = Timeout, on_stop = OnStop}) ->
-    _ = wait_for(Context, 'erlang.reactor', drained, [], Timeout),
+drained(ok, #state{context = Context, drain_timeout = Timeout, on_stop = OnStop} = State) ->
+    _ =
+        case wait_for(Context, 'erlang.reactor', drained, [], Timeout) of
+            %% Its queue has no room for the question.
+            {error, {overloaded, _, _}} -> look_until_drained(State, erlang:monotonic_time(millisecond) + Timeout);
+            Drained -> Drained
+        end,
     case OnStop of
         undefined -> ok;
         {Module, Function, Args} -> stopped_python(wait_for(Context, Module, Function, Args, Timeout))
     end;
 drained({error, _}, _State) ->
     ok.
+
+look_until_drained(#state{handle = Handle} = State, Deadline) ->
+    case {py_nif:reactor_stats(Handle), erlang:monotonic_time(millisecond) < Deadline} of
+        {{Active, _, _, _, _}, true} when Active > 0 ->
+            receive
+            after ?LOOK -> look_until_drained(State, Deadline)
+            end;
+        _ ->
+            drained
+    end.
 
 wait_for(Context, Module, Function, Args, Timeout) ->
     case py_context:submit_await(Context, Module, Function, Args, #{}, Timeout) of

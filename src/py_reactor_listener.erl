@@ -35,6 +35,10 @@
 %% Milliseconds until a context that could not start is tried again.
 -define(FIRST_RETRY, 50).
 -define(LAST_RETRY, 5_000).
+%% Milliseconds that a context which is to go, and gets no new connections, has for those that have just come: a client
+%% that has connected, and has not said anything yet, would find itself refused.
+-define(SETTLE, 500).
+-define(LOOK, 10).
 
 -spec start_link(term(), py_reactor_options:listener()) -> gen_server:start_ret().
 start_link(Name, Options) ->
@@ -166,7 +170,7 @@ started(Pid, ok, #state{rolling = #rolling{new = Pid, old = Old} = Rolling} = St
     Without = published(With#state{contexts = maps:remove(Old, Contexts), rolling = Rolling#rolling{new = ready}}),
     case is_map_key(Old, Contexts) of
         true ->
-            _ = spawn(fun() -> py_reactor_context:stop(Old) end),
+            _ = spawn(fun() -> retire(Old) end),
             Without;
         false ->
             rolled(Without)
@@ -177,6 +181,24 @@ started(Pid, ok, #state{starting = Starting} = State) ->
     published(added(Pid, State#state{starting = lists:delete(Pid, Starting)}));
 started(Pid, {error, Reason}, State) ->
     failed(Pid, Reason, State).
+
+retire(Old) ->
+    ok = settle(Old, erlang:monotonic_time(millisecond) + ?SETTLE),
+    py_reactor_context:stop(Old).
+
+settle(Old, Deadline) ->
+    receive
+    after ?LOOK -> ok
+    end,
+    case py_reactor_context:stats(Old) of
+        #{active_connections := Active} when Active > 0 ->
+            case erlang:monotonic_time(millisecond) < Deadline of
+                true -> settle(Old, Deadline);
+                false -> ok
+            end;
+        _NoneOrGone ->
+            ok
+    end.
 
 failed(Pid, Reason, #state{name = Name, starting = Starting, backoff = Backoff} = State) ->
     case lists:member(Pid, Starting) of
