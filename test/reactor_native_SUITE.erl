@@ -37,6 +37,7 @@ groups() ->
         who_writes_past_the_buffer_is_not_idle,
         protocol_of_a_loop_that_has_ended_has_no_connection_of_the_next,
         socket_that_was_made_to_block_does_not,
+        socket_that_lingers_holds_nobody_up,
         duplicate_of_a_descriptor_does_not_keep_the_connection,
         peers_of_a_context_that_is_stuck_see_the_end
     ]).
@@ -295,6 +296,24 @@ socket_that_was_made_to_block_does_not(Config) ->
     ok = gen_tcp:close(Client),
     told({<<"lost">>}),
     nothing_more(Config).
+
+socket_that_lingers_holds_nobody_up(Config) ->
+    Handle = open(Config, 'Floods', #{write_timeout => 100}),
+    {ok, Listen} = gen_tcp:listen(0, [{active, false}, {ip, ?LOCALHOST}, {linger, {true, 300}}]),
+    {ok, Port} = inet:port(Listen),
+    {ok, Client} = gen_tcp:connect(?LOCALHOST, Port, [binary, {active, false}]),
+    {ok, Accepted} = gen_tcp:accept(Listen),
+    {ok, Fd} = inet:getfd(Accepted),
+    ok = py_nif:reactor_handoff(Handle, Fd, #{}),
+    told({<<"made">>}),
+    ok = gen_tcp:close(Accepted),
+    ok = gen_tcp:close(Listen),
+    ok = gen_tcp:send(Client, <<"flood">>),
+    told({<<"paused">>}),
+    told({<<"lost">>}),
+    %% Far sooner than after the time for which the close would wait.
+    nothing_more(Config),
+    ok = gen_tcp:close(Client).
 
 duplicate_of_a_descriptor_does_not_keep_the_connection(Config) ->
     Handle = open(Config, 'Doubled', #{}),

@@ -42,6 +42,7 @@ impl AsRawFd for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shut_down();
+        self.close_at_once();
     }
 }
 
@@ -171,6 +172,30 @@ impl Connection {
 
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Has the close not wait for what the peer has not taken, as `SO_LINGER` says. Without time it is a reset, and stays.
+    fn close_at_once(&self) {
+        if self.kind != Kind::Stream {
+            return;
+        }
+        let set = option::<libc::linger>(self.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER);
+        if set.is_ok_and(|set| set.l_onoff != 0 && set.l_linger > 0) {
+            let off = libc::linger {
+                l_onoff: 0,
+                l_linger: 0,
+            };
+            // SAFETY: the structure lives for the call.
+            unsafe {
+                libc::setsockopt(
+                    self.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_LINGER,
+                    (&raw const off).cast(),
+                    size_of::<libc::linger>() as libc::socklen_t,
+                )
+            };
+        }
     }
 
     /// Nothing more is read or written; the peer sees the end.
