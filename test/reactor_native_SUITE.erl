@@ -24,6 +24,7 @@ groups() ->
         who_waits_for_a_place_hears_of_the_end_of_the_loop,
         loop_that_a_handler_stops_ends_its_connection_once,
         loop_can_be_stopped_by_who_is_told_of_the_end,
+        tasks_that_begin_with_the_end_of_a_connection_end_with_the_loop,
         factory_can_be_interrupted,
         handler_is_interrupted_and_not_the_call_that_runs_the_loop,
         who_holds_input_back_is_not_idle,
@@ -124,6 +125,15 @@ loop_can_be_stopped_by_who_is_told_of_the_end(Config) ->
     ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)),
     nothing_more(Config),
     ?assertMatch({0, 1, 1, infinity, _}, py_nif:reactor_stats(Handle)).
+
+tasks_that_begin_with_the_end_of_a_connection_end_with_the_loop(Config) ->
+    _ = open(Config, 'CleansUp', #{}),
+    Client = connect(Config),
+    ?assertEqual({ok, true}, py:call(?config(ctx, Config), 'erlang._tasks', stop_loop, [5])),
+    told({<<"lost">>}),
+    told({<<"cleaned">>}),
+    ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, ?DEADLINE)),
+    nothing_more(Config).
 
 connection_after_the_end_of_a_loop_works_with_the_next(Config) ->
     _ = open(Config, 'Greets', #{}),

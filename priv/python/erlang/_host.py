@@ -308,14 +308,19 @@ class ContextLoop(ErlangEventLoop):
                 self.call_later(seconds, out_of_time),
                 self.call_later(seconds / 2, again),
             ]
-        # What tasks begin on their way out ends as well.
-        while (tasks := all_tasks(self)) and not over():
-            run.waits_for = list(tasks)
-            for task in tasks:
-                # Those that were told already are on their way out, which nothing should cut short.
-                if seconds is None or task not in self.interrupted:
-                    task.cancel()
-            self._pump(lambda: not over() and run.goes_on(), run)
+
+        def end_tasks() -> bool:
+            # What tasks begin on their way out ends as well.
+            while (tasks := all_tasks(self)) and not over():
+                run.waits_for = list(tasks)
+                for task in tasks:
+                    # Those that were told already are on their way out, which nothing should cut short.
+                    if seconds is None or task not in self.interrupted:
+                        task.cancel()
+                self._pump(lambda: not over() and run.goes_on(), run)
+            return not tasks
+
+        end_tasks()
         self._close_transports()
         self.end_connections()
         self._begin_closing(self._asyncgens, run)
@@ -332,11 +337,13 @@ class ContextLoop(ErlangEventLoop):
             "an error occurred during closing of an asynchronous generator",
             run.waits_for,
         )
+        # Those that protocols have begun when they were told of the end.
+        ended = end_tasks()
         for timer in timers:
             timer.cancel()
         if run.interrupted is not None:
             raise run.interrupted
-        return not tasks
+        return ended
 
     def end_connections(self) -> None:
         """End what Erlang has handed over. Protocols find the loop running, as always."""

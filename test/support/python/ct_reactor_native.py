@@ -270,3 +270,18 @@ def break_loop() -> None:
     loop._run_once = fail  # type: ignore[attr-defined]
     # It comes back from its wait.
     loop.call_soon(str)
+
+
+class CleansUp(Echo):
+    """Has a task clean up, which takes for ever."""
+
+    def connection_lost(self) -> None:
+        super().connection_lost()
+        self.task = asyncio.create_task(self.clean_up())
+
+    async def clean_up(self) -> None:
+        """Wait, and tell of the end of that."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            tell("cleaned")
