@@ -39,6 +39,7 @@ groups() ->
         protocol_of_a_loop_that_has_ended_has_no_connection_of_the_next,
         socket_that_was_made_to_block_does_not,
         socket_that_lingers_holds_nobody_up,
+        file_is_no_connection,
         duplicate_of_a_descriptor_does_not_keep_the_connection,
         peers_of_a_context_that_is_stuck_see_the_end
     ]).
@@ -324,6 +325,14 @@ socket_that_lingers_holds_nobody_up(Config) ->
     %% Far sooner than after the time for which the close would wait.
     nothing_more(Config),
     ok = gen_tcp:close(Client).
+
+file_is_no_connection(Config) ->
+    Handle = open(Config, 'Echo', #{}),
+    {ok, Fd} = py:call(?config(ctx, Config), os, open, [list_to_binary(code:which(?MODULE)), 0]),
+    ?assertEqual({error, einval}, py_nif:reactor_handoff(Handle, Fd, #{})),
+    ok = py_nif:close_fd(Fd),
+    ?assertMatch({0, 0, 0, infinity, _}, py_nif:reactor_stats(Handle)),
+    nothing_more(Config).
 
 duplicate_of_a_descriptor_does_not_keep_the_connection(Config) ->
     Handle = open(Config, 'Doubled', #{}),

@@ -89,13 +89,27 @@ fn kind_of(descriptor: RawFd) -> Result<Kind> {
     let kind = match option::<i32>(descriptor, libc::SOL_SOCKET, libc::SO_TYPE) {
         Ok(libc::SOCK_STREAM | libc::SOCK_SEQPACKET) => Kind::Stream,
         Ok(_) => return Ok(Kind::Datagram),
-        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => return Ok(Kind::Pipe),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => return pipe(descriptor),
         Err(error) => return Err(error),
     };
     // Connections come from it; it is none.
     match option::<i32>(descriptor, libc::SOL_SOCKET, libc::SO_ACCEPTCONN) {
         Ok(0) | Err(_) => Ok(kind),
         Ok(_) => Err(Error::from_raw_os_error(libc::EINVAL)),
+    }
+}
+
+/// Files and directories are always ready, and have no other end.
+fn pipe(descriptor: RawFd) -> Result<Kind> {
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: room for the structure, of numbers.
+    let mode = unsafe {
+        checked(libc::fstat(descriptor, status.as_mut_ptr()))?;
+        status.assume_init().st_mode
+    };
+    match mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR => Err(Error::from_raw_os_error(libc::EINVAL)),
+        _ => Ok(Kind::Pipe),
     }
 }
 
