@@ -11,6 +11,9 @@ handlers in Python, one set for each context, do the talking. `docs/reactor.md` 
 
 -include("py_arguments.hrl").
 
+%% Milliseconds that contexts may take to end, once their connections have.
+-define(END_TIMEOUT, 15_000).
+
 -type name() :: term().
 -type options() :: #{
     transport => tcp | ssl | unix,
@@ -75,10 +78,23 @@ Errors: those of `py_reactor_context:start_link/3`; `{listen, Reason}`; `already
 -spec start_listener(name(), options()) -> {ok, pid()} | {error, term()}.
 start_listener(Name, Options) when is_map(Options) ->
     with_options(Options, fun(Checked) ->
-        py_reactor_sup:start_listener(py_reactor_listener_sup:child_spec(Name, Checked))
+        started(Name, py_reactor_sup:start_listener(py_reactor_listener_sup:child_spec(Name, Checked)), fun() ->
+            py_reactor_sup:stop_listener(Name)
+        end)
     end);
 start_listener(Name, Options) ->
     py_badarg:refuse(?FORM([name, options], [Name, Options]), options, wrong).
+
+started(Name, {ok, Supervisor}, Undo) ->
+    case py_reactor_listener:await_ready(Name) of
+        ok ->
+            {ok, Supervisor};
+        {error, _} = Error ->
+            _ = Undo(),
+            Error
+    end;
+started(_Name, {error, _} = Error, _Undo) ->
+    Error.
 
 with_options(Options, Fun) ->
     case py_nif:python() of
@@ -105,7 +121,15 @@ child_spec(Name, Options) ->
 ?DOC(false).
 -spec start_link(name(), options()) -> {ok, pid()} | {error, term()}.
 start_link(Name, Options) ->
-    with_options(Options, fun(Checked) -> py_reactor_listener_sup:start_link(Name, Checked) end).
+    with_options(Options, fun(Checked) ->
+        Started = py_reactor_listener_sup:start_link(Name, Checked),
+        started(Name, Started, fun() -> end_linked(Started) end)
+    end).
+
+%% The error is the answer, not a signal.
+end_linked({ok, Supervisor}) ->
+    true = unlink(Supervisor),
+    gen_server:stop(Supervisor, shutdown, infinity).
 
 ?DOC("As `stop_listener/2`, with the listener's `drain_timeout`.").
 -spec stop_listener(name()) -> ok | {error, not_found | not_running}.
@@ -134,10 +158,21 @@ stop_listener(Name, Timeout) ->
 %% What TLS has still to send is the relays' by the time that the contexts have ended.
 drained(Name, Timeout) ->
     Contexts = [
-        spawn_monitor(fun() -> py_reactor_context:stop(Context, Timeout) end)
+        begin
+            _ = spawn(fun() -> py_reactor_context:stop(Context, Timeout) end),
+            {Context, erlang:monitor(process, Context)}
+        end
      || Context <- py_reactor_listener_sup:contexts(Name)
     ],
-    lists:foreach(fun({_, Monitor}) -> down(Monitor, infinity) end, Contexts),
+    %% One that is still starting would not hear of it.
+    Kill = erlang:monotonic_time(millisecond) + Timeout + ?END_TIMEOUT,
+    lists:foreach(
+        fun({Context, Monitor}) ->
+            down(Monitor, max(0, Kill - erlang:monotonic_time(millisecond))),
+            exit(Context, kill)
+        end,
+        Contexts
+    ),
     Relays = [erlang:monitor(process, Relay) || Relay <- py_reactor_listener_sup:relays(Name)],
     Deadline = erlang:monotonic_time(millisecond) + Timeout,
     lists:foreach(fun(Monitor) -> down(Monitor, max(0, Deadline - erlang:monotonic_time(millisecond))) end, Relays).

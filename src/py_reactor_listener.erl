@@ -6,8 +6,8 @@
 %% Manages the contexts of a listener: starts them, replaces those that die, and all of them one after the other. When
 %% this process dies, its successor finds the contexts again.
 
--export([start_link/2, restart/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/2, await_ready/1, restart/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -22,6 +22,9 @@
 -record(state, {
     name :: term(),
     wanted :: pos_integer(),
+    acceptors :: pos_integer(),
+    %% Who waits for the start, which is over once all contexts are there, or one of them could not start.
+    start = [] :: [gen_server:from()] | ready | {error, term()},
     %% Those that take connections.
     contexts = #{} :: #{pid() => py_nif:handle()},
     %% Those that have not started yet, but for the one of a `rolling'.
@@ -44,13 +47,21 @@
 start_link(Name, Options) ->
     gen_server:start_link(?MODULE, {Name, Options}, []).
 
+%% Nobody but the caller waits for what Python does at the start.
+-spec await_ready(term()) -> ok | {error, term()}.
+await_ready(Name) ->
+    asked(Name, await_ready).
+
 %% Replaces all contexts, one after the other.
 -spec restart(term()) -> ok | {error, term()}.
 restart(Name) ->
+    asked(Name, restart).
+
+asked(Name, Request) ->
     case py_reactor_table:owner({Name, places}) of
         {ok, Manager} ->
             try
-                gen_server:call(Manager, restart, infinity)
+                gen_server:call(Manager, Request, infinity)
             catch
                 exit:_ -> {error, stopped}
             end;
@@ -58,18 +69,14 @@ restart(Name) ->
             {error, not_found}
     end.
 
--spec init({term(), py_reactor_options:listener()}) -> {ok, #state{}} | {stop, term()}.
+-spec init({term(), py_reactor_options:listener()}) -> {ok, #state{}, {continue, start}}.
 init({Name, #{contexts := Wanted, acceptors := Acceptors}}) ->
-    Known = adopted(#state{name = Name, wanted = Wanted, backoff = ?FIRST_RETRY}),
-    case await_all(filled(Known)) of
-        {ok, State} ->
-            ok = publish(State),
-            Missing = Acceptors - length(py_reactor_listener_sup:acceptors(Name)),
-            _ = [{ok, _} = py_reactor_listener_sup:start_acceptor(Name) || _ <- lists:seq(1, Missing)],
-            {ok, State};
-        {error, Reason} ->
-            {stop, {shutdown, Reason}}
-    end.
+    State = adopted(#state{name = Name, wanted = Wanted, acceptors = Acceptors, backoff = ?FIRST_RETRY}),
+    {ok, published(State), {continue, start}}.
+
+-spec handle_continue(start, #state{}) -> {noreply, #state{}}.
+handle_continue(start, State) ->
+    {noreply, all_there(filled(State))}.
 
 %% What serves goes on; what is starting or about to stop would tell its dead predecessor.
 adopted(#state{name = Name} = State) ->
@@ -111,18 +118,22 @@ start(#state{name = Name, next = Next} = State) ->
             Error
     end.
 
-%% At the start of the listener, whose starter is told what is wrong.
-await_all(#state{starting = []} = State) ->
-    {ok, State};
-await_all(#state{starting = Starting} = State) ->
-    receive
-        {py_reactor_context, Pid, ok} -> await_all(added(Pid, State#state{starting = lists:delete(Pid, Starting)}));
-        {py_reactor_context, _Pid, {error, _} = Error} -> Error;
-        {'DOWN', _, process, Pid, Reason} -> await_or(lists:member(Pid, Starting), Reason, State)
-    end.
+%% From then on connections are accepted.
+all_there(#state{start = Start, contexts = Contexts, wanted = Wanted, name = Name, acceptors = Acceptors} = State) when
+    Start =/= ready, map_size(Contexts) >= Wanted
+->
+    Missing = Acceptors - length(py_reactor_listener_sup:acceptors(Name)),
+    _ = [py_reactor_listener_sup:start_acceptor(Name) || _ <- lists:seq(1, Missing)],
+    (answered(ready, ok, State))#state{start = ready};
+all_there(State) ->
+    State.
 
-await_or(true, Reason, _State) -> {error, {context_died, Reason}};
-await_or(false, _Reason, State) -> await_all(State).
+%% Those that wait for the start.
+answered(Start, Answer, #state{start = Waiting} = State) when is_list(Waiting) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Waiting),
+    State#state{start = Start};
+answered(_Start, _Answer, State) ->
+    State.
 
 added(Pid, #state{contexts = Contexts} = State) ->
     case py_reactor_table:context(Pid) of
@@ -140,6 +151,12 @@ published(State) ->
     State.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(await_ready, From, #state{start = Waiting} = State) when is_list(Waiting) ->
+    {noreply, State#state{start = [From | Waiting]}};
+handle_call(await_ready, _From, #state{start = ready} = State) ->
+    {reply, ok, State};
+handle_call(await_ready, _From, #state{start = {error, _} = Error} = State) ->
+    {reply, Error, State};
 handle_call(restart, From, #state{rolling = none, contexts = Contexts} = State) ->
     {noreply, roll(maps:keys(Contexts), [From], State)};
 handle_call(restart, From, #state{rolling = Rolling} = State) ->
@@ -178,7 +195,7 @@ started(Pid, ok, #state{rolling = #rolling{new = Pid, old = Old} = Rolling} = St
 started(Pid, {error, Reason}, #state{rolling = #rolling{new = Pid}} = State) ->
     filled(told({error, Reason}, State));
 started(Pid, ok, #state{starting = Starting} = State) ->
-    published(added(Pid, State#state{starting = lists:delete(Pid, Starting)}));
+    all_there(published(added(Pid, State#state{starting = lists:delete(Pid, Starting)})));
 started(Pid, {error, Reason}, State) ->
     failed(Pid, Reason, State).
 
@@ -200,15 +217,23 @@ settle(Old, Deadline) ->
             ok
     end.
 
-failed(Pid, Reason, #state{name = Name, starting = Starting, backoff = Backoff} = State) ->
+failed(Pid, Reason, #state{starting = Starting, backoff = Backoff} = State) ->
     case lists:member(Pid, Starting) of
         true ->
-            ?LOG_ERROR("Python listener ~tp: a context cannot start: ~tp", [Name, Reason]),
             _ = erlang:send_after(Backoff, self(), fill),
-            State#state{starting = lists:delete(Pid, Starting), backoff = min(2 * Backoff, ?LAST_RETRY)};
+            told_or_logged(Reason, State#state{
+                starting = lists:delete(Pid, Starting), backoff = min(2 * Backoff, ?LAST_RETRY)
+            });
         false ->
             State
     end.
+
+%% At the start whoever started the listener is told, and ends it; without anybody it is tried again.
+told_or_logged(Reason, #state{start = Waiting} = State) when is_list(Waiting) ->
+    answered({error, Reason}, {error, Reason}, State);
+told_or_logged(Reason, #state{name = Name} = State) ->
+    ?LOG_ERROR("Python listener ~tp: a context cannot start: ~tp", [Name, Reason]),
+    State.
 
 %% The one that is to go has gone.
 ended(Old, _Reason, #state{rolling = #rolling{old = Old, new = ready}} = State) ->

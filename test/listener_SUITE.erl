@@ -30,6 +30,7 @@ groups() ->
         port_that_is_taken_is_an_error,
         options_are_checked_by_name,
         failing_start_says_why_and_leaves_nothing,
+        slow_start_keeps_nobody_else_waiting,
         stop_ends_everything,
         stop_lets_output_be_written,
         stop_waits_no_longer_than_it_may,
@@ -242,6 +243,20 @@ failing_start_says_why_and_leaves_nothing(Config) ->
     ?assertMatch({error, {setup_code, {'ZeroDivisionError', _}}}, Start(#{setup_code => <<"1 / 0">>})),
     ?assertMatch({error, {on_start, {'RuntimeError', _}}}, Start(#{on_start => {ct_reactor, fail, []}})),
     py_leaks:check(Before, #{spares => 2}).
+
+slow_start_keeps_nobody_else_waiting(Config) ->
+    Name = ?config(name, Config),
+    Slow = options(Config, #{contexts => 1, on_start => {ct_reactor, never, [self()]}}),
+    Starting = py_suite:spawn_caller(fun() -> py_reactor:start_listener({slow, Name}, Slow) end),
+    _ = py_reactors:told(<<"starting">>),
+    with(Config, #{}, fun(_, Port) -> ?assertEqual(<<"hello">>, py_reactors:ask(Port, <<"hello">>)) end),
+    ok = py_suite:silently(fun() ->
+        %% It would take its time: what starts hears nothing.
+        [exit(Context, kill) || Context <- py_reactor_listener_sup:contexts({slow, Name})],
+        {result, {error, {context_died, killed}}} = py_suite:await_down(Starting, ?DEADLINE),
+        ok
+    end),
+    ?assertEqual({error, not_found}, py_reactor:info({slow, Name})).
 
 %% ------------------------------------------------------------------------------------------------
 %% Stopping
@@ -458,8 +473,9 @@ silent_handshake_ends_in_time(Config) ->
 
 no_report_shows_a_key(Config) ->
     Handler = py_suite:capture_log(),
-    Options = options(Config, #{transport => ssl, ssl_opts => [{key, <<"a secret">>}], protocol => {ct_reactor, no_such}}),
-    {error, {app_callable, _}} = py_reactor:start_listener(?config(name, Config), Options),
+    Options = options(Config, #{transport => ssl, ssl_opts => [{key, <<"a secret">>}], ip => {192, 0, 2, 1}}),
+    %% An address that nobody has.
+    {error, {listen, eaddrnotavail}} = py_reactor:start_listener(?config(name, Config), Options),
     ok = py_suite:release_log(Handler),
     Reports = [Event || {log, Event} <- py_suite:flush()],
     ?assertNotEqual([], Reports),

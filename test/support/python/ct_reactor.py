@@ -240,6 +240,11 @@ async def start(to, name):
     erlang.send(to, ("started", name))
 
 
+async def never(to):
+    erlang.send(to, ("starting",))
+    await asyncio.Event().wait()
+
+
 async def stop(to, name):
     await asyncio.sleep(0)
     erlang.send(to, ("stopped", name, name in started))
