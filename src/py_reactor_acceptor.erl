@@ -2,8 +2,8 @@
 -include("py_doc.hrl").
 ?MODULEDOC(false).
 
-%% Accepts connections, and gives each to the context with the fewest. The native side does both, in one step: a place is
-%% taken before the connection is, so what nobody has room for stays in the queue of the system.
+%% Accepts connections, and gives each to the context with the fewest. The native side does both, in one step: a place
+%% is taken before the connection is, so what nobody has room for stays in the queue of the system.
 
 -export([start_link/2, init/3]).
 

@@ -94,7 +94,9 @@ placed(#{ssl_opts := SslOpts} = Listener, ContextOptions) ->
                     #{acceptors := undefined} -> acceptors(Listener);
                     #{acceptors := Given} -> Given
                 end,
-            {ok, (maps:remove(protocol, Listener))#{ssl_opts := fun() -> SslOpts end, context => Context, acceptors := Acceptors}};
+            {ok, (maps:remove(protocol, Listener))#{
+                ssl_opts := fun() -> SslOpts end, context => Context, acceptors := Acceptors
+            }};
         {error, _} = Error -> Error
     end.
 

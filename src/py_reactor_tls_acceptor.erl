@@ -52,7 +52,9 @@ accepted({ok, Connection}, #state{name = Name} = State) ->
     loop(State);
 accepted({error, closed}, _State) ->
     idle();
-accepted({error, Reason}, State) when Reason =:= econnaborted; Reason =:= eintr; Reason =:= eproto; Reason =:= timeout ->
+accepted({error, Reason}, State) when
+    Reason =:= econnaborted; Reason =:= eintr; Reason =:= eproto; Reason =:= timeout
+->
     loop(State);
 accepted({error, Reason}, #state{name = Name} = State) ->
     %% emfile and its like: who is connected goes on, who is not waits in the queue of the system.

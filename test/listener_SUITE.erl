@@ -133,7 +133,8 @@ info_names_peer_and_transport(Config) ->
         {ok, Own} = inet:port(Client),
         Answer = py_reactors:exchange(Client, <<"peer">>),
         ?assertEqual(iolist_to_binary(io_lib:format("('127.0.0.1', ~b)", [Own])), Answer),
-        ?assertEqual(iolist_to_binary(io_lib:format("('127.0.0.1', ~b)", [Port])), py_reactors:exchange(Client, <<"local">>)),
+        Local = iolist_to_binary(io_lib:format("('127.0.0.1', ~b)", [Port])),
+        ?assertEqual(Local, py_reactors:exchange(Client, <<"local">>)),
         ?assertEqual(<<"'tcp'">>, py_reactors:exchange(Client, <<"transport">>)),
         gen_tcp:close(Client)
     end).
@@ -449,7 +450,8 @@ tls_info_names_what_was_agreed(Config) ->
         ?assertEqual(<<"'ssl'">>, Ask(<<"transport">>)),
         Tls = Ask(<<"tls">>),
         [py_suite:contains(Tls, Part) || Part <- [
-            "'protocol': 'TLSv1.3'", "'server_name': 'localhost'", "'alpn': 'http/1.1'", "'cipher': 'TLS_", "'certificate': None"
+            "'protocol': 'TLSv1.3'", "'server_name': 'localhost'", "'alpn': 'http/1.1'", "'cipher': 'TLS_",
+            "'certificate': None"
         ]],
         ssl:close(Client)
     end).
@@ -557,7 +559,10 @@ with_tls(Config, Protocol, Options, Fun) ->
 tls_client(Config, Port, Opts) ->
     Authority = filename:join(?config(priv_dir, Config), "cacerts.pem"),
     {ok, Client} = ssl:connect(
-        "localhost", Port, Opts ++ [binary, inet, {active, false}, {cacertfile, Authority}, {verify, verify_peer}], ?DEADLINE
+        "localhost",
+        Port,
+        Opts ++ [binary, inet, {active, false}, {cacertfile, Authority}, {verify, verify_peer}],
+        ?DEADLINE
     ),
     Client.
 

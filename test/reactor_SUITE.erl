@@ -121,7 +121,8 @@ datagrams_are_served(Config) ->
         [
             begin
                 ok = gen_udp:send(Client, ?LOCALHOST, Port, Text),
-                ?assertEqual({ok, {?LOCALHOST, Port, <<"127.0.0.1: ", Text/binary>>}}, gen_udp:recv(Client, 0, ?DEADLINE))
+                Expected = {?LOCALHOST, Port, <<"127.0.0.1: ", Text/binary>>},
+                ?assertEqual({ok, Expected}, gen_udp:recv(Client, 0, ?DEADLINE))
             end
          || Text <- [<<"one">>, <<"two">>]
         ],
@@ -452,7 +453,8 @@ failing_start_says_why(Config) ->
     ?assertMatch({error, {app_callable, {'AttributeError', _}}}, Start(Known#{app_callable => no_such})),
     ?assertMatch({error, {app_callable, {'TypeError', _}}}, Start(Known#{app_callable => <<"started">>})),
     ?assertMatch({error, {app_callable, {'NameError', _}}}, Start(#{app_callable => no_such})),
-    ?assertMatch({error, {on_start, {'RuntimeError', "no database"}}}, Start(Known#{on_start => {ct_reactor, fail, []}})).
+    Failing = Start(Known#{on_start => {ct_reactor, fail, []}}),
+    ?assertMatch({error, {on_start, {'RuntimeError', "no database"}}}, Failing).
 
 application_runs_before_and_after_connections(Config) ->
     Run = fun(Function) -> {ct_reactor, Function, [self(), <<"application">>]} end,

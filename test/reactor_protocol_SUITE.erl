@@ -144,7 +144,8 @@ call_of_any_context_signals_an_answer(Config) ->
         {Client, Fd} = py_reactors:given(Reactor, #{}),
         ok = gen_tcp:send(Client, <<"hello">>),
         _ = py_reactors:told(<<"data">>),
-        {ok, true} = py:eval(<<"__import__('importlib').import_module('erlang.reactor').signal_write_ready(fd)">>, #{fd => Fd}),
+        Code = <<"__import__('importlib').import_module('erlang.reactor').signal_write_ready(fd)">>,
+        ?assertEqual({ok, true}, py:eval(Code, #{fd => Fd})),
         ?assertEqual({ok, <<"hello">>}, gen_tcp:recv(Client, 5, ?DEADLINE)),
         ok = gen_tcp:close(Client),
         _ = py_reactors:told(<<"lost">>)

@@ -15,7 +15,8 @@ start(Config, Protocol) ->
     start(Config, Protocol, #{}).
 
 start(Config, Protocol, Options) ->
-    {ok, Reactor} = py_reactor_context:start_link(Protocol, py_suite:mode(Config), maps:merge(options(Protocol), Options)),
+    All = maps:merge(options(Protocol), Options),
+    {ok, Reactor} = py_reactor_context:start_link(Protocol, py_suite:mode(Config), All),
     Reactor.
 
 options(Protocol) ->
