@@ -3,7 +3,7 @@
 use super::{Bell, Event, Poller, READ, WRITE, Wake};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn open() -> (u64, Arc<Poller>) {
@@ -18,12 +18,17 @@ fn ready(poller: &Poller) -> Vec<(RawFd, u8)> {
     events.iter().map(pair).collect()
 }
 
+/// Under a number that is given, or that nothing else gets: tests run at the same time.
 fn duplicate(descriptor: RawFd, number: Option<RawFd>) -> OwnedFd {
+    static NEXT: AtomicI32 = AtomicI32::new(500);
     // SAFETY: open descriptors; the result is ours.
     unsafe {
         let copy = match number {
             Some(number) => libc::dup2(descriptor, number),
-            None => libc::dup(descriptor),
+            None => {
+                let least = NEXT.fetch_add(10, Ordering::Relaxed);
+                libc::fcntl(descriptor, libc::F_DUPFD, least)
+            }
         };
         assert_ne!(copy, -1);
         OwnedFd::from_raw_fd(copy)
