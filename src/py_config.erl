@@ -11,6 +11,9 @@ The application's environment: every key with its default and what it may be.
 | `binding` | `least_loaded` | for the pool `default`: which context a process gets; `scheduler`: that of its scheduler |
 | `conversion` | `#{}` | for the pool `default`: see `py_conversion` |
 | `max_queue` | `infinity` | requests that may wait in a context of the pool `default`, or in one of no pool |
+| `sandbox` | `default` | for the pool `default` and contexts of no pool: what code may do; see `py_sandbox` |
+| `memory_limit` | `infinity` | for the same: bytes that a context may have; mode `owngil` only |
+| `max_result_size` | `infinity` | for the same: bytes that a result may take in Erlang |
 | `max_concurrent` | `infinity` | requests that may be in flight in the node |
 | `context_start_timeout` | 10000 | milliseconds that a context may take to start |
 | `stuck_after` | 5000 | milliseconds that running code may ignore an interrupt |
@@ -34,6 +37,9 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | binding
     | conversion
     | max_queue
+    | sandbox
+    | memory_limit
+    | max_result_size
     | max_concurrent
     | context_start_timeout
     | stuck_after
@@ -51,6 +57,9 @@ keys() ->
         binding,
         conversion,
         max_queue,
+        sandbox,
+        memory_limit,
+        max_result_size,
         max_concurrent,
         context_start_timeout,
         stuck_after,
@@ -137,6 +146,9 @@ default(start_contexts) -> lazy;
 default(binding) -> least_loaded;
 default(conversion) -> #{};
 default(max_queue) -> infinity;
+default(sandbox) -> default;
+default(memory_limit) -> infinity;
+default(max_result_size) -> infinity;
 default(max_concurrent) -> infinity;
 default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
@@ -150,6 +162,9 @@ is_valid(start_contexts, When) -> py_pool_options:is_valid(start, When);
 is_valid(binding, Binding) -> py_pool_options:is_valid(binding, Binding);
 is_valid(conversion, Conversion) -> element(1, py_conversion:check(Conversion)) =:= ok;
 is_valid(max_queue, Max) -> py_pool_options:is_valid(max_queue, Max);
+is_valid(sandbox, Policy) -> element(1, py_sandbox:check(Policy)) =:= ok;
+is_valid(memory_limit, Limit) -> py_pool_options:is_valid(memory_limit, Limit);
+is_valid(max_result_size, Max) -> py_pool_options:is_valid(max_result_size, Max);
 is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
 is_valid(context_start_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
@@ -172,6 +187,9 @@ allowed(start_contexts) -> py_pool_options:allowed(start);
 allowed(binding) -> py_pool_options:allowed(binding);
 allowed(conversion) -> "a map with the options of py_conversion";
 allowed(max_queue) -> py_pool_options:allowed(max_queue);
+allowed(sandbox) -> "default, strict, or a map with the options of py_sandbox";
+allowed(memory_limit) -> py_pool_options:allowed(memory_limit);
+allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
 allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
 allowed(context_start_timeout) -> "a positive number of milliseconds";
 allowed(stuck_after) -> "a positive number of milliseconds";

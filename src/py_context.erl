@@ -22,12 +22,22 @@ the context's mailbox themselves, and its thread answers them.
 -include("py_arguments.hrl").
 
 -type mode() :: owngil | worker.
--type settings() :: #{mode => mode(), max_queue => pos_integer() | infinity, conversion => py_conversion:options()}.
+-type settings() :: #{
+    mode => mode(),
+    max_queue => pos_integer() | infinity,
+    conversion => py_conversion:options(),
+    sandbox => py_sandbox:policy(),
+    memory_limit => pos_integer() | infinity,
+    max_result_size => pos_integer() | infinity
+}.
 %% `id' is for logs only; `pool' hears of the start by `{py_context_ready, Pid, Handle}'.
 -type options() :: #{
     mode := mode(),
     max_queue := pos_integer() | infinity,
     conversion := py_conversion:checked(),
+    sandbox := py_sandbox:checked(),
+    memory_limit := pos_integer() | infinity,
+    max_result_size := pos_integer() | infinity,
     id => term(),
     pool => pid()
 }.
@@ -90,7 +100,10 @@ A child specification for a supervisor of your own. All options are optional: `i
     id => term(),
     mode => mode(),
     max_queue => pos_integer() | infinity,
-    conversion => py_conversion:options()
+    conversion => py_conversion:options(),
+    sandbox => py_sandbox:policy(),
+    memory_limit => pos_integer() | infinity,
+    max_result_size => pos_integer() | infinity
 }) -> supervisor:child_spec().
 child_spec(Options) when is_map(Options) ->
     Id = maps:get(id, Options, ?MODULE),
@@ -432,14 +445,11 @@ server_call(Context, Request) ->
 %% The process
 
 -spec init(options()) -> {ok, #state{}} | {stop, term()}.
-init(#{mode := Mode, max_queue := MaxQueue, conversion := Conversion} = Options) ->
+init(Options) ->
     process_flag(trap_exit, true),
-    Settings = #{
-        mode => Mode,
+    Settings = (maps:with(py_pool_options:context_keys(), Options))#{
         stuck_after => py_config:get(stuck_after),
-        max_queue => MaxQueue,
-        max_nested_runs => py_config:get(max_nested_runs),
-        conversion => Conversion
+        max_nested_runs => py_config:get(max_nested_runs)
     },
     case py_nif:context_start(Settings) of
         {ok, Handle, Serial} ->

@@ -133,6 +133,9 @@ Starts a pool of `Size` contexts of a mode, or with options:
 | `shared` | `false` | whether the nodes that have a pool of this name use each other's contexts |
 | `max_queue` | `infinity` | how many requests may wait in each context; a further one is answered `{error, {overloaded, Current, Max}}` |
 | `conversion` | `#{}` | see `py_conversion` |
+| `sandbox` | `default` | what code may do in each context; see `py_sandbox` |
+| `memory_limit` | `infinity` | bytes that each context may have; mode `owngil` only |
+| `max_result_size` | `infinity` | bytes that a result may take in Erlang |
 
 Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, `not_running`.
 """).
@@ -144,7 +147,10 @@ Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, 
         nodes => [node(), ...],
         shared => boolean(),
         max_queue => pos_integer() | infinity,
-        conversion => py_conversion:options()
+        conversion => py_conversion:options(),
+        sandbox => py_sandbox:policy(),
+        memory_limit => pos_integer() | infinity,
+        max_result_size => pos_integer() | infinity
     }.
 start_pool(Name, Size, Options) when is_atom(Name), is_integer(Size), Size > 0, is_map(Options) ->
     case py_pool_options:pool(Options) of

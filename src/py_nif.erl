@@ -172,7 +172,11 @@ function answers `{error, not_running}`.
     stuck_after := pos_integer(),
     max_queue := pos_integer() | infinity,
     max_nested_runs := pos_integer(),
-    conversion := py_conversion:checked()
+    conversion := py_conversion:checked(),
+    sandbox := py_sandbox:checked(),
+    %% Bytes.
+    memory_limit := pos_integer() | infinity,
+    max_result_size := pos_integer() | infinity
 }.
 -type refused() ::
     {error,

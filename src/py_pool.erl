@@ -101,7 +101,7 @@ init({Name, Size, #{start := When, nodes := Nodes} = Options}) ->
     true = py_pool_table:delete_pool(Name),
     true = py_pool_table:put_pool(Name, Size, binding(Options)),
     Places = maps:from_list([{I, #place{index = I}} || I <- lists:seq(1, Size)]),
-    Context = maps:with([mode, max_queue, conversion], Options),
+    Context = maps:with(py_pool_options:context_keys(), Options),
     State = #state{name = Name, context = Context, nodes = Nodes, places = Places},
     _ = [py_pool_share:offer(Name) || maps:get(shared, Options)],
     case When of

@@ -5,7 +5,7 @@
 %% The one place that knows the options of contexts and pools: what each may be, and what holds where it is
 %% missing. An option of both is checked by the same clause.
 
--export([pool/1, default_pool/1, context/1, mode/2, is_valid/2, allowed/1]).
+-export([pool/1, default_pool/1, context/1, context_keys/0, mode/2, is_valid/2, allowed/1]).
 -export_type([pool/0, context/0, place_node/0]).
 
 -type place_node() :: here | node().
@@ -18,12 +18,18 @@
     nodes := [place_node(), ...],
     shared := boolean(),
     max_queue := pos_integer() | infinity,
-    conversion := py_conversion:checked()
+    conversion := py_conversion:checked(),
+    sandbox := py_sandbox:checked(),
+    memory_limit := pos_integer() | infinity,
+    max_result_size := pos_integer() | infinity
 }.
 -type context() :: #{
     mode := py_context:mode(),
     max_queue := pos_integer() | infinity,
-    conversion := py_conversion:checked()
+    conversion := py_conversion:checked(),
+    sandbox := py_sandbox:checked(),
+    memory_limit := pos_integer() | infinity,
+    max_result_size := pos_integer() | infinity
 }.
 -type reason() ::
     {bad_option, Key :: term(), Value :: term()} | {not_supported, atom()} | not_running.
@@ -39,7 +45,10 @@ pool(Options) ->
         nodes => [node()],
         shared => false,
         max_queue => infinity,
-        conversion => #{}
+        conversion => #{},
+        sandbox => default,
+        memory_limit => infinity,
+        max_result_size => infinity
     },
     placed(checked(Options, Defaults)).
 
@@ -67,7 +76,10 @@ default_pool(Options) ->
         binding => py_config:get(binding),
         start => py_config:get(start_contexts),
         max_queue => py_config:get(max_queue),
-        conversion => py_config:get(conversion)
+        conversion => py_config:get(conversion),
+        sandbox => py_config:get(sandbox),
+        memory_limit => py_config:get(memory_limit),
+        max_result_size => py_config:get(max_result_size)
     },
     pool(maps:merge(Settings, Options)).
 
@@ -78,9 +90,18 @@ context(Options) ->
     Defaults = #{
         mode => fun() -> py_config:get(context_mode) end,
         max_queue => fun() -> py_config:get(max_queue) end,
-        conversion => #{}
+        conversion => #{},
+        sandbox => fun() -> py_config:get(sandbox) end,
+        memory_limit => fun() -> py_config:get(memory_limit) end,
+        max_result_size => fun() -> py_config:get(max_result_size) end
     },
     checked(Options, Defaults).
+
+?DOC(false).
+%% The options that a pool hands on to its contexts.
+-spec context_keys() -> [atom(), ...].
+context_keys() ->
+    [mode, max_queue, conversion, sandbox, memory_limit, max_result_size].
 
 %% Options that nobody knows are found before values that are wrong.
 checked(Options, Defaults) ->
@@ -89,8 +110,16 @@ checked(Options, Defaults) ->
             {error, {bad_option, Unknown, maps:get(Unknown, Options)}};
         [] ->
             Missing = maps:map(fun(_, Default) -> default(Default) end, maps:without(maps:keys(Options), Defaults)),
-            each(lists:sort(maps:to_list(maps:merge(Missing, Options))), #{})
+            together(each(lists:sort(maps:to_list(maps:merge(Missing, Options))), #{}))
     end.
+
+%% The contexts of mode `worker' share one interpreter, and with it its memory and its `os.environ'.
+together({ok, #{mode := worker, memory_limit := Limit}}) when Limit =/= infinity ->
+    {error, {bad_option, memory_limit, Limit}};
+together({ok, #{mode := worker, sandbox := #{environment := Names}}}) when Names =/= all ->
+    {error, {bad_option, sandbox, {environment, worker}}};
+together(Checked) ->
+    Checked.
 
 default(Default) when is_function(Default, 0) -> Default();
 default(Default) -> Default.
@@ -112,6 +141,8 @@ check(mode, Mode) ->
     end;
 check(conversion, Conversion) ->
     py_conversion:check(Conversion);
+check(sandbox, Policy) ->
+    py_sandbox:check(Policy);
 check(Key, Value) ->
     case is_valid(Key, Value) of
         true -> {ok, Value};
@@ -128,7 +159,7 @@ mode(Mode, _Default) when Mode =:= owngil; Mode =:= worker -> {ok, Mode};
 mode(Mode, _Default) -> {error, {bad_option, mode, Mode}}.
 
 ?DOC(false).
--spec is_valid(binding | start | nodes | shared | max_queue, term()) -> boolean().
+-spec is_valid(binding | start | nodes | shared | max_queue | memory_limit | max_result_size, term()) -> boolean().
 is_valid(binding, Binding) -> lists:member(Binding, [least_loaded, scheduler]);
 is_valid(start, When) -> lists:member(When, [lazy, eager]);
 is_valid(nodes, Nodes) ->
@@ -138,10 +169,11 @@ is_valid(nodes, Nodes) ->
         error:_ -> false
     end;
 is_valid(shared, Shared) -> is_boolean(Shared);
-is_valid(max_queue, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
+is_valid(_Bound, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
 
 ?DOC(false).
--spec allowed(binding | start | max_queue) -> string().
+-spec allowed(binding | start | max_queue | memory_limit | max_result_size) -> string().
 allowed(binding) -> "least_loaded or scheduler";
 allowed(start) -> "lazy or eager";
-allowed(max_queue) -> "a positive integer or infinity".
+allowed(max_queue) -> "a positive integer or infinity";
+allowed(_Size) -> "a positive number of bytes, or infinity".

@@ -41,7 +41,10 @@ handlers in Python, one set for each context, do the talking. `docs/reactor.md` 
     drain_timeout => non_neg_integer(),
     lag_warning => pos_integer() | infinity,
     max_queue => pos_integer() | infinity,
-    conversion => py_conversion:options()
+    conversion => py_conversion:options(),
+    sandbox => py_sandbox:policy(),
+    memory_limit => pos_integer() | infinity,
+    max_result_size => pos_integer() | infinity
 }.
 -type info() :: #{
     name := name(),

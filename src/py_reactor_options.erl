@@ -10,11 +10,15 @@
 -type milliseconds() :: pos_integer() | infinity.
 -type mfargs() :: {py:name(), py:name(), [term()]}.
 
-%% What is missing in it is missing in the options that py_context gets, too: `mode', `max_queue', `conversion'.
+%% What is missing in it is missing in the options that py_context gets, too: those of
+%% `py_pool_options:context_keys/0'.
 -type context() :: #{
     mode => py_context:mode(),
     max_queue => pos_integer() | infinity,
     conversion => py_conversion:options(),
+    sandbox => py_sandbox:policy(),
+    memory_limit => pos_integer() | infinity,
+    max_result_size => pos_integer() | infinity,
     paths := [unicode:chardata()],
     setup_code := py:code() | undefined,
     app_module := py:name() | undefined,
@@ -105,7 +109,7 @@ acceptors(#{transport := ssl}) -> max(2, erlang:system_info(schedulers_online));
 acceptors(_) -> 1.
 
 context_keys() ->
-    [mode, max_queue, conversion | maps:keys(context_defaults())].
+    py_pool_options:context_keys() ++ maps:keys(context_defaults()).
 
 context_defaults() ->
     #{
@@ -180,6 +184,11 @@ check(conversion, Conversion) ->
         {ok, _} -> {ok, Conversion};
         {error, _} = Error -> Error
     end;
+check(sandbox, Policy) ->
+    case py_sandbox:check(Policy) of
+        {ok, _} -> {ok, Policy};
+        {error, _} = Error -> Error
+    end;
 check(path, Path) ->
     as_path(Path);
 check(Key, Value) ->
@@ -194,7 +203,8 @@ as_path(Path) ->
         error:badarg -> false
     end.
 
-is_valid(max_queue, Max) -> py_pool_options:is_valid(max_queue, Max);
+is_valid(Bound, Max) when Bound =:= max_queue; Bound =:= memory_limit; Bound =:= max_result_size ->
+    py_pool_options:is_valid(Bound, Max);
 is_valid(paths, Paths) -> is_proper(Paths) andalso lists:all(fun is_text/1, Paths);
 is_valid(setup_code, Code) -> is_text(Code);
 is_valid(app_module, Name) -> is_name(Name);
@@ -264,6 +274,9 @@ socket_options() -> [nodelay, keepalive, recbuf, sndbuf, priority, tos, linger, 
 
 allowed(mode) -> "owngil or worker";
 allowed(conversion) -> "a map with the options of py_conversion";
+allowed(sandbox) -> "default, strict, or a map with the options of py_sandbox";
+allowed(memory_limit) -> py_pool_options:allowed(memory_limit);
+allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
 allowed(max_queue) -> py_pool_options:allowed(max_queue);
 allowed(paths) -> "a list of folders, as strings or binaries";
 allowed(setup_code) -> "Python code: a binary or a string";

@@ -43,7 +43,10 @@ Each is a listener of `py_reactor`, whose functions work for it, too. `docs/web.
     write_timeout => pos_integer() | infinity,
     drain_timeout => non_neg_integer(),
     lag_warning => pos_integer() | infinity,
-    max_queue => pos_integer() | infinity
+    max_queue => pos_integer() | infinity,
+    sandbox => py_sandbox:policy(),
+    memory_limit => pos_integer() | infinity,
+    max_result_size => pos_integer() | infinity
 }.
 
 ?DOC("""
@@ -185,7 +188,8 @@ defaults() ->
 listener_keys() ->
     [
         transport, port, ip, path, backlog, socket_opts, ssl_opts, handshake_timeout, max_handshakes, acceptors,
-        contexts, mode, setup_code, paths, max_connections, write_timeout, drain_timeout, lag_warning, max_queue
+        contexts, mode, setup_code, paths, max_connections, write_timeout, drain_timeout, lag_warning, max_queue,
+        sandbox, memory_limit, max_result_size
     ].
 
 is_valid(asgi, App) -> is_app(App);

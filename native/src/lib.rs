@@ -12,6 +12,7 @@
 //! | [`erlang_module`] | the native half of Python's `erlang` package |
 //! | [`interrupt`] | raising an exception in running Python code, from any thread |
 //! | [`facts`] | what is settled when the runtime starts |
+//! | [`sandbox`] | what the code of a context may do |
 //! | [`py`] | fence around CPython's C API |
 //! | [`beam`] | fence around the BEAM's C API |
 
@@ -24,6 +25,7 @@ mod interrupt;
 mod nif;
 mod py;
 mod runtime;
+mod sandbox;
 mod term;
 mod tracing;
 

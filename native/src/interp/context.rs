@@ -8,6 +8,7 @@ use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::event::Root;
 use crate::interrupt::{Interrupts, Met, UNASKED};
+use crate::sandbox::Policy;
 use crate::term::Conversion;
 use crate::tracing;
 use parking_lot::{Mutex, RwLock};
@@ -61,6 +62,12 @@ pub(crate) struct Settings {
     /// How many event loops may run on top of one another in the requests of the context.
     pub(crate) max_nested_runs: usize,
     pub(crate) conversion: Conversion,
+    /// What its code may do.
+    pub(crate) policy: Arc<Policy>,
+    /// How many bytes the interpreter may have; `usize::MAX`: as many as there are.
+    pub(crate) memory_limit: usize,
+    /// How many bytes of a result may go to Erlang; `usize::MAX`: any number.
+    pub(crate) max_result_size: usize,
 }
 
 /// Names the steps of the event loop of a context that closes, whosesoever they are.
@@ -80,6 +87,8 @@ pub(crate) struct Context {
     pub(crate) envs: EnvPool,
     pub(crate) queue: Queue,
     pub(crate) conversion: Conversion,
+    /// See [`Settings`].
+    pub(crate) policy: Arc<Policy>,
     /// Messages to other nodes.
     pub(crate) relay: Relay,
     /// See [`Settings::stuck_after`].
@@ -127,6 +136,7 @@ impl Context {
             envs: EnvPool::new(SPARE_ENVS),
             queue: Queue::new(settings.max_queue),
             conversion: settings.conversion,
+            policy: settings.policy.clone(),
             relay: Relay::default(),
             stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),

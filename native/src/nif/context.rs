@@ -4,10 +4,15 @@ use super::resources::{Handle, Owned};
 use super::{error, not_running, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
-use crate::interp::{Closing, Context, Mode, Queue, Settings, registry, start};
+use crate::interp::{Closing, Context, Mode, Settings, registry, start};
+use crate::sandbox::{Environment, Files, Imports, Network, Policy, Seccomp};
 use crate::term::Conversion;
 use crate::tracing;
-use rustler::{Atom, Decoder, Encoder, Env, NifMap, Term};
+use rustler::{Atom, Binary, Decoder, Encoder, Env, NifMap, Term};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -21,6 +26,11 @@ struct Options<'a> {
     max_queue: Term<'a>,
     max_nested_runs: usize,
     conversion: ConversionOptions,
+    sandbox: PolicyOptions<'a>,
+    /// Bytes, or `infinity`.
+    memory_limit: Term<'a>,
+    /// Bytes, or `infinity`.
+    max_result_size: Term<'a>,
 }
 
 /// See `py_conversion`.
@@ -52,10 +62,98 @@ impl Options<'_> {
         Settings {
             mode: if worker { Mode::Worker } else { Mode::OwnGil },
             stuck_after: Duration::from_millis(self.stuck_after),
-            max_queue: usize::decode(self.max_queue).unwrap_or(Queue::UNBOUNDED),
+            max_queue: bound(self.max_queue),
             max_nested_runs: self.max_nested_runs,
             conversion: self.conversion.settings(),
+            policy: Arc::new(self.sandbox.policy()),
+            memory_limit: bound(self.memory_limit),
+            max_result_size: bound(self.max_result_size),
         }
+    }
+}
+
+/// A number, or `infinity`.
+fn bound(term: Term<'_>) -> usize {
+    usize::decode(term).unwrap_or(usize::MAX)
+}
+
+/// See `py_sandbox`, which puts it in order: lists or the atom `all`.
+#[derive(NifMap)]
+struct PolicyOptions<'a> {
+    network: Term<'a>,
+    read: Term<'a>,
+    write: Term<'a>,
+    subprocess: bool,
+    ctypes: bool,
+    native: bool,
+    imports: Term<'a>,
+    threads: bool,
+    environment: Term<'a>,
+    seccomp: Atom,
+}
+
+impl PolicyOptions<'_> {
+    fn policy(&self) -> Policy {
+        let known = atoms();
+        Policy {
+            network: match Vec::<(Term, Term)>::decode(self.network) {
+                Ok(places) => Network::Only(places.into_iter().map(place).collect()),
+                Err(_all) => Network::All,
+            },
+            read: files(self.read),
+            write: files(self.write),
+            subprocess: self.subprocess,
+            ctypes: self.ctypes,
+            native: self.native,
+            imports: match <(Atom, Vec<Binary>)>::decode(self.imports) {
+                Ok((kind, names)) => {
+                    let names = names.iter().map(|name| text(name)).collect();
+                    if kind.as_c_arg() == known.allow {
+                        Imports::Allow(names)
+                    } else {
+                        Imports::Deny(names)
+                    }
+                }
+                Err(_all) => Imports::All,
+            },
+            threads: self.threads,
+            environment: match Vec::<Binary>::decode(self.environment) {
+                Ok(names) => Environment::Only(
+                    names
+                        .iter()
+                        .map(|name| OsString::from_vec(name.to_vec()))
+                        .collect(),
+                ),
+                Err(_all) => Environment::All,
+            },
+            seccomp: match self.seccomp.as_c_arg() {
+                word if word == known.required => Seccomp::Required,
+                word if word == known.best_effort => Seccomp::BestEffort,
+                _ => Seccomp::Off,
+            },
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A host, or `any`, with a port, or `any`.
+fn place((host, port): (Term, Term)) -> (Option<String>, Option<u16>) {
+    let host = Binary::decode(host).ok().map(|host| text(&host));
+    (host, u16::decode(port).ok())
+}
+
+fn files(folders: Term) -> Files {
+    match Vec::<Binary>::decode(folders) {
+        Ok(folders) => Files::Under(
+            folders
+                .iter()
+                .map(|folder| PathBuf::from(OsString::from_vec(folder.to_vec())))
+                .collect(),
+        ),
+        Err(_all) => Files::All,
     }
 }
 
