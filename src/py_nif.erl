@@ -13,6 +13,9 @@ function answers `{error, not_running}`.
     runtime_stop/0,
     python/0,
     counters/0,
+    refusals/0,
+    context_refusals/1,
+    refusal_names/0,
     context_start/1,
     context_close/2,
     context_adopt/2,
@@ -68,6 +71,9 @@ function answers `{error, not_running}`.
     runtime_stop/0,
     python/0,
     counters/0,
+    refusals/0,
+    context_refusals/1,
+    refusal_names/0,
     context_start/1,
     context_close/2,
     context_adopt/2,
@@ -239,6 +245,20 @@ python() -> not_loaded().
         SetAside :: non_neg_integer()}
     | {error, not_running}.
 counters() -> not_loaded().
+
+?DOC(false).
+%% What was refused to Python code in this node, and how often.
+-spec refusals() -> [{binary(), pos_integer()}].
+refusals() -> not_loaded().
+
+?DOC(false).
+-spec context_refusals(target()) -> [{binary(), pos_integer()}] | refused().
+context_refusals(_Target) -> not_loaded().
+
+?DOC(false).
+%% Everything that may be refused.
+-spec refusal_names() -> [binary(), ...].
+refusal_names() -> not_loaded().
 
 -spec context_start(settings()) -> {ok, handle(), Serial :: pos_integer()} | {error, term()}.
 context_start(_Settings) -> not_loaded().

@@ -26,7 +26,7 @@ pub(crate) fn object(
 }
 
 /// For C functions that give 0, or -1 with an exception.
-pub(super) fn status(body: impl for<'py> FnOnce(Python<'py>) -> Result<()>) -> c_int {
+pub(crate) fn status(body: impl for<'py> FnOnce(Python<'py>) -> Result<()>) -> c_int {
     // SAFETY: as above.
     let py = unsafe { Python::assume_attached() };
     guarded(py, body).map_or(-1, |()| 0)

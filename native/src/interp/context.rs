@@ -8,7 +8,7 @@ use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::event::Root;
 use crate::interrupt::{Interrupts, Met, UNASKED};
-use crate::sandbox::Policy;
+use crate::sandbox::{Guard, Listener, Policy};
 use crate::term::Conversion;
 use crate::tracing;
 use parking_lot::{Mutex, RwLock};
@@ -16,7 +16,7 @@ use py_core::event::{Poller, Wake};
 use py_core::mailbox::{Mailbox, Take};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// Which interpreter a context runs in.
@@ -87,8 +87,8 @@ pub(crate) struct Context {
     pub(crate) envs: EnvPool,
     pub(crate) queue: Queue,
     pub(crate) conversion: Conversion,
-    /// See [`Settings`].
-    pub(crate) policy: Arc<Policy>,
+    /// What its code may do, and what was refused to it.
+    pub(crate) guard: Arc<Guard>,
     /// Messages to other nodes.
     pub(crate) relay: Relay,
     /// See [`Settings::stuck_after`].
@@ -127,8 +127,9 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(pid: Pid, settings: &Settings) -> Arc<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Arc::new(Self {
-            serial: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+        let serial = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new_cyclic(|this| Self {
+            serial,
             pid,
             mode: settings.mode,
             mailbox: Mailbox::new(),
@@ -136,7 +137,11 @@ impl Context {
             envs: EnvPool::new(SPARE_ENVS),
             queue: Queue::new(settings.max_queue),
             conversion: settings.conversion,
-            policy: settings.policy.clone(),
+            guard: Arc::new(Guard::new(
+                settings.policy.clone(),
+                serial,
+                Some(Self::listener(this.clone())),
+            )),
             relay: Relay::default(),
             stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),
@@ -157,6 +162,18 @@ impl Context {
             reactor: OnceLock::new(),
             max_nested_runs: settings.max_nested_runs,
             companions: Mutex::default(),
+        })
+    }
+
+    /// Tells the context's process of what was refused.
+    fn listener(context: Weak<Self>) -> Listener {
+        Box::new(move |name, count| {
+            if let Some(context) = context.upgrade() {
+                context.tell(|env| {
+                    let name = env.binary(name.as_bytes());
+                    env.tuple(&[atoms().refused, name, env.int(count.cast_signed())])
+                });
+            }
         })
     }
 

@@ -32,7 +32,6 @@ pub(crate) use context::{Closing, Context, Envelope, Mode, Settings};
 pub(crate) use environment::{Environment, Scope};
 pub(crate) use owner::{STACK, prepare_main, start};
 pub(crate) use permit::Permit;
-pub(crate) use queue::Queue;
 use reaper::reaper;
 pub(crate) use reaper::start_reaper;
 pub(crate) use registry::registry;

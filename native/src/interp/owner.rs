@@ -15,11 +15,13 @@ use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
 use crate::py::{Object, Python, Raised, Result, StartError, ThreadState, ffi};
+use crate::sandbox::{self, Environment, Files, GuardedInterpreter, Guarding, Imports, Policy};
 use crate::term::{AtomNames, Held, KeyNames, Simplifier};
 use parking_lot::Mutex;
 use py_core::mailbox::Take;
 use py_core::spin::Spinner;
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -111,6 +113,10 @@ fn live(first: Arc<Context>) {
     let mut next = Some(first);
     while let Some(context) = next.take() {
         let _guard = EndOnPanic(&context);
+        let _guarding = Guarding::thread(context.guard.clone());
+        let own = owner.mode == Mode::OwnGil;
+        let _guarded =
+            own.then(|| GuardedInterpreter::new(owner.interpreter_id, context.guard.clone()));
         owner.serve(&mut state, &context);
         if let Some(root) = context.known_root() {
             root.let_go();
@@ -140,7 +146,8 @@ fn birth(context: &Context) -> std::result::Result<(ThreadState, Owner), StartEr
     let prepared = {
         let attached = state.attach();
         let py = attached.python();
-        prepare(py, context.mode).map_err(|raised| StartError(told(py, raised)))
+        prepare(py, context.mode, &context.guard.policy)
+            .map_err(|raised| StartError(told(py, raised)))
     };
     match prepared {
         Ok(owner) => Ok((state, owner)),
@@ -164,14 +171,15 @@ pub(crate) fn told(py: Python<'_>, raised: Raised) -> String {
 
 /// The part of a birth that runs inside the interpreter. `site` and `.pth` files run here: user code, so no
 /// lock is held.
-fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
+fn prepare(py: Python<'_>, mode: Mode, policy: &Policy) -> Result<Owner> {
     let types = match mode {
         Mode::OwnGil => install(py)?,
         Mode::Worker => erlang_module::installed(py)?,
     };
     let boot = boot(py)?;
     if mode == Mode::OwnGil {
-        boot.getattr_str("prepare")?.call(&[])?;
+        prepare_code(py, &boot)?;
+        restrict(py, &boot, policy)?;
     }
     Ok(Owner {
         types,
@@ -200,9 +208,35 @@ fn prepare(py: Python<'_>, mode: Mode) -> Result<Owner> {
 pub(crate) fn prepare_main(py: Python<'_>) -> std::result::Result<(), String> {
     let prepared = install(py).and_then(|types| {
         types.release(py);
-        boot(py)?.getattr_str("prepare")?.call(&[])
+        prepare_code(py, &boot(py)?)
     });
-    prepared.map(drop).map_err(|raised| told(py, raised))
+    prepared.map_err(|raised| told(py, raised))
+}
+
+/// Makes a new interpreter ready for code of users.
+fn prepare_code(py: Python<'_>, boot: &Object<'_>) -> Result<()> {
+    sandbox::replace_all(&Object::import(py, "_erlang")?)?;
+    boot.getattr_str("prepare")?.call(&[])?;
+    Ok(())
+}
+
+/// What a policy says once and for all of an interpreter.
+fn restrict(py: Python<'_>, boot: &Object<'_>, policy: &Policy) -> Result<()> {
+    if let Environment::Only(names) = &policy.environment {
+        let names = names
+            .iter()
+            .map(|name| Object::bytes(py, name.as_bytes()))
+            .collect::<Result<Vec<_>>>()?;
+        let names = names.iter().collect::<Vec<_>>();
+        boot.getattr_str("limit_environment")?.call(&names)?;
+    }
+    if policy.write != Files::All {
+        boot.getattr_str("write_no_bytecode")?.call(&[])?;
+    }
+    if policy.imports != Imports::All {
+        sandbox::replace_imports(&Object::import(py, "_erlang")?)?;
+    }
+    Ok(())
 }
 
 /// Makes the module `_erlang`.
@@ -250,6 +284,10 @@ impl Owner {
             );
             self.watch_dropped(context);
             let py = attached.python();
+            if let Err(raised) = sandbox::trust_modules(py, &context.guard) {
+                // Nothing but memory can be missing; then no modules are found, and their imports say so.
+                raised.clear(py);
+            }
             self.unasked(py, context, |owner| {
                 owner.held.release_dropped(py, context.serial)
             });

@@ -14,6 +14,7 @@ use super::{COUNTERS, Context, Counters, Mode, Stage, Station, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::py::{Object, Python, Result, ThreadState, ffi};
+use crate::sandbox::Policy;
 use crate::term::Held;
 use crate::tracing;
 use parking_lot::{Condvar, Mutex};
@@ -48,7 +49,7 @@ pub(super) fn retire(
     }
     if recycle {
         context.end();
-        let following = wait_as_spare(&mut state, &owner.held);
+        let following = wait_as_spare(&mut state, &owner.held, &context.guard.policy);
         return Some((state, owner, following));
     }
     let lending = owner.mode == Mode::OwnGil && owner.held.is_lending();
@@ -113,9 +114,10 @@ fn wait_until_returned(state: &mut ThreadState, held: &Held) -> bool {
 
 /// Waits for another context. Bytes that Erlang has of the one before go meanwhile, which runs no code of users;
 /// while memory is traced they wait for that context, too.
-fn wait_as_spare(state: &mut ThreadState, held: &Held) -> Arc<Context> {
+fn wait_as_spare(state: &mut ThreadState, held: &Held, policy: &Arc<Policy>) -> Arc<Context> {
     held.serve(NO_CONTEXT, Arc::new(spares::look_again));
     let following = spares::wait_as_spare(
+        policy,
         || held.has_dropped() && tracing::enter(),
         || {
             let attached = state.attach();

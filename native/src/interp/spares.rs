@@ -1,30 +1,36 @@
-//! Recycled interpreters below CPython 3.14: each waits with its thread for another context.
+//! Recycled interpreters below CPython 3.14: each waits with its thread for another context with the same policy.
 
 use super::{COUNTERS, Context, Counters};
+use crate::sandbox::Policy;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 
-/// Contexts that were given a spare, in the order of the asking, and how many spares wait.
+/// Contexts that were given a spare, in the order of the asking, and the policies of the spares that wait for one.
 struct Waiting {
-    idle: usize,
+    idle: Vec<Arc<Policy>>,
     assigned: Vec<Arc<Context>>,
 }
 
 static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
-    idle: 0,
+    idle: Vec::new(),
     assigned: Vec::new(),
 });
 static ASSIGNED: Condvar = Condvar::new();
 
 /// The calling owner thread becomes a spare until a context is assigned. Whenever there is something to do for
 /// its interpreter meanwhile, which [`look_again`] calls for, it does that.
-pub(super) fn wait_as_spare(is_needed: impl Fn() -> bool, mut work: impl FnMut()) -> Arc<Context> {
+pub(super) fn wait_as_spare(
+    policy: &Arc<Policy>,
+    is_needed: impl Fn() -> bool,
+    mut work: impl FnMut(),
+) -> Arc<Context> {
     Counters::up(&COUNTERS.spares);
     let mut waiting = WAITING.lock();
-    waiting.idle += 1;
+    waiting.idle.push(policy.clone());
     let context = loop {
-        if let Some(context) = waiting.assigned.pop() {
-            break context;
+        let fitting = |context: &Arc<Context>| context.guard.policy == *policy;
+        if let Some(place) = waiting.assigned.iter().position(fitting) {
+            break waiting.assigned.swap_remove(place);
         }
         if is_needed() {
             MutexGuard::unlocked(&mut waiting, &mut work);
@@ -47,11 +53,13 @@ pub(super) fn look_again() {
 /// Gives the context to a spare; `false` when there is none.
 pub(super) fn assign(context: &Arc<Context>) -> bool {
     let mut waiting = WAITING.lock();
-    if waiting.idle == 0 {
+    let fitting = |policy: &Arc<Policy>| *policy == context.guard.policy;
+    let Some(place) = waiting.idle.iter().position(fitting) else {
         return false;
-    }
-    waiting.idle -= 1;
+    };
+    waiting.idle.swap_remove(place);
     waiting.assigned.push(context.clone());
-    ASSIGNED.notify_one();
+    // It may be any of those that wait.
+    ASSIGNED.notify_all();
     true
 }

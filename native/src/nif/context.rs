@@ -10,6 +10,7 @@ use crate::term::Conversion;
 use crate::tracing;
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifMap, Term};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -142,6 +143,11 @@ fn text(bytes: &[u8]) -> String {
 /// A host, or `any`, with a port, or `any`.
 fn place((host, port): (Term, Term)) -> (Option<String>, Option<u16>) {
     let host = Binary::decode(host).ok().map(|host| text(&host));
+    // One address has many texts.
+    let host = host.map(|host| match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_string(),
+        Err(_) => host,
+    });
     (host, u16::decode(port).ok())
 }
 

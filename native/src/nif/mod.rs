@@ -9,6 +9,7 @@ mod permit;
 mod reactor;
 mod resources;
 mod runtime;
+mod sandbox;
 
 use crate::beam::{Shared, atoms};
 use crate::interp::{Context, registry};

@@ -1,7 +1,7 @@
 //! Parts of CPython's C API that pyo3-ffi does not declare.
 
 use pyo3_ffi::{PyInterpreterState, PyObject};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 /// `int _PyEval_AddPendingCall(PyInterpreterState *, int (*)(void *), void *, int)`: runs a function in
@@ -114,4 +114,14 @@ pub(crate) unsafe fn short_int(int: *mut PyObject) -> Option<i64> {
     #[cfg(Py_3_16)]
     let _unread = int;
     None
+}
+
+/// `Py_AuditHookFunction`: an event's name, its arguments as a tuple, and what was given with the hook.
+pub(crate) type AuditHook =
+    unsafe extern "C" fn(*const c_char, *mut PyObject, *mut c_void) -> c_int;
+
+unsafe extern "C" {
+    /// Adds a hook for all interpreters, for ever; the one function of `cpython/sysmodule.h` that pyo3-ffi lacks and
+    /// that is wanted here. Callable before initialisation.
+    pub(crate) fn PySys_AddAuditHook(hook: AuditHook, data: *mut c_void) -> c_int;
 }

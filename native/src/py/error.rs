@@ -27,7 +27,6 @@ impl Raised {
         unsafe { Object::owned(py, ffi::PyErr_GetRaisedException()) }
     }
 
-    /// Drops the exception.
     /// Whether it says that a descriptor would block.
     pub(crate) fn is_blocking(&self, _py: Python<'_>) -> bool {
         // SAFETY: attached, with an exception set; a static class.
@@ -40,6 +39,7 @@ impl Raised {
         unsafe { ffi::PyErr_WriteUnraisable(std::ptr::null_mut()) };
     }
 
+    /// Drops the exception.
     pub(crate) fn clear(self, py: Python<'_>) {
         drop(self.fetch(py));
     }
@@ -89,6 +89,11 @@ impl Raised {
             ffi::PyErr_SetFromErrno(class);
         }
         Self(())
+    }
+
+    /// An exception of one of CPython's own classes.
+    pub(crate) fn of_static_class(py: Python<'_>, class: *mut ffi::PyObject, text: &str) -> Self {
+        Self::set(py, class, text)
     }
 
     /// An exception of a class that Python code made.

@@ -4,6 +4,7 @@ use super::{CPYTHON, libraries};
 use crate::facts::{BUILT_EXECUTABLE, BUILT_FOR, BUILT_HOME, Facts, settle};
 use crate::interp::prepare_main;
 use crate::py::{Python, StartError, api, ffi, start_main};
+use crate::sandbox;
 use py_core::spin::SpinBudget;
 use std::ffi::CStr;
 use std::path::Path;
@@ -66,6 +67,7 @@ fn start(settings: &Settings) -> Result<(), String> {
             std::thread::available_parallelism().map_or(1, usize::from),
         ),
     });
+    sandbox::install()?;
     start_main(home, executable).map_err(|StartError(text)| {
         format!("Python {BUILT_FOR} did not start from {home}: {text}")
     })?;

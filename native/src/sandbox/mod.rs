@@ -1,5 +1,28 @@
 //! What the code of a context may do to the node and to the world around it.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`policy`] | what one context is allowed |
+//! | [`guard`] | a context's policy and what was refused under it, found by threads |
+//! | [`refusal`] | everything that may be refused, and the words for it |
+//! | [`hook`] | the audit hook: CPython's events |
+//! | [`files`], [`imports`], [`network`] | what events about those mean to a policy |
+//! | [`replaced`] | functions without an event, and what stands in their place |
+//! | [`guarded`] | the objects that stand there |
 
+mod files;
+mod guard;
+mod guarded;
+mod hook;
+mod imports;
+mod network;
 mod policy;
+mod refusal;
+mod replaced;
 
+pub(crate) use files::trust_modules;
+pub(crate) use guard::{Guard, GuardedInterpreter, Guarding, Listener, refused};
+pub(crate) use hook::install;
 pub(crate) use policy::{Environment, Files, Imports, Network, Policy, Seccomp};
+pub(crate) use refusal::names as refusal_names;
+pub(crate) use replaced::{replace_all, replace_imports};

@@ -1,7 +1,6 @@
 //! Policies: what the code of a context is allowed. Checked and put in order in Erlang (`py_sandbox`).
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// What one context is allowed; never changes. Contexts with equal policies may follow one another in an interpreter.
@@ -127,16 +126,6 @@ impl Imports {
                     })
             }
             Self::Deny(names) => !is_in(names),
-        }
-    }
-}
-
-impl Environment {
-    /// Whether a variable is there.
-    pub(crate) fn has(&self, name: &[u8]) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(names) => names.iter().any(|known| known.as_bytes() == name),
         }
     }
 }

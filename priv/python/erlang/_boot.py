@@ -54,6 +54,23 @@ def prepare() -> None:
     _birth.remember()
 
 
+def limit_environment(*names: bytes) -> None:
+    """Leave these variables of the node's environment, and no other."""
+    for variables, keep in (
+        (os.environ, {os.fsdecode(name) for name in names}),
+        (posix.environ, set(names)),
+    ):
+        environment: Any = variables
+        for name in set(environment) - keep:
+            del environment[name]
+    _birth.environ = dict(os.environ)
+
+
+def write_no_bytecode() -> None:
+    """Compile modules without trying to write what comes out."""
+    sys.dont_write_bytecode = True
+
+
 class _AsyncioFinder:
     """Finds asyncio, once, so that its loops can be interrupted from its first import on."""
 

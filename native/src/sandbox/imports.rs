@@ -1,0 +1,161 @@
+//! Which modules code loads.
+
+use super::files;
+use super::guard::{Guard, current};
+use super::hook::Event;
+use super::policy::{Files, Imports};
+use super::refusal::Refusal;
+use crate::py::{Object, Python, Result, ffi};
+use std::ffi::CStr;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// Modules that make interpreters beside the contexts.
+const INTERPRETERS: &[&str] = &[
+    "_interpreters",
+    "_interpchannels",
+    "_interpqueues",
+    "_xxsubinterpreters",
+    "_xxinterpchannels",
+];
+
+/// Modules for CPython's own tests: most of them can crash it.
+const INTERNALS: &[&str] = &[
+    "_testcapi",
+    "_testinternalcapi",
+    "_testlimitedcapi",
+    "_testmultiphase",
+    "_testsinglephase",
+    "_testexternalinspection",
+    "_remote_debugging",
+    "_xxtestfuzz",
+];
+
+/// Modules that open files natively, without an event.
+const DATABASES: &[&str] = &["_dbm", "_gdbm"];
+
+/// `import`: name, and the file of an extension module.
+pub(super) fn imported(event: &Event<'_, '_>) -> Result<()> {
+    let Some(name) = event.argument(0) else {
+        return Ok(());
+    };
+    let Some(name) = name.str_of()? else {
+        return Ok(());
+    };
+    let (py, guard) = (event.py, event.guard);
+    let policy = &guard.policy;
+    // Most modules of the standard library that are written in C begin like this.
+    if let Some(rest) = name.strip_prefix('_') {
+        if INTERPRETERS.contains(&name.as_str()) {
+            return Err(guard.refuse(py, Refusal::Interpreters, &name));
+        }
+        if INTERNALS.contains(&name.as_str()) {
+            return Err(guard.refuse(py, Refusal::Internals, &name));
+        }
+        if rest == "ctypes" && !policy.ctypes {
+            return Err(guard.refuse(py, Refusal::Ctypes, &name));
+        }
+        if DATABASES.contains(&name.as_str()) && policy.write != Files::All {
+            return Err(guard.refuse(py, Refusal::Database, &name));
+        }
+    }
+    if !policy.native
+        && let Some(file) = event.argument(1)
+        && let Some(file) = file.str_of()?
+        && !is_of_the_standard_library(&file)
+    {
+        return Err(guard.refuse(py, Refusal::NativeModule, &name));
+    }
+    if policy.imports != Imports::All && asked_by_user(py, guard)? {
+        allowed(py, guard, &name)?;
+    }
+    Ok(())
+}
+
+/// For `builtins.__import__`, which finds modules that are loaded already without an event. Native code asks in the
+/// same way, for modules that are nobody else's concern.
+pub(super) fn asked_for(py: Python<'_>, name: &str) -> Result<()> {
+    current(|guard| {
+        if !name.starts_with('_') && guard.policy.imports != Imports::All && asked_by_user(py, guard)? {
+            allowed(py, guard, name)?;
+        }
+        Ok(())
+    })
+}
+
+fn allowed(py: Python<'_>, guard: &Guard, name: &str) -> Result<()> {
+    if guard.policy.imports.allows(name) {
+        Ok(())
+    } else {
+        Err(guard.refuse(py, Refusal::Imports, name))
+    }
+}
+
+/// Whether code that is no library's asks: what allowed modules import themselves is theirs.
+fn asked_by_user(py: Python<'_>, guard: &Guard) -> Result<bool> {
+    // SAFETY: attached; the frames are live objects, each a new reference but the first.
+    unsafe {
+        let mut frame = Object::owned(py, ffi::PyEval_GetFrame().cast()).inspect(|frame| {
+            ffi::Py_INCREF(frame.as_ptr());
+        });
+        // Erlang asks, or native code on its own behalf.
+        while let Some(current) = frame {
+            let code = Object::owned(py, ffi::PyFrame_GetCode(current.as_ptr().cast()).cast());
+            let file = match code {
+                Some(code) => code
+                    .getattr_str("co_filename")?
+                    .str_of()?
+                    .unwrap_or_default(),
+                None => String::new(),
+            };
+            // The import system's own code, and what stands in front of it.
+            if !file.starts_with("<frozen importlib") && !file.ends_with("/importlib/__init__.py") {
+                return Ok(!is_of_a_library(guard, &file));
+            }
+            frame = Object::owned(py, ffi::PyFrame_GetBack(current.as_ptr().cast()).cast());
+        }
+    }
+    Ok(true)
+}
+
+/// Whether code comes from a file of an installation. Code that was compiled from a text under the name of such a file
+/// passes for it.
+fn is_of_a_library(guard: &Guard, file: &str) -> bool {
+    let path = Path::new(file);
+    path.is_absolute()
+        && (standard_library().is_some_and(|folder| path.starts_with(folder))
+            || files::is_of_modules(guard, path))
+}
+
+fn is_of_the_standard_library(file: &str) -> bool {
+    let path = Path::new(file);
+    let inside = |path: &Path| {
+        standard_library().is_some_and(|folder| {
+            path.starts_with(folder) && !path.starts_with(folder.join("site-packages"))
+        })
+    };
+    inside(path) && std::fs::canonicalize(path).is_ok_and(|path| inside(&path))
+}
+
+/// The folder of the standard library, without links.
+fn standard_library() -> Option<&'static Path> {
+    static FOLDER: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| {
+            // SAFETY: attached, as all checks are; `sys._stdlib_dir` is borrowed, a str or None.
+            let folder = unsafe {
+                let object = ffi::PySys_GetObject(c"_stdlib_dir".as_ptr());
+                if object.is_null() || ffi::PyUnicode_Check(object) == 0 {
+                    return None;
+                }
+                let text = ffi::PyUnicode_AsUTF8AndSize(object, std::ptr::null_mut());
+                if text.is_null() {
+                    ffi::PyErr_Clear();
+                    return None;
+                }
+                CStr::from_ptr(text).to_string_lossy().into_owned()
+            };
+            std::fs::canonicalize(folder).ok()
+        })
+        .as_deref()
+}

@@ -1,0 +1,166 @@
+//! Whom code talks to.
+
+use super::hook::Event;
+use super::policy::Network;
+use super::refusal::Refusal;
+use crate::py::{Object, Python, Result, ffi};
+use std::net::IpAddr;
+
+/// `socket.connect`, `socket.bind`, `socket.sendto`, `socket.sendmsg`: a socket and an address.
+pub(super) fn addressed(event: &Event<'_, '_>, what: Refusal) -> Result<()> {
+    if event.guard.policy.network == Network::All {
+        return Ok(());
+    }
+    let Some(address) = event.argument(1) else {
+        return Err(event.guard.refuse(event.py, what, ""));
+    };
+    // A message to whom the socket is connected with.
+    // SAFETY: the address of an immortal object.
+    if address.as_ptr() == unsafe { ffi::Py_None() } {
+        return Ok(());
+    }
+    let (host, port) = place(event.py, &address)?;
+    if allows(event, &host, port) {
+        return Ok(());
+    }
+    let detail = match port {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    };
+    Err(event.guard.refuse(event.py, what, &detail))
+}
+
+/// `socket.getaddrinfo` and the like: a host, and perhaps a port.
+pub(super) fn resolving(event: &Event<'_, '_>) -> Result<()> {
+    let Network::Only(places) = &event.guard.policy.network else {
+        return Ok(());
+    };
+    let host = match event.argument(0) {
+        Some(host) => text(event.py, &host)?,
+        None => None,
+    };
+    // No host is this one, for which no server is asked; whether it may be bound shows later.
+    let Some(host) = host.filter(|host| !host.is_empty()) else {
+        return Ok(());
+    };
+    let allowed = !places.is_empty() && allows(event, &host, None);
+    if allowed || host.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(event.guard.refuse(event.py, Refusal::Resolve, &host))
+}
+
+/// `socket.__new__`: a socket, its family, type and protocol.
+pub(super) fn made(event: &Event<'_, '_>) -> Result<()> {
+    if event.guard.policy.network == Network::All {
+        return Ok(());
+    }
+    let number = |index| {
+        event
+            .argument(index)
+            .map_or(Ok(-1), |argument| argument.as_int())
+    };
+    let (family, kind) = (number(1)?, number(2)?);
+    let plain_family = [-1, 0, libc::AF_INET, libc::AF_INET6, libc::AF_UNIX]
+        .iter()
+        .any(|&known| i64::from(known) == family);
+    // The lowest bits tell the type, those above are flags.
+    let plain_type = kind == -1
+        || [libc::SOCK_STREAM, libc::SOCK_DGRAM]
+            .iter()
+            .any(|&known| i64::from(known) == kind & 0xf);
+    if plain_family && plain_type {
+        return Ok(());
+    }
+    Err(event.guard.refuse(event.py, Refusal::RawSocket, ""))
+}
+
+/// Notes what an allowed name means: connections go to the addresses that were found for it. `found` is the answer of
+/// `getaddrinfo`.
+pub(super) fn found(
+    py: Python<'_>,
+    guard: &super::guard::Guard,
+    host: &str,
+    found: &Object<'_>,
+) -> Result<()> {
+    if guard.policy.network == Network::All || host.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    // SAFETY: attached; the items of a list, and of the tuples in it, are borrowed and live as long as it.
+    unsafe {
+        if ffi::PyList_Check(found.as_ptr()) == 0 {
+            return Ok(());
+        }
+        for index in 0..ffi::PyList_GET_SIZE(found.as_ptr()) {
+            let entry = ffi::PyList_GET_ITEM(found.as_ptr(), index);
+            if ffi::PyTuple_Check(entry) == 0 || ffi::PyTuple_GET_SIZE(entry) != 5 {
+                continue;
+            }
+            let address = Object::borrowed(py, ffi::PyTuple_GET_ITEM(entry, 4));
+            let (ip, _port) = place(py, &address)?;
+            if let Ok(ip) = ip.parse() {
+                let mut resolved = guard.resolved.lock();
+                resolved.entry(ip).or_default().insert(host.to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn allows(event: &Event<'_, '_>, host: &str, port: Option<u16>) -> bool {
+    let network = &event.guard.policy.network;
+    if network.allows(Some(host), port) {
+        return true;
+    }
+    host.parse().is_ok_and(|ip: IpAddr| {
+        let resolved = event.guard.resolved.lock();
+        resolved
+            .get(&ip)
+            .is_some_and(|names| names.iter().any(|name| network.allows(Some(name), port)))
+    })
+}
+
+/// The host and the port of an address; a Unix socket's path stands for a host.
+fn place(py: Python<'_>, address: &Object<'_>) -> Result<(String, Option<u16>)> {
+    // SAFETY: attached; reads the type of a live object, and items of a tuple, which are borrowed.
+    let (host, port) = unsafe {
+        if ffi::PyTuple_Check(address.as_ptr()) == 0 || ffi::PyTuple_GET_SIZE(address.as_ptr()) < 2
+        {
+            (text(py, address)?, None)
+        } else {
+            let item = |index| Object::borrowed(py, ffi::PyTuple_GET_ITEM(address.as_ptr(), index));
+            let port = u16::try_from(item(1).as_int()?).ok();
+            (text(py, &item(0))?, port)
+        }
+    };
+    let host = host.unwrap_or_default();
+    // An interface's name is no part of the address, and one address has many texts.
+    let bare = host.split('%').next().unwrap_or_default();
+    Ok(match bare.parse::<IpAddr>() {
+        Ok(ip) => (ip.to_string(), port),
+        Err(_) if host.is_empty() && port.is_some() => ("0.0.0.0".into(), port),
+        Err(_) => (host, port),
+    })
+}
+
+/// A str, or bytes; `None` for nothing.
+fn text(py: Python<'_>, object: &Object<'_>) -> Result<Option<String>> {
+    if let Some(text) = object.str_of()? {
+        return Ok(Some(text));
+    }
+    // SAFETY: attached; a live object; the bytes live as long as it.
+    unsafe {
+        if object.as_ptr() == ffi::Py_None() {
+            return Ok(None);
+        }
+        if ffi::PyBytes_Check(object.as_ptr()) == 0 {
+            return Ok(Some(object.type_name()));
+        }
+        let data = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
+        let size = ffi::PyBytes_Size(object.as_ptr()).cast_unsigned();
+        let _ = py;
+        Ok(Some(
+            String::from_utf8_lossy(std::slice::from_raw_parts(data, size)).into_owned(),
+        ))
+    }
+}

@@ -1,0 +1,464 @@
+//! What is replaced in every interpreter: functions of CPython's that raise no audit event, though they end the node,
+//! change what belongs to all of it, or open a way around the hook.
+
+use super::guard::current;
+use super::guarded::{Call, Kept, Rule, guard, is_guarded, make_type};
+use super::policy::Files;
+use super::refusal::Refusal;
+use super::{files, imports, network};
+use crate::py::{Object, Python, Raised, Result, ffi};
+use std::collections::HashMap;
+
+/// CPython below 3.14 overruns smaller stacks; the boot gives threads as much.
+const LEAST_STACK: i64 = 16 << 20;
+
+/// The deepest recursion that was tried on a stack of that size, on all versions.
+const DEEPEST: i64 = 1_000_000;
+
+macro_rules! rules {
+    ($($module:literal { $($name:literal => $run:expr,)* })*) => {
+        static RULES: &[Rule] = &[$($(Rule { module: $module, name: $name, run: $run }),*),*];
+    };
+}
+
+rules! {
+    "posix" {
+        "_exit" => |call| call.refuse(Refusal::Exit),
+        "abort" => |call| call.refuse(Refusal::Abort),
+        // Interpreters with GILs of their own refuse these before the event, in words that help nobody.
+        "fork" => |call| call.refuse(Refusal::Fork),
+        "fork1" => |call| call.refuse(Refusal::Fork),
+        "forkpty" => |call| call.refuse(Refusal::Forkpty),
+        "execv" => |call| call.refuse(Refusal::Exec),
+        "execve" => |call| call.refuse(Refusal::Exec),
+        "wait" => |call| call.refuse(Refusal::Wait),
+        "wait3" => |call| call.refuse(Refusal::Wait),
+        "wait4" => |call| wait(call, call.argument(0, "pid")),
+        "waitpid" => |call| wait(call, call.argument(0, "pid")),
+        "waitid" => waitid,
+        "posix_spawn" => started,
+        "posix_spawnp" => started,
+        "chroot" => |call| call.refuse(Refusal::Chroot),
+        "umask" => |call| call.refuse(Refusal::Umask),
+        "setuid" => |call| call.refuse(Refusal::SetUser),
+        "seteuid" => |call| call.refuse(Refusal::SetUser),
+        "setreuid" => |call| call.refuse(Refusal::SetUser),
+        "setresuid" => |call| call.refuse(Refusal::SetUser),
+        "setgid" => |call| call.refuse(Refusal::SetGroup),
+        "setegid" => |call| call.refuse(Refusal::SetGroup),
+        "setregid" => |call| call.refuse(Refusal::SetGroup),
+        "setresgid" => |call| call.refuse(Refusal::SetGroup),
+        "setgroups" => |call| call.refuse(Refusal::SetGroup),
+        "initgroups" => |call| call.refuse(Refusal::SetGroup),
+        "setsid" => |call| call.refuse(Refusal::Setsid),
+        "setpgid" => |call| call.refuse(Refusal::Setsid),
+        "setpgrp" => |call| call.refuse(Refusal::Setsid),
+        "nice" => |call| call.refuse(Refusal::Priority),
+        "setpriority" => |call| call.refuse(Refusal::Priority),
+        "sched_setscheduler" => own_thread,
+        "sched_setparam" => own_thread,
+        "sched_setaffinity" => own_thread,
+        "unshare" => |call| call.refuse(Refusal::Namespaces),
+        "setns" => |call| call.refuse(Refusal::Namespaces),
+        "tcsetpgrp" => |call| call.refuse(Refusal::Terminal),
+        "login_tty" => |call| call.refuse(Refusal::Terminal),
+        "open" => open,
+        "mkfifo" => make_file,
+        "mknod" => make_file,
+    }
+    "_signal" {
+        "raise_signal" => |call| call.refuse(Refusal::RaiseSignal),
+        "pidfd_send_signal" => |call| call.refuse(Refusal::PidfdSendSignal),
+        "alarm" => |call| call.refuse(Refusal::Alarm),
+        "setitimer" => |call| call.refuse(Refusal::Setitimer),
+        "siginterrupt" => |call| call.refuse(Refusal::Siginterrupt),
+        "sigwait" => |call| call.refuse(Refusal::Sigwait),
+        "sigwaitinfo" => |call| call.refuse(Refusal::Sigwait),
+        "sigtimedwait" => |call| call.refuse(Refusal::Sigwait),
+    }
+    "faulthandler" {
+        "enable" => |call| call.refuse(Refusal::Faulthandler),
+        "disable" => |call| call.refuse(Refusal::Faulthandler),
+        "register" => |call| call.refuse(Refusal::Faulthandler),
+        "unregister" => |call| call.refuse(Refusal::Faulthandler),
+        "dump_traceback_later" => |call| call.refuse(Refusal::Faulthandler),
+        "_read_null" => |call| call.refuse(Refusal::Faulthandler),
+        "_sigsegv" => |call| call.refuse(Refusal::Faulthandler),
+        "_sigabrt" => |call| call.refuse(Refusal::Faulthandler),
+        "_sigfpe" => |call| call.refuse(Refusal::Faulthandler),
+        "_stack_overflow" => |call| call.refuse(Refusal::Faulthandler),
+        "_fatal_error_c_thread" => |call| call.refuse(Refusal::Faulthandler),
+    }
+    "sys" {
+        "setrecursionlimit" => set_recursion_limit,
+        "activate_stack_trampoline" => |call| {
+            let allowed = current(|guard| guard.policy.write == Files::All);
+            call.unless(allowed, Refusal::Write)
+        },
+    }
+    "_thread" {
+        "start_new_thread" => start_thread,
+        "start_new" => start_thread,
+        "start_joinable_thread" => start_thread,
+        "stack_size" => stack_size,
+    }
+    "_locale" {
+        "setlocale" => set_locale,
+    }
+    "_posixsubprocess" {
+        "fork_exec" => fork_exec,
+    }
+    "_socket" {
+        "getaddrinfo" => get_address_info,
+    }
+    "_imp" {
+        "create_builtin" => made_module,
+        "create_dynamic" => made_module,
+        "exec_builtin" => executed_module,
+        "exec_dynamic" => executed_module,
+        "_override_multi_interp_extensions_check" => |call| call.refuse(Refusal::Override),
+    }
+}
+
+/// What only contexts have that limit imports.
+static IMPORTS: &[Rule] = &[
+    Rule {
+        module: "builtins",
+        name: "__import__",
+        run: import,
+    },
+    Rule {
+        module: "_frozen_importlib",
+        name: "_gcd_import",
+        run: import,
+    },
+];
+
+/// Replaces the functions in the attached interpreter, before it runs any code of users. `module` is `_erlang`.
+pub(crate) fn replace_all(module: &Object<'_>) -> Result<()> {
+    replace_rules(&make_type(module)?, RULES)
+}
+
+/// Has `import` ask for modules, too, that are loaded already.
+pub(crate) fn replace_imports(module: &Object<'_>) -> Result<()> {
+    replace_rules(&make_type(module)?, IMPORTS)
+}
+
+fn replace_rules(class: &Object<'_>, rules: &'static [Rule]) -> Result<()> {
+    let py = class.py();
+    let mut replaced = HashMap::new();
+    // SAFETY: attached; `sys.modules` is borrowed and a dict; a module in it is borrowed, and kept.
+    let modules = unsafe { Object::borrowed(py, ffi::PyImport_GetModuleDict()) };
+    let mut done = "";
+    for rule in rules {
+        if rule.module == done {
+            continue;
+        }
+        done = rule.module;
+        if let Some(module) = item(&modules, done)? {
+            replace_in(class, &module, done, rules, &mut replaced)?;
+        }
+    }
+    everywhere(py, &modules, &replaced)
+}
+
+/// What has taken the place of an object.
+type Replaced<'py> = HashMap<*mut ffi::PyObject, Object<'py>>;
+
+/// Replaces what rules say of one module.
+fn replace_in<'py>(
+    class: &Object<'py>,
+    module: &Object<'py>,
+    name: &str,
+    rules: &'static [Rule],
+    replaced: &mut Replaced<'py>,
+) -> Result<()> {
+    let py = class.py();
+    // SAFETY: attached; a module has a dict, which is borrowed.
+    let dict = unsafe {
+        if ffi::PyModule_Check(module.as_ptr()) == 0 {
+            return Ok(());
+        }
+        Object::borrowed(py, ffi::PyModule_GetDict(module.as_ptr()))
+    };
+    for rule in rules.iter().filter(|rule| rule.module == name) {
+        let Some(original) = item(&dict, rule.name)? else {
+            continue;
+        };
+        if is_guarded(class, original.as_ptr()) {
+            continue;
+        }
+        let place = original.as_ptr();
+        let guarded = guard(class, original, rule)?;
+        let key = Object::str(py, rule.name)?;
+        set_item(&dict, &key, &guarded)?;
+        replaced.insert(place, guarded);
+    }
+    Ok(())
+}
+
+/// Replaces objects wherever loaded modules have them: by the same or another name, or in a set of functions, such as
+/// `os.supports_fd`.
+fn everywhere<'py>(py: Python<'py>, modules: &Object<'py>, replaced: &Replaced<'py>) -> Result<()> {
+    for (_, module) in items(py, modules) {
+        // SAFETY: attached; reads the type of a live object; the dict of a module is borrowed.
+        let dict = unsafe {
+            if ffi::PyModule_Check(module.as_ptr()) == 0 {
+                continue;
+            }
+            Object::borrowed(py, ffi::PyModule_GetDict(module.as_ptr()))
+        };
+        for (key, value) in items(py, &dict) {
+            if let Some(guarded) = replaced.get(&value.as_ptr()) {
+                set_item(&dict, &key, guarded)?;
+                continue;
+            }
+            // SAFETY: attached; reads the type of a live object.
+            if unsafe { ffi::PySet_Check(value.as_ptr()) } != 0 {
+                in_set(py, &value, replaced)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_set<'py>(py: Python<'py>, set: &Object<'py>, replaced: &Replaced<'py>) -> Result<()> {
+    for (original, guarded) in replaced {
+        // SAFETY: attached; a live set, and the original, which the guarded function holds.
+        unsafe {
+            match ffi::PySet_Discard(set.as_ptr(), *original) {
+                0 => {}
+                1 if ffi::PySet_Add(set.as_ptr(), guarded.as_ptr()) == 0 => {}
+                _ => return Err(Raised::seen(py)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The items of a dict, each with references of its own.
+fn items<'py>(py: Python<'py>, dict: &Object<'py>) -> Vec<(Object<'py>, Object<'py>)> {
+    let mut found = Vec::new();
+    let (mut place, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: attached; a live dict that does not change meanwhile; what it gives is borrowed.
+    unsafe {
+        while ffi::PyDict_Next(dict.as_ptr(), &mut place, &mut key, &mut value) != 0 {
+            found.push((Object::borrowed(py, key), Object::borrowed(py, value)));
+        }
+    }
+    found
+}
+
+fn item<'py>(dict: &Object<'py>, name: &str) -> Result<Option<Object<'py>>> {
+    let py = dict.py();
+    let key = Object::str(py, name)?;
+    // SAFETY: attached; a live dict; what it gives is borrowed.
+    unsafe {
+        let found = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
+        if !found.is_null() {
+            return Ok(Some(Object::borrowed(py, found)));
+        }
+        if ffi::PyErr_Occurred().is_null() {
+            Ok(None)
+        } else {
+            Err(Raised::seen(py))
+        }
+    }
+}
+
+fn set_item(dict: &Object<'_>, key: &Object<'_>, value: &Object<'_>) -> Result<()> {
+    // SAFETY: attached; live objects.
+    match unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(Raised::seen(dict.py())),
+    }
+}
+
+/// `_imp.create_builtin(spec)`, `_imp.create_dynamic(spec, file)`: a module made anew has its own functions again.
+fn made_module(call: &Call<'_, '_>) -> Result<Kept> {
+    let module = call.proceed()?;
+    if let Some(spec) = call.argument(0, "spec")
+        && let Some(name) = spec.getattr_str("name")?.str_of()?
+    {
+        mend(call, &module, &name)?;
+    }
+    Ok(module.into_ptr())
+}
+
+/// `_imp.exec_builtin(module)`, `_imp.exec_dynamic(module)`.
+fn executed_module(call: &Call<'_, '_>) -> Result<Kept> {
+    let outcome = call.proceed()?;
+    if let Some(module) = call.argument(0, "mod") {
+        let name = module.getattr_str("__name__")?.str_of()?;
+        mend(call, &module, &name.unwrap_or_default())?;
+    }
+    Ok(outcome.into_ptr())
+}
+
+fn mend<'py>(call: &Call<'_, 'py>, module: &Object<'py>, name: &str) -> Result<()> {
+    // A package may call a module of the standard library by another name.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    replace_in(&call.class(), module, last, RULES, &mut HashMap::new())
+}
+
+/// `fork_exec(...)` and `posix_spawn(...)`, which give the number of a process.
+fn started(call: &Call<'_, '_>) -> Result<Kept> {
+    let process = call.proceed()?;
+    let number = process.as_int()?;
+    current(|guard| guard.children.lock().insert(number));
+    Ok(process.into_ptr())
+}
+
+fn fork_exec(call: &Call<'_, '_>) -> Result<Kept> {
+    if current(|guard| guard.policy.subprocess) {
+        started(call)
+    } else {
+        call.refuse(Refusal::ForkExec)
+    }
+}
+
+/// Waits for a process that the context has started, and no other: the node has children of its own.
+fn wait(call: &Call<'_, '_>, process: Option<Object<'_>>) -> Result<Kept> {
+    let process = process.map_or(Ok(-1), |process| process.as_int())?;
+    if !current(|guard| guard.children.lock().contains(&process)) {
+        return call.refuse(Refusal::Wait);
+    }
+    let outcome = call.proceed()?;
+    // SAFETY: attached; the first item of a tuple is borrowed.
+    let ended = unsafe {
+        ffi::PyTuple_Check(outcome.as_ptr()) != 0
+            && ffi::PyTuple_GET_SIZE(outcome.as_ptr()) > 0
+            && Object::borrowed(call.py, ffi::PyTuple_GET_ITEM(outcome.as_ptr(), 0)).as_int()?
+                == process
+    };
+    if ended {
+        // The system may give its number to another process.
+        current(|guard| guard.children.lock().remove(&process));
+    }
+    Ok(outcome.into_ptr())
+}
+
+fn waitid(call: &Call<'_, '_>) -> Result<Kept> {
+    let kind = call.argument(0, "idtype");
+    let kind = kind.map_or(Ok(-1), |kind| kind.as_int())?;
+    if kind != i64::from(libc::P_PID) {
+        return call.refuse(Refusal::Wait);
+    }
+    wait(call, call.argument(1, "id"))
+}
+
+/// Scheduling of the calling thread is its own affair.
+fn own_thread(call: &Call<'_, '_>) -> Result<Kept> {
+    let thread = call.argument(0, "pid");
+    let thread = thread.map_or(Ok(-1), |thread| thread.as_int())?;
+    call.unless(thread == 0, Refusal::Scheduling)
+}
+
+/// `open(path, flags, mode=511, *, dir_fd=None)`: the event does not tell the folder.
+fn open(call: &Call<'_, '_>) -> Result<Kept> {
+    let folder = folder(call)?;
+    files::relative_to(folder, || Ok(call.proceed()?.into_ptr()))
+}
+
+fn folder(call: &Call<'_, '_>) -> Result<Option<i32>> {
+    Ok(match call.named("dir_fd") {
+        // SAFETY: attached; reads the type of a live object.
+        Some(folder) if unsafe { ffi::PyLong_Check(folder.as_ptr()) } != 0 => {
+            folder.as_int()?.try_into().ok()
+        }
+        _ => None,
+    })
+}
+
+/// `mkfifo(path, mode, *, dir_fd)`, `mknod(path, mode, device, *, dir_fd)`.
+fn make_file(call: &Call<'_, '_>) -> Result<Kept> {
+    if let Some(path) = call.argument(0, "path") {
+        let folder = folder(call)?;
+        current(|guard| files::may_make(call.py, guard, &path, folder))?;
+    }
+    Ok(call.proceed()?.into_ptr())
+}
+
+fn set_recursion_limit(call: &Call<'_, '_>) -> Result<Kept> {
+    let deep = match call.argument(0, "limit") {
+        Some(limit) => limit.as_int()? > DEEPEST,
+        None => false,
+    };
+    call.unless(!deep, Refusal::RecursionLimit)
+}
+
+/// `start_new_thread(function, args[, kwargs])`, `start_joinable_thread(function, handle=None, daemon=True)`.
+fn start_thread(call: &Call<'_, '_>) -> Result<Kept> {
+    let allowed = current(|guard| guard.policy.threads);
+    if !allowed {
+        return call.refuse(Refusal::Threads);
+    }
+    let function = call.argument(0, "function");
+    // SAFETY: attached; reads the type of a live object.
+    match function.filter(|function| unsafe { ffi::PyCallable_Check(function.as_ptr()) } != 0) {
+        Some(function) => {
+            let function = call.inheriting(function)?;
+            Ok(call.proceed_with((0, "function"), &function)?.into_ptr())
+        }
+        // It says itself what is wrong.
+        None => Ok(call.proceed()?.into_ptr()),
+    }
+}
+
+/// `stack_size([size])`: at least what the version needs.
+fn stack_size(call: &Call<'_, '_>) -> Result<Kept> {
+    let wanted = match call.argument(0, "size") {
+        Some(size) => size.as_int()?,
+        None => return Ok(call.proceed()?.into_ptr()),
+    };
+    if (1..LEAST_STACK).contains(&wanted) && cfg!(not(Py_3_14)) {
+        let least = Object::int(call.py, LEAST_STACK)?;
+        return Ok(call.proceed_with((0, "size"), &least)?.into_ptr());
+    }
+    if wanted == 0 {
+        let usual = Object::int(call.py, LEAST_STACK)?;
+        return Ok(call.proceed_with((0, "size"), &usual)?.into_ptr());
+    }
+    Ok(call.proceed()?.into_ptr())
+}
+
+/// `setlocale(category, locale=None)`: asking is free, and so is setting what holds already.
+fn set_locale(call: &Call<'_, '_>) -> Result<Kept> {
+    let (Some(category), Some(wanted)) = (call.argument(0, "category"), call.argument(1, "locale"))
+    else {
+        return Ok(call.proceed()?.into_ptr());
+    };
+    let category: i32 = category.as_int()?.try_into().unwrap_or(-1);
+    let holds = match wanted.str_of()? {
+        Some(wanted) => {
+            // SAFETY: asks only; the text is the library's, and read before anybody else asks under the GIL.
+            let now = unsafe { libc::setlocale(category, std::ptr::null()) };
+            // SAFETY: null for an unknown category, else a text.
+            !now.is_null()
+                && unsafe { std::ffi::CStr::from_ptr(now) }.to_bytes() == wanted.as_bytes()
+        }
+        None => true,
+    };
+    call.unless(holds, Refusal::Locale)
+}
+
+fn get_address_info(call: &Call<'_, '_>) -> Result<Kept> {
+    let found = call.proceed()?;
+    if let Some(host) = call.argument(0, "host")
+        && let Some(host) = host.str_of()?
+    {
+        current(|guard| network::found(call.py, guard, &host, &found))?;
+    }
+    Ok(found.into_ptr())
+}
+
+/// `__import__(name, globals, locals, fromlist, level)`, `_gcd_import(name, package, level)`.
+fn import(call: &Call<'_, '_>) -> Result<Kept> {
+    if let Some(name) = call.argument(0, "name")
+        && let Some(name) = name.str_of()?
+        && !name.is_empty()
+    {
+        imports::asked_for(call.py, &name)?;
+    }
+    Ok(call.proceed()?.into_ptr())
+}
