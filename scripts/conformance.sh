@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Runs CPython's own tests of asyncio in a context, with the standard library's loop and with ours, and compares.
-# Exit code 77: they cannot be run here.
+# Runs CPython's own tests of asyncio in a context, with the standard library's loop and with ours, and compares. Or
+# others of its tests, without Erlang and in a context with a policy. Exit code 77: they cannot be run here.
 #
 #   conformance.sh [--OPTION VALUE]... [test_MODULE[.CLASS[.TEST]]]...
 #
 #   --loops CONTROL,TESTED…  stock, erlang, context, or MODULE:CLASS (default: stock,erlang,context); context is the
 #                            loop of the context itself, for the tests that leave making a loop to unittest
+#                            process,default: without Erlang, and in a context with the default policy
+#   --package PACKAGE        of the tests (default: test.test_asyncio)
+#   --exceptions FILE        tests that may or must differ (default: test/conformance/exceptions.eterm)
 #   --mode owngil|worker     of the context (default: owngil)
 #   --limit SECONDS          of each test, after which it counts as one that hangs (default: 60)
 #   --jobs N                 nodes that run at the same time (default: one for each core, at most 4)

@@ -1,5 +1,5 @@
-%% CPython's own tests of asyncio in a context: on the standard library's loop as the control, and on ours. See
-%% scripts/conformance.sh for how to run it.
+%% CPython's own tests in a context: those of asyncio on the standard library's loop as the control, and on ours; or
+%% others in a process of Python's own as the control, and under a policy. See scripts/conformance.sh for how to run it.
 %%
 %% Each module of tests runs in a node of its own with a bound on its memory, each class in a new context, each test
 %% with a time limit. A test that hangs or takes its node along has a result like others, and the rest goes on in
@@ -83,8 +83,8 @@ options(["--" ++ Name, Value | Rest], Options) ->
 options(Names, Options) ->
     {Options, [unicode:characters_to_binary(Name) || Name <- Names]}.
 
-option(loops, Value) -> [list_to_binary(Loop) || Loop <- string:lexemes(Value, ",")];
 option(package, Value) -> list_to_binary(Value);
+option(loops, Value) -> [list_to_binary(Loop) || Loop <- string:lexemes(Value, ",")];
 option(mode, Value) -> list_to_existing_atom(Value);
 option(limit, Value) -> list_to_integer(Value) * 1000;
 option(Key, Value) when Key =:= jobs; Key =:= retries -> list_to_integer(Value);
@@ -189,6 +189,8 @@ add(Loop, Module, {Class, Test, Result}, Results) ->
 %% A module of tests on a loop, in a node
 
 -spec job(map(), job()) -> {ok, [{binary(), binary(), result()}]} | {error, term()}.
+job(Options, {<<"process">>, Module, Wanted}) ->
+    conformance_process:run(Options, Module, Wanted);
 job(Options, {Loop, Module, Wanted}) ->
     Load = [Loop, maps:get(package, Options), Module],
     {ok, Node, _} = start(Options),

@@ -26,18 +26,28 @@ start(Mode, Folder) ->
 -spec open(binary(), binary(), binary()) -> {ok, [{binary(), [binary()]}]} | {missing, binary()} | {error, term()}.
 open(Loop, Package, Module) ->
     ok = close(persistent_term:get({?MODULE, context}, none)),
-    {ok, Context} = py_context:new(#{mode => persistent_term:get({?MODULE, mode})}),
+    {ok, Context} = py_context:new(maps:merge(policy(Loop), #{mode => persistent_term:get({?MODULE, mode})})),
     persistent_term:put({?MODULE, context}, Context),
     ok = py:exec(Context, <<
         "import sys\n"
         "sys.dont_write_bytecode = True\n"
         "sys.path.insert(0, r'''", (persistent_term:get({?MODULE, folder}))/binary, "''')\n"
     >>),
-    case py:call(Context, conformance, load, [Package, Module, Loop], #{timeout => 60 * ?SECONDS}) of
+    Load =
+        case is_policy(Loop) of
+            true -> {conformance_tests, [Package, Module]};
+            false -> {conformance, [Package, Module, Loop]}
+        end,
+    case py:call(Context, element(1, Load), load, element(2, Load), #{timeout => 60 * ?SECONDS}) of
         {ok, Classes} when is_list(Classes) -> {ok, Classes};
         {ok, Reason} -> {missing, Reason};
         {error, Reason} -> {error, Reason}
     end.
+
+is_policy(Loop) -> lists:member(Loop, [<<"default">>, <<"strict">>]).
+
+policy(<<"strict">>) -> #{sandbox => strict};
+policy(_) -> #{}.
 
 close(none) -> ok;
 close(Context) -> py_context:stop(Context).
@@ -45,7 +55,7 @@ close(Context) -> py_context:stop(Context).
 -spec run(binary(), binary(), timeout()) -> {passed | failed | skipped | hangs, float(), binary()}.
 run(Class, Test, Limit) ->
     Context = persistent_term:get({?MODULE, context}),
-    case py:call(Context, conformance, run, [Class, Test], #{timeout => Limit}) of
+    case py:call(Context, conformance_tests, run, [Class, Test], #{timeout => Limit}) of
         {ok, {Outcome, Seconds, Texts}} -> {outcome(Outcome), Seconds, Texts};
         {error, timeout} -> {hangs, Limit / ?SECONDS, where_it_hung(Context)};
         {error, Reason} -> {failed, 0.0, iolist_to_binary(io_lib:format("~0tp", [Reason]))}
@@ -57,7 +67,7 @@ outcome(<<"skipped">>) -> skipped.
 
 %% The traceback of the interrupt, where the test took notice of it.
 where_it_hung(Context) ->
-    case py:call(Context, conformance, last_texts, [], #{timeout => 3 * ?SECONDS}) of
+    case py:call(Context, conformance_tests, last_texts, [], #{timeout => 3 * ?SECONDS}) of
         {ok, Texts} -> Texts;
         {error, _} -> <<"goes on in spite of its interrupt">>
     end.
