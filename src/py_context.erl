@@ -14,7 +14,7 @@ the context's mailbox themselves, and its thread answers them.
 -export([get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
 -export([submit/4, submit/5, submit_await/4, submit_await/5, submit_await/6]).
 -export([start_loop/1, start_loop/2, stop_loop/1, stop_loop/2, loop_ref/1]).
--export([start_default/2, start_process/1, handle/1]).
+-export([start_default/2, start_process/1, handle/1, sandbox/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([mode/0, options/0, settings/0]).
 
@@ -47,6 +47,7 @@ the context's mailbox themselves, and its thread answers them.
     handle :: py_nif:handle(),
     serial :: pos_integer(),
     pool :: pid() | undefined,
+    policy :: py_sandbox:checked(),
     %% Why the start is not over yet: its time limit, and who waits for it.
     starting :: reference() | ready,
     waiting = [] :: [gen_server:from()],
@@ -411,6 +412,13 @@ start_process(Options) ->
 handle(Context) ->
     server_call(Context, handle).
 
+?DOC(false).
+%% For py_sandbox.
+-spec sandbox(pid(), policy) -> {ok, py_sandbox:checked()} | {error, term()};
+    (pid(), refusals) -> {ok, #{binary() => pos_integer()}} | {error, term()}.
+sandbox(Context, What) ->
+    server_call(Context, {sandbox, What}).
+
 start(Options, Start) ->
     %% A process that fails to start would take a linked caller along.
     case {py_nif:python(), py_pool_options:context(Options)} of
@@ -462,6 +470,7 @@ init(Options) ->
                 handle = Handle,
                 serial = Serial,
                 pool = Pool,
+                policy = maps:get(sandbox, Options),
                 starting = Timer
             }};
         {error, Reason} ->
@@ -472,6 +481,10 @@ init(Options) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(handle, _From, State) ->
     {reply, {ok, State#state.handle}, State};
+handle_call({sandbox, policy}, _From, State) ->
+    {reply, {ok, State#state.policy}, State};
+handle_call({sandbox, refusals}, _From, State) ->
+    {reply, {ok, maps:from_list(py_nif:context_refusals(State#state.handle))}, State};
 handle_call(await_ready, _From, #state{starting = ready} = State) ->
     {reply, ok, State};
 handle_call(await_ready, From, State) ->
@@ -556,6 +569,9 @@ native({handler_failed, Story}, State) ->
         },
         #{report_cb => fun py_error:report/1}
     ),
+    {noreply, State};
+native({refused, Refusal, Count}, State) ->
+    ok = py_sandbox:log_refusal(State#state.id, Refusal, Count),
     {noreply, State};
 native({relay, To, Term}, State) ->
     {noreply, relay(To, Term, State)};

@@ -25,8 +25,12 @@ A policy is a guard rail for code that one would run anyway, not a wall against 
 separate OS process. `docs/security.md` says what each of them refuses, and what none of them does.
 """).
 
--export([check/1, check/2]).
+-export([check/1, policy/1, refusals/0, refusals/1]).
+-export([log_refusal/3, report/1]).
 -export_type([policy/0, options/0, checked/0, host/0, name/0]).
+
+-include_lib("kernel/include/logger.hrl").
+-include("py_arguments.hrl").
 
 -type name() :: string() | binary() | atom().
 -type host() :: any | name().
@@ -77,13 +81,44 @@ check(Policy) when is_map(Policy) ->
 check(Policy) ->
     wrong(Policy).
 
-?DOC("As `check/1`, for a context of a mode: what the interpreter has cannot differ where contexts share it.").
--spec check(term(), py_context:mode()) -> {ok, checked()} | {error, reason()}.
-check(Policy, Mode) ->
-    case check(Policy) of
-        {ok, #{environment := Names}} when Mode =:= worker, Names =/= all -> wrong({environment, worker});
-        Checked -> Checked
+?DOC("What was refused in this node, and how often, by the name of the event or the function.").
+-spec refusals() -> #{binary() => pos_integer()}.
+refusals() ->
+    maps:from_list(py_nif:refusals()).
+
+?DOC("What was refused in a context.").
+-spec refusals(pid()) -> {ok, #{binary() => pos_integer()}} | {error, term()}.
+refusals(Context) ->
+    _ = py_arguments:context(?FORM([context], [Context]), Context),
+    asked(Context, refusals).
+
+?DOC("The policy of a context, with nothing left out, as `check/1` gives it.").
+-spec policy(pid()) -> {ok, checked()} | {error, term()}.
+policy(Context) ->
+    _ = py_arguments:context(?FORM([context], [Context]), Context),
+    asked(Context, policy).
+
+asked(Context, What) ->
+    case py_target:info(Context) of
+        {error, _} = Error -> Error;
+        _ -> py_context:sandbox(Context, What)
     end.
+
+?DOC(false).
+%% For the process of a context: something was refused, the 1st, 2nd, 4th, 8th … time.
+-spec log_refusal(Id :: term(), Refusal :: binary(), Count :: pos_integer()) -> ok.
+log_refusal(Id, Refusal, Count) ->
+    ?LOG_WARNING(
+        #{label => {py_sandbox, refused}, context => Id, pid => self(), refusal => Refusal, count => Count},
+        #{domain => [erlang_python, sandbox], report_cb => fun ?MODULE:report/1}
+    ).
+
+?DOC(false).
+-spec report(logger:report()) -> {io:format(), [term()]}.
+report(#{context := Context, refusal := Refusal, count := 1}) ->
+    {"Python context ~p: its sandbox has refused ~ts", [Context, Refusal]};
+report(#{context := Context, refusal := Refusal, count := Count}) ->
+    {"Python context ~p: its sandbox has refused ~ts ~b times by now", [Context, Refusal, Count]}.
 
 base(default) ->
     #{
