@@ -47,13 +47,13 @@ pub(super) fn imported(event: &Event<'_, '_>) -> Result<()> {
     // Most modules of the standard library that are written in C begin like this.
     if let Some(rest) = name.strip_prefix('_') {
         if INTERPRETERS.contains(&name.as_str()) {
-            return Err(guard.refuse(py, Refusal::Interpreters, &name));
+            return Err(guard.refuse(py, Refusal::Interpreters, ""));
         }
         if INTERNALS.contains(&name.as_str()) {
             return Err(guard.refuse(py, Refusal::Internals, &name));
         }
         if rest == "ctypes" && !policy.ctypes {
-            return Err(guard.refuse(py, Refusal::Ctypes, &name));
+            return Err(guard.refuse(py, Refusal::CtypesModule, ""));
         }
         if DATABASES.contains(&name.as_str()) && policy.write != Files::All {
             return Err(guard.refuse(py, Refusal::Database, &name));
@@ -76,7 +76,10 @@ pub(super) fn imported(event: &Event<'_, '_>) -> Result<()> {
 /// same way, for modules that are nobody else's concern.
 pub(super) fn asked_for(py: Python<'_>, name: &str) -> Result<()> {
     current(|guard| {
-        if !name.starts_with('_') && guard.policy.imports != Imports::All && asked_by_user(py, guard)? {
+        if !name.starts_with('_')
+            && guard.policy.imports != Imports::All
+            && asked_by_user(py, guard)?
+        {
             allowed(py, guard, name)?;
         }
         Ok(())

@@ -91,6 +91,7 @@ refusals! {
     Internals: Import "_testcapi", "modules for tests of CPython itself can crash the node; run those in a Python outside of the node";
     Imports: Import "import", "the context's sandbox has it not in `imports`";
     Ctypes: Policy "ctypes", "foreign functions can do anything to the node; allow `ctypes` in the context's sandbox";
+    CtypesModule: Import "import of _ctypes", "foreign functions can do anything to the node; allow `ctypes` in the context's sandbox";
     NativeModule: Import "import of an extension module", "native code can do anything to the node; allow `native` in the context's sandbox";
     NativeLibrary: Policy "sqlite3.load_extension", "native code can do anything to the node; allow `native` in the context's sandbox";
     Threads: Policy "threading", "the context's sandbox has `threads` off; use asyncio, or more contexts";
