@@ -58,6 +58,7 @@ groups() ->
         sleep_elsewhere_can_be_interrupted,
         signals_are_refused_with_a_way_out,
         subprocesses_work_but_for_what_the_node_keeps,
+        subprocesses_are_refused_by_default_with_a_way_out,
         package_loads_without_asyncio,
         private_names_of_asyncio_are_what_they_were,
         end_of_the_context_ends_all_that_runs,
@@ -378,7 +379,14 @@ signals_are_refused_with_a_way_out(Config) ->
 
 %% The node ignores SIGCHLD, so there is no exit status to be had.
 subprocesses_work_but_for_what_the_node_keeps(Config) ->
-    ?assertEqual({ok, {<<"told">>, true}}, run(Config, program, [])).
+    {ok, Context} = py_context:new(#{mode => ?config(mode, Config), sandbox => #{subprocess => true}}),
+    ok = prepare(Context),
+    ?assertEqual({ok, {<<"told">>, true}}, run([{ctx, Context} | Config], program, [])),
+    ok = py_context:stop(Context).
+
+subprocesses_are_refused_by_default_with_a_way_out(Config) ->
+    {error, {'RuntimeError', Text}} = run(Config, program, []),
+    ok = py_suite:contains(unicode:characters_to_binary(Text), "erlang:open_port/2").
 
 %% In a node of its own: interpreters are used again.
 package_loads_without_asyncio(Config) ->

@@ -323,7 +323,14 @@ fn wait(call: &Call<'_, '_>, process: Option<Object<'_>>) -> Result<Kept> {
     if !current(|guard| guard.children.lock().contains(&process)) {
         return call.refuse(Refusal::Wait);
     }
-    let outcome = call.proceed()?;
+    let outcome = match call.proceed() {
+        Ok(outcome) => outcome,
+        Err(raised) => {
+            // The system has forgotten it, since the node ignores SIGCHLD; its number may be another's.
+            current(|guard| guard.children.lock().remove(&process));
+            return Err(raised);
+        }
+    };
     // SAFETY: attached; the first item of a tuple is borrowed.
     let ended = unsafe {
         ffi::PyTuple_Check(outcome.as_ptr()) != 0
