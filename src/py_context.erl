@@ -51,6 +51,8 @@ the context's mailbox themselves, and its thread answers them.
     %% Why the start is not over yet: its time limit, and who waits for it.
     starting :: reference() | ready,
     waiting = [] :: [gen_server:from()],
+    %% Why it did not start, until somebody has asked.
+    failed = none :: none | {context_start, term()},
     %% What sends to other nodes, once there was something to send, and how much of that it has not reported yet.
     relay = none :: {pid(), Unsent :: non_neg_integer()} | none,
     %% See py_loop.
@@ -487,6 +489,8 @@ handle_call({sandbox, refusals}, _From, State) ->
     {reply, {ok, maps:from_list(py_nif:context_refusals(State#state.handle))}, State};
 handle_call(await_ready, _From, #state{starting = ready} = State) ->
     {reply, ok, State};
+handle_call(await_ready, _From, #state{failed = {context_start, _} = Reason} = State) ->
+    {stop, {shutdown, Reason}, {error, Reason}, State};
 handle_call(await_ready, From, State) ->
     {noreply, State#state{waiting = [From | State#state.waiting]}};
 handle_call({start_loop, Owner}, From, #state{loop = none, handle = Handle} = State) ->
@@ -515,6 +519,8 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({py_context, Serial, What}, #state{serial = Serial} = State) ->
     native(What, State);
+handle_info({timeout, Timer, start}, #state{starting = Timer, failed = {context_start, _} = Reason} = State) ->
+    {stop, {shutdown, Reason}, State};
 handle_info({timeout, Timer, start}, #state{starting = Timer} = State) ->
     {stop, {shutdown, {context_start, main_interpreter_busy}}, State};
 handle_info({py_relay, Relay, Sent}, #state{relay = {Relay, _}} = State) ->
@@ -543,6 +549,9 @@ native({ready, _InterpreterId}, State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
     _ = [Pool ! {py_context_ready, self(), State#state.handle} || Pool <- [State#state.pool], is_pid(Pool)],
     {noreply, State#state{starting = ready, waiting = []}};
+native({failed, Text}, #state{pool = undefined, waiting = []} = State) ->
+    %% Whoever starts it is about to ask.
+    {noreply, State#state{failed = {context_start, Text}}};
 native({failed, Text}, State) ->
     {stop, {shutdown, {context_start, Text}}, State};
 native(stuck, State) ->
@@ -583,6 +592,8 @@ native(readable, State) ->
     {noreply, State};
 native({loop_failed, Text}, State) ->
     ?LOG_ERROR("Python context ~p: its event loop has ended: ~ts", [State#state.id, Text]),
+    {noreply, State};
+native(ended, #state{failed = {context_start, _}} = State) ->
     {noreply, State};
 native(ended, State) ->
     {stop, {shutdown, ended}, State}.
