@@ -20,6 +20,7 @@ function answers `{error, not_running}`.
     context_close/2,
     context_adopt/2,
     context_info/1,
+    context_confined/1,
     call/6,
     forward/4,
     spawn/4,
@@ -78,6 +79,7 @@ function answers `{error, not_running}`.
     context_close/2,
     context_adopt/2,
     context_info/1,
+    context_confined/1,
     call/6,
     forward/4,
     spawn/4,
@@ -274,6 +276,9 @@ context_adopt(_New, _Old) -> not_loaded().
         Queue :: non_neg_integer()}
     | refused().
 context_info(_Target) -> not_loaded().
+
+-spec context_confined(target()) -> boolean() | refused().
+context_confined(_Target) -> not_loaded().
 
 -spec call(target(), reference(), payload(), scope(), none | callback(), timeout()) -> request() | refused().
 call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().

@@ -10,6 +10,7 @@
 //! | [`lifecycle`] | the states of the whole runtime |
 //! | [`backoff`] | growing intervals for repeated interrupts |
 //! | [`permits`] | a bound on how many may work at the same time |
+//! | [`seccomp`] | what the kernel refuses to a thread |
 //! | [`tally`] | what the waiting requests of one process hold |
 //!
 //! Everything that is concurrent here, but for what descriptors do, is model-checked: `RUSTFLAGS="--cfg loom" cargo test -p py_core`.
@@ -23,6 +24,8 @@ pub mod permits;
 pub mod protocol;
 #[cfg(not(loom))]
 pub mod reactor;
+#[cfg(not(loom))]
+pub mod seccomp;
 pub mod spin;
 mod sync;
 pub mod tally;

@@ -89,6 +89,8 @@ pub(crate) struct Context {
     pub(crate) conversion: Conversion,
     /// What its code may do, and what was refused to it.
     pub(crate) guard: Arc<Guard>,
+    /// The kernel refuses system calls to its thread.
+    pub(crate) confined: AtomicBool,
     /// Messages to other nodes.
     pub(crate) relay: Relay,
     /// See [`Settings::stuck_after`].
@@ -142,6 +144,7 @@ impl Context {
                 serial,
                 Some(Self::listener(this.clone())),
             )),
+            confined: AtomicBool::new(false),
             relay: Relay::default(),
             stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),

@@ -19,6 +19,7 @@ use crate::sandbox::{self, Environment, Files, GuardedInterpreter, Guarding, Imp
 use crate::term::{AtomNames, Held, KeyNames, Simplifier};
 use parking_lot::Mutex;
 use py_core::mailbox::Take;
+use py_core::seccomp::is_confined;
 use py_core::spin::Spinner;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
@@ -133,6 +134,8 @@ fn live(first: Arc<Context>) {
 
 /// Makes the interpreter of a context and prepares it for user code.
 fn birth(context: &Context) -> std::result::Result<(ThreadState, Owner), StartError> {
+    // First of all: `site` and `.pth` files run code of users.
+    sandbox::seccomp::enter(&context.guard.policy).map_err(StartError)?;
     // SAFETY: contexts are started only while the runtime runs, so CPython is initialised.
     let main = unsafe { ThreadState::of_main() };
     let mut state = match context.mode {
@@ -275,6 +278,7 @@ impl Owner {
         context
             .interpreter_id
             .store(self.interpreter_id, Ordering::Relaxed);
+        context.confined.store(is_confined(), Ordering::Relaxed);
         {
             let attached = state.attach();
             context.interrupts.open(

@@ -218,6 +218,15 @@ fn context_adopt(env: Env<'_>, new: Shared<Handle>, old: Shared<Handle>) -> usiz
     new.0.adopt(env, &old.0)
 }
 
+/// `context_confined(Target) -> boolean() | {error, Reason}`: whether the kernel refuses system calls to its thread.
+#[rustler::nif]
+fn context_confined<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
+    match target(env, at) {
+        Err(answer) => answer,
+        Ok(context) => context.confined.load(Ordering::Relaxed).encode(env),
+    }
+}
+
 /// `context_info(Target) -> {Mode, InterpreterId, Processes, Queue} | {error, Reason}`.
 #[rustler::nif]
 fn context_info<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {

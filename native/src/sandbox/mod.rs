@@ -9,6 +9,7 @@
 //! | [`files`], [`imports`], [`network`] | what events about those mean to a policy |
 //! | [`replaced`] | functions without an event, and what stands in their place |
 //! | [`guarded`] | the objects that stand there |
+//! | [`seccomp`] | what the kernel refuses, whatever code runs |
 
 mod files;
 mod guard;
@@ -19,6 +20,7 @@ mod network;
 mod policy;
 mod refusal;
 mod replaced;
+pub(crate) mod seccomp;
 
 pub(crate) use files::trust_modules;
 pub(crate) use guard::{Guard, GuardedInterpreter, Guarding, Listener, refused};
