@@ -484,7 +484,7 @@ init(Options) ->
 handle_call(handle, _From, State) ->
     {reply, {ok, State#state.handle}, State};
 handle_call({sandbox, policy}, _From, State) ->
-    {reply, {ok, State#state.policy}, State};
+    {reply, {ok, in_force(State)}, State};
 handle_call({sandbox, refusals}, _From, State) ->
     {reply, {ok, maps:from_list(py_nif:context_refusals(State#state.handle))}, State};
 handle_call(await_ready, _From, #state{starting = ready} = State) ->
@@ -511,6 +511,15 @@ handle_call({stop_loop, Grace}, From, #state{loop = Loop} = State) ->
 handle_call(Request, {Pid, _}, State) ->
     ?LOG_WARNING("context ~p: unexpected call ~p from ~p", [State#state.id, Request, Pid]),
     {reply, {error, unexpected_call}, State}.
+
+%% What the kernel could not do is off.
+in_force(#state{policy = #{seccomp := best_effort} = Policy, handle = Handle}) ->
+    case py_nif:context_confined(Handle) of
+        true -> Policy;
+        _ -> Policy#{seccomp := off}
+    end;
+in_force(#state{policy = Policy}) ->
+    Policy.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->

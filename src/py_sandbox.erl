@@ -92,7 +92,10 @@ refusals(Context) ->
     _ = py_arguments:context(?FORM([context], [Context]), Context),
     asked(Context, refusals).
 
-?DOC("The policy of a context, with nothing left out, as `check/1` gives it.").
+?DOC("""
+The policy of a context, with nothing left out, as `check/1` gives it. Where it said `best_effort` and the kernel does
+not refuse anything, `seccomp` is `off`.
+""").
 -spec policy(pid()) -> {ok, checked()} | {error, term()}.
 policy(Context) ->
     _ = py_arguments:context(?FORM([context], [Context]), Context),
