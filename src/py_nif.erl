@@ -201,6 +201,13 @@ load() ->
     case erlang:load_nif(Library, makes_large_maps_anywhere()) of
         ok ->
             ok;
+        {error, {upgrade, _Text}} ->
+            %% Threads of the library work for the module that is loaded. This one is discarded.
+            logger:error(
+                "erlang_python: py_nif cannot be upgraded in a running node; the version that was loaded goes on "
+                "until the node is restarted"
+            ),
+            {error, upgrade};
         {error, {_Kind, Text}} ->
             logger:error("erlang_python: the native library cannot be loaded: ~ts", [Text]),
             persistent_term:put({?MODULE, load_error}, unicode:characters_to_binary(Text))

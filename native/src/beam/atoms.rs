@@ -32,7 +32,7 @@ known_atoms! {
     py_permits = "py_permits",
     ready = "ready", failed = "failed", ended = "ended", stuck = "stuck", cast_failed = "cast_failed", handler_failed = "handler_failed", draining = "draining", not_reactor = "not_reactor", already_open = "already_open", empty = "empty", more = "more", closed = "closed", ebadf = "ebadf", emfile = "emfile", enfile = "enfile", einval = "einval", enomem = "enomem",
     interrupted = "interrupted", stop_iteration = "stop_iteration",
-    context_died = "context_died", killed = "killed", crashed = "crashed", noproc = "noproc", not_running = "not_running",
+    context_died = "context_died", killed = "killed", unloaded = "unloaded", crashed = "crashed", noproc = "noproc", not_running = "not_running",
     not_supported = "not_supported",
     cancelled = "cancelled", sending = "sending", sent = "sent", not_owner = "not_owner",
     system_limit = "system_limit", overloaded = "overloaded", memory_traced = "memory_traced", stale_reference = "stale_reference",

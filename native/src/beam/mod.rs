@@ -8,18 +8,18 @@ mod atoms;
 mod env;
 mod pid;
 mod select;
+mod shared;
 mod words;
 
 pub(crate) use atoms::{Interned, atoms, existing_atom, intern, named_atom};
 pub(crate) use env::{EnvPool, TermEnv};
 pub(crate) use pid::Pid;
-pub(crate) use select::{Watched, open_type as open_watched};
+pub(crate) use select::{Watched, open_kind as open_watched};
+pub(crate) use shared::{Kind, Share, Shared};
 pub(crate) use words::{ListCells, MapPairs, TermType, allow_large_maps, identical};
 
 /// The environment of a NIF that is being called.
 pub(crate) use rustler::Env;
-/// A value that Erlang and Rust share; Erlang sees it as a reference.
-pub(crate) use rustler::ResourceArc as Shared;
 
 /// An Erlang term as the C API passes it.
 pub(crate) type Word = rustler::sys::ErlNifTerm;

@@ -38,11 +38,6 @@ impl Pid {
         }
     }
 
-    /// As rustler wants it.
-    pub(crate) fn local(&self) -> rustler::LocalPid {
-        rustler::LocalPid::from_c_arg(self.0)
-    }
-
     pub(crate) fn raw(&self) -> &ErlNifPid {
         &self.0
     }

@@ -8,45 +8,33 @@
 //! - Arming and stopping happen on schedulers alone: in functions that a process calls, and in callbacks of the
 //!   emulator. On OTP 29 the emulator dies of it elsewhere.
 
-use super::Env;
+use super::{Env, Kind};
 use parking_lot::Mutex;
 use rustler::sys::{
-    ErlNifEnv, ErlNifEvent, ErlNifMonitor, ErlNifPid, ErlNifResourceFlags, ErlNifResourceType,
-    ErlNifResourceTypeInit, enif_alloc_resource, enif_monitor_process, enif_open_resource_type_x,
+    ErlNifEnv, ErlNifEvent, ErlNifMonitor, ErlNifPid, ErlNifResourceTypeInit, enif_monitor_process,
     enif_release_resource, enif_select, enif_select_x, enif_self,
 };
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 const READ: c_int = 1 << 0;
 const STOP: c_int = 1 << 2;
 const CUSTOM_MESSAGE: c_int = 1 << 4;
 
-static TYPE: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(std::ptr::null_mut());
+static KIND: Kind = Kind::new();
 
 /// Opens the resource type. For the function that the emulator calls when the library is loaded.
-pub(crate) fn open_type(env: Env) -> bool {
-    let init = ErlNifResourceTypeInit {
+pub(crate) fn open_kind(env: Env) -> bool {
+    let callbacks = ErlNifResourceTypeInit {
         dtor: destructor as *const _,
         stop: stopped as *const _,
         down: down as *const _,
         members: 3,
         dyncall: std::ptr::null(),
     };
-    // SAFETY: called while the library is loaded; the callbacks have the types that the emulator calls them with.
-    let opened = unsafe {
-        enif_open_resource_type_x(
-            env.as_c_arg(),
-            c"py_watched".as_ptr(),
-            &raw const init,
-            ErlNifResourceFlags::ERL_NIF_RT_CREATE,
-            std::ptr::null_mut(),
-        )
-    };
-    TYPE.store(opened.cast_mut(), Ordering::Release);
-    !opened.is_null()
+    // SAFETY: the callbacks have the types that the emulator calls them with.
+    unsafe { KIND.open(env, c"py_watched", &callbacks) }
 }
 
 /// Whose the descriptor is.
@@ -76,11 +64,9 @@ unsafe impl Sync for Watched {}
 impl Watched {
     pub(crate) fn new(descriptor: OwnedFd) -> Self {
         let inner = Arc::new(Inner(Mutex::new(State::Unwatched(descriptor))));
-        // SAFETY: the type was opened when the library was loaded; the block takes a pointer, which the destructor
-        // takes out again.
+        // SAFETY: the block takes a pointer, which the destructor takes out again.
         let object = unsafe {
-            let object =
-                enif_alloc_resource(TYPE.load(Ordering::Acquire), size_of::<*const Inner>());
+            let object = KIND.allocate(size_of::<*const Inner>());
             object
                 .cast::<*const Inner>()
                 .write(Arc::into_raw(inner.clone()));

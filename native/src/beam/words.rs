@@ -1,6 +1,6 @@
 //! Taking terms apart and putting them together.
 
-use super::{Shared, TermEnv, Word};
+use super::{Share, Shared, TermEnv, Word};
 use rustler::sys as nif;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -194,12 +194,9 @@ impl TermEnv {
     }
 
     /// The shared value that a reference stands for.
-    pub(crate) fn resource<T: rustler::Resource>(&self, word: Word) -> Option<Shared<T>> {
-        // SAFETY: module rule; neither outlives this call.
-        unsafe {
-            let env = rustler::Env::new(self, self.raw());
-            rustler::Term::new(env, word).decode().ok()
-        }
+    pub(crate) fn resource<T: Share>(&self, word: Word) -> Option<Shared<T>> {
+        // SAFETY: module rule.
+        unsafe { Shared::of_term(self.raw(), word) }
     }
 
     /// The term in Erlang's external format.
@@ -329,11 +326,7 @@ impl TermEnv {
     ///
     /// # Safety
     /// The bytes stay as they are until the value is dropped.
-    pub(crate) unsafe fn lent_binary<T: rustler::Resource>(
-        &self,
-        owner: &Shared<T>,
-        bytes: &[u8],
-    ) -> Word {
+    pub(crate) unsafe fn lent_binary<T: Share>(&self, owner: &Shared<T>, bytes: &[u8]) -> Word {
         // SAFETY: the caller's promise; the binary keeps the resource.
         unsafe {
             nif::enif_make_resource_binary(
@@ -361,7 +354,7 @@ impl TermEnv {
     }
 
     /// The reference by which Erlang knows a shared value.
-    pub(crate) fn shared<T: rustler::Resource>(&self, value: &Shared<T>) -> Word {
+    pub(crate) fn shared<T: Share>(&self, value: &Shared<T>) -> Word {
         // SAFETY: the resource is alive; the term keeps it so.
         unsafe { nif::enif_make_resource(self.raw(), value.as_c_arg()) }
     }

@@ -30,7 +30,7 @@ impl Client {
             queue: context.queue.clone(),
             dead: AtomicBool::new(false),
         });
-        if client.monitor(env, &pid.local()).is_none() {
+        if !client.monitor(env, &pid) {
             client.end();
         }
         client

@@ -180,7 +180,7 @@ fn context_start<'a>(env: Env<'a>, options: Options<'a>) -> Term<'a> {
     let owner = env.pid();
     let context = Context::new(Pid::new(owner), &settings);
     let owned = Shared::new(Owned(context.clone()));
-    if owned.monitor(Some(env), &owner).is_none() {
+    if !owned.monitor(Some(env), &context.pid) {
         return super::context_died(env, known.noproc);
     }
     // The monitor lives as long as the resource, and that as long as the context.

@@ -17,17 +17,31 @@ use crate::term::ObjectRef;
 pub(crate) use resources::Handle;
 use rustler::{Env, Term};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Called by the emulator when the library is loaded. Nothing is started here: a library that fails to load
-/// would keep an embedded release from booting. `info` is whether the emulator makes large maps on any thread.
+/// Called by the emulator when an instance of the module loads the library. Nothing is started here: a library that
+/// fails to load would keep an embedded release from booting. `info` is whether the emulator makes large maps on any
+/// thread.
+///
+/// The library itself stays once it was loaded, so that later instances, which exist where the module was deleted and
+/// loaded again, find all as it was. The contexts of the first one end.
 pub(crate) fn load(env: Env, info: Term) -> bool {
+    static LOADED: AtomicBool = AtomicBool::new(false);
     atoms();
-    if !crate::beam::open_watched(env) {
+    if LOADED.load(Ordering::SeqCst) {
+        crate::runtime::module_was_unloaded();
+        return true;
+    }
+    if crate::runtime::pin_this_library().is_err()
+        || !resources::open(env)
+        || !crate::beam::open_watched(env)
+    {
         return false;
     }
     if info.decode().unwrap_or(false) {
         crate::beam::allow_large_maps();
     }
+    LOADED.store(true, Ordering::SeqCst);
     true
 }
 

@@ -49,12 +49,19 @@ pub(super) fn on_main_thread(
 
 fn start(settings: &Settings) -> Result<(), String> {
     libraries::publish_libpython()?;
-    libraries::pin_this_library()?;
     let version = running_version()?;
     if api::add_pending_call().is_none() {
         return Err(format!(
             "this libpython {BUILT_FOR} does not export _PyEval_AddPendingCall, which interruption needs"
         ));
+    }
+    // SAFETY: callable at any time.
+    if unsafe { ffi::Py_IsInitialized() } != 0 {
+        return Err(
+            "Python was started before in this OS process, by another library or by an earlier version of this one; \
+             restart the node"
+                .into(),
+        );
     }
     let home = settings.home.as_deref().unwrap_or(BUILT_HOME);
     let executable = settings.executable.as_deref().unwrap_or(BUILT_EXECUTABLE);

@@ -11,8 +11,9 @@ pub(super) fn publish_libpython() -> Result<(), String> {
         .or_else(|_| reopen(path, libc::RTLD_NOW | libc::RTLD_GLOBAL))
 }
 
-/// Keeps this library loaded for ever: threads, hooks and pending calls point into it.
-pub(super) fn pin_this_library() -> Result<(), String> {
+/// Keeps this library loaded for ever: threads, hooks and pending calls point into it, and what Erlang has references
+/// to outlives the Erlang module.
+pub(crate) fn pin_this_library() -> Result<(), String> {
     let path = file_of(pin_this_library as *const c_void)
         .ok_or("the file of this library cannot be found")?;
     reopen(

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use py_core::lifecycle::Lifecycle;
 
 pub(crate) use cpython::Settings;
+pub(crate) use libraries::pin_this_library;
 
 static LIFECYCLE: Lifecycle = Lifecycle::new();
 
@@ -71,4 +72,12 @@ pub(crate) fn stop() -> bool {
         context.close(Closing::Answer(atoms().not_running));
     }
     LIFECYCLE.stopped()
+}
+
+/// The Erlang module was deleted, and is loaded again: what it was used for ends, as after the death of each context.
+/// May be called on a scheduler.
+pub(crate) fn module_was_unloaded() {
+    for context in registry().all() {
+        context.close(Closing::Answer(atoms().unloaded));
+    }
 }

@@ -164,7 +164,7 @@ impl Callback {
 
     /// The dispatcher answers for the process that runs it, and this does for the dispatcher. `false`: there is none.
     pub(super) fn handed_to(self_: &Shared<Self>, dispatcher: Pid) -> bool {
-        self_.monitor(None, &dispatcher.local()).is_some()
+        self_.monitor(None, &dispatcher)
     }
 
     /// A dispatcher has ended, and its processes with it.
