@@ -123,24 +123,13 @@ pub(super) fn changed(event: &Event<'_, '_>, places: &[(usize, usize)]) -> Resul
     Ok(())
 }
 
-/// `sqlite3.connect`: SQLite opens the file itself, and others beside it.
+/// `sqlite3.connect`: SQLite opens files itself, and whatever others it is told in SQL, from a database in memory, too.
 pub(super) fn database_opened(event: &Event<'_, '_>) -> Result<()> {
     let policy = &event.guard.policy;
     if policy.read == Files::All && policy.write == Files::All {
         return Ok(());
     }
-    let Some(path) = event.argument(0) else {
-        return Ok(());
-    };
-    let named = name(event.py, &path)?;
-    if named == ":memory:" || named.is_empty() {
-        return Ok(());
-    }
-    // A URI may say anything, so it is taken for a path, which does not exist.
-    match resolved(&named, None, true) {
-        Some(found) if policy.write.allows(&found) => Ok(()),
-        _ => Err(refuse(event, Refusal::Database, &named)),
-    }
+    Err(event.guard.refuse(event.py, Refusal::Database, ""))
 }
 
 /// Whether a path that functions without an event are to make may be made.
@@ -256,8 +245,22 @@ fn is_int(object: &Object<'_>) -> bool {
     unsafe { ffi::PyLong_Check(object.as_ptr()) != 0 }
 }
 
-/// The bytes of a path, as the system will get them.
-pub(super) fn name(py: Python<'_>, path: &Object<'_>) -> Result<OsString> {
+/// The bytes of a path, as the system will get them. Objects that are asked for their path might answer otherwise when
+/// the system asks.
+fn name(py: Python<'_>, path: &Object<'_>) -> Result<OsString> {
+    // SAFETY: attached; reads the type of a live object.
+    let is_path = unsafe {
+        ffi::PyUnicode_Check(path.as_ptr()) != 0 || ffi::PyBytes_Check(path.as_ptr()) != 0
+    };
+    if !is_path {
+        return Err(Raised::type_error(
+            py,
+            &format!(
+                "the context's sandbox limits files, so a path is a str or bytes, not {}: use os.fspath",
+                path.type_name()
+            ),
+        ));
+    }
     let mut bytes: *mut ffi::PyObject = std::ptr::null_mut();
     // SAFETY: attached; the converter gives a new bytes object, or sets an exception.
     unsafe {

@@ -31,8 +31,8 @@ const INTERNALS: &[&str] = &[
     "_xxtestfuzz",
 ];
 
-/// Modules that open files natively, without an event.
-const DATABASES: &[&str] = &["_dbm", "_gdbm"];
+/// Modules that read or write files natively, without an event.
+const FILE_MODULES: &[&str] = &["_dbm", "_gdbm", "_posixshmem", "spwd", "readline"];
 
 /// `import`: name, and the file of an extension module.
 pub(super) fn imported(event: &Event<'_, '_>) -> Result<()> {
@@ -44,20 +44,19 @@ pub(super) fn imported(event: &Event<'_, '_>) -> Result<()> {
     };
     let (py, guard) = (event.py, event.guard);
     let policy = &guard.policy;
-    // Most modules of the standard library that are written in C begin like this.
-    if let Some(rest) = name.strip_prefix('_') {
-        if INTERPRETERS.contains(&name.as_str()) {
-            return Err(guard.refuse(py, Refusal::Interpreters, ""));
-        }
-        if INTERNALS.contains(&name.as_str()) {
-            return Err(guard.refuse(py, Refusal::Internals, &name));
-        }
-        if rest == "ctypes" && !policy.ctypes {
-            return Err(guard.refuse(py, Refusal::CtypesModule, ""));
-        }
-        if DATABASES.contains(&name.as_str()) && policy.write != Files::All {
-            return Err(guard.refuse(py, Refusal::Database, &name));
-        }
+    // A module in C is found by the last part of its name, whatever stands before it.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if INTERPRETERS.contains(&last) {
+        return Err(guard.refuse(py, Refusal::Interpreters, ""));
+    }
+    if INTERNALS.contains(&last) {
+        return Err(guard.refuse(py, Refusal::Internals, &name));
+    }
+    if last == "_ctypes" && !policy.ctypes {
+        return Err(guard.refuse(py, Refusal::CtypesModule, ""));
+    }
+    if FILE_MODULES.contains(&last) && (policy.read != Files::All || policy.write != Files::All) {
+        return Err(guard.refuse(py, Refusal::FileModule, &name));
     }
     if !policy.native
         && let Some(file) = event.argument(1)

@@ -3,7 +3,7 @@
 use super::hook::Event;
 use super::policy::Network;
 use super::refusal::Refusal;
-use crate::py::{Object, Python, Result, ffi};
+use crate::py::{Object, Python, Raised, Result, ffi};
 use std::net::IpAddr;
 
 /// `socket.connect`, `socket.bind`, `socket.sendto`, `socket.sendmsg`: a socket and an address.
@@ -129,8 +129,15 @@ fn place(py: Python<'_>, address: &Object<'_>) -> Result<(String, Option<u16>)> 
             (text(py, address)?, None)
         } else {
             let item = |index| Object::borrowed(py, ffi::PyTuple_GET_ITEM(address.as_ptr(), index));
-            let port = u16::try_from(item(1).as_int()?).ok();
-            (text(py, &item(0))?, port)
+            let port = item(1);
+            // Whatever else has an __index__ might answer otherwise when the system asks.
+            if ffi::PyLong_Check(port.as_ptr()) == 0 {
+                return Err(Raised::type_error(
+                    py,
+                    "the context's sandbox limits `network`, so a port is an int",
+                ));
+            }
+            (text(py, &item(0))?, u16::try_from(port.as_int()?).ok())
         }
     };
     let host = host.unwrap_or_default();

@@ -60,6 +60,7 @@ refusals! {
     Popen: Policy "subprocess.Popen", PORT;
     ForkExec: Policy "_posixsubprocess.fork_exec", PORT;
     PtySpawn: Policy "pty.spawn", "it copies the node's process; start a program with erlang:open_port/2";
+    NodeEnvironment: Policy "a program with the node's environment", "the context's sandbox limits `environment`; use subprocess, and pass env";
     Kill: Damage "os.kill", "signals may end the node or what it needs; only processes that this context started may get them; call exit/2 or os:cmd/1 in Erlang";
     Killpg: Damage "os.killpg", "signals may end the node or what it needs; only processes that this context started may get them";
     PthreadKill: Damage "signal.pthread_kill", "a signal ends the node or disturbs its threads; interrupt a context with py:interrupt/1";
@@ -83,6 +84,7 @@ refusals! {
     Terminal: Damage "os.tcsetpgrp", "the terminal belongs to the node";
     Rlimit: Damage "resource.setrlimit", "limits hold for the whole node; start it with what it needs, or see the option memory_limit of contexts";
     Hostname: Damage "socket.sethostname", "the name is the whole machine's";
+    Clock: Damage "time.clock_settime", "the clock is the whole machine's";
     Locale: Damage "locale.setlocale", "the locale is the whole node's, and its other threads use it meanwhile; format with the module that you need, or with Babel";
     RecursionLimit: Damage "sys.setrecursionlimit", "deeper recursion than 1000000 may overrun the stack of the thread; use a loop";
     RemoteExec: Damage "sys.remote_exec", "it would run code in the middle of whatever the process does; call into a context of it";
@@ -99,7 +101,8 @@ refusals! {
     List: Permission "os.listdir", FILES;
     Write: Permission "open for writing", FILES;
     Change: Permission "os.rename", FILES;
-    Database: Permission "sqlite3.connect", FILES;
+    FileModule: Import "import of a module that opens files itself", "the context's sandbox limits `read` or `write`, which this module would not know of";
+    Database: Permission "sqlite3.connect", "the context's sandbox limits `read` or `write`, and SQL can open any file; keep what is to be stored in Erlang";
     Connect: Permission "socket.connect", NETWORK;
     Bind: Permission "socket.bind", NETWORK;
     SendTo: Permission "socket.sendto", NETWORK;

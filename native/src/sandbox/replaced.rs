@@ -3,11 +3,12 @@
 
 use super::guard::current;
 use super::guarded::{Call, Kept, Rule, guard, is_guarded, make_type};
-use super::policy::Files;
+use super::policy::{Environment, Files, Imports};
 use super::refusal::Refusal;
 use super::{files, imports, network};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 /// CPython below 3.14 overruns smaller stacks; the boot gives threads as much.
 const LEAST_STACK: i64 = 16 << 20;
@@ -33,11 +34,12 @@ rules! {
         "execve" => |call| call.refuse(Refusal::Exec),
         "wait" => |call| call.refuse(Refusal::Wait),
         "wait3" => |call| call.refuse(Refusal::Wait),
-        "wait4" => |call| wait(call, call.argument(0, "pid")),
-        "waitpid" => |call| wait(call, call.argument(0, "pid")),
+        "wait4" => |call| wait(call, exact_int(call, 0, "pid")?),
+        "waitpid" => |call| wait(call, exact_int(call, 0, "pid")?),
         "waitid" => waitid,
-        "posix_spawn" => started,
-        "posix_spawnp" => started,
+        "posix_spawn" => posix_spawn,
+        "posix_spawnp" => posix_spawn,
+        "system" => system,
         "chroot" => |call| call.refuse(Refusal::Chroot),
         "umask" => |call| call.refuse(Refusal::Umask),
         "setuid" => |call| call.refuse(Refusal::SetUser),
@@ -101,6 +103,12 @@ rules! {
         "start_new" => start_thread,
         "start_joinable_thread" => start_thread,
         "stack_size" => stack_size,
+    }
+    "time" {
+        // The environment of the node's process never changes, and with it its time zone.
+        "tzset" => |call| Ok(Object::none(call.py).into_ptr()),
+        "clock_settime" => |call| call.refuse(Refusal::Clock),
+        "clock_settime_ns" => |call| call.refuse(Refusal::Clock),
     }
     "_locale" {
         "setlocale" => set_locale,
@@ -277,11 +285,7 @@ fn set_item(dict: &Object<'_>, key: &Object<'_>, value: &Object<'_>) -> Result<(
 /// `_imp.create_builtin(spec)`, `_imp.create_dynamic(spec, file)`: a module made anew has its own functions again.
 fn made_module(call: &Call<'_, '_>) -> Result<Kept> {
     let module = call.proceed()?;
-    if let Some(spec) = call.argument(0, "spec")
-        && let Some(name) = spec.getattr_str("name")?.str_of()?
-    {
-        mend(call, &module, &name)?;
-    }
+    mend(call, &module)?;
     Ok(module.into_ptr())
 }
 
@@ -289,37 +293,98 @@ fn made_module(call: &Call<'_, '_>) -> Result<Kept> {
 fn executed_module(call: &Call<'_, '_>) -> Result<Kept> {
     let outcome = call.proceed()?;
     if let Some(module) = call.argument(0, "mod") {
-        let name = module.getattr_str("__name__")?.str_of()?;
-        mend(call, &module, &name.unwrap_or_default())?;
+        mend(call, &module)?;
     }
     Ok(outcome.into_ptr())
 }
 
-fn mend<'py>(call: &Call<'_, 'py>, module: &Object<'py>, name: &str) -> Result<()> {
-    // A package may call a module of the standard library by another name.
+fn mend<'py>(call: &Call<'_, 'py>, module: &Object<'py>) -> Result<()> {
+    // What it is called by code need not be its name.
+    // SAFETY: attached; the definition of a module in C is static, and so is its name.
+    let name = unsafe {
+        if ffi::PyModule_Check(module.as_ptr()) == 0 {
+            return Ok(());
+        }
+        let definition = ffi::PyModule_GetDef(module.as_ptr());
+        if definition.is_null() {
+            ffi::PyErr_Clear();
+            return Ok(());
+        }
+        CStr::from_ptr((*definition).m_name).to_string_lossy()
+    };
     let last = name.rsplit('.').next().unwrap_or_default();
-    replace_in(&call.class(), module, last, RULES, &mut HashMap::new())
+    let class = call.class();
+    replace_in(&class, module, last, RULES, &mut HashMap::new())?;
+    if current(|guard| guard.policy.imports != Imports::All) {
+        replace_in(&class, module, last, IMPORTS, &mut HashMap::new())?;
+    }
+    Ok(())
 }
 
-/// `fork_exec(...)` and `posix_spawn(...)`, which give the number of a process.
-fn started(call: &Call<'_, '_>) -> Result<Kept> {
-    let process = call.proceed()?;
-    let number = process.as_int()?;
-    current(|guard| guard.children.lock().insert(number));
-    Ok(process.into_ptr())
+/// An argument that is an int, as the original will see it: other objects might answer otherwise when they are asked
+/// again.
+fn exact_int(call: &Call<'_, '_>, index: usize, name: &str) -> Result<Option<i64>> {
+    let Some(value) = call.argument(index, name) else {
+        return Ok(None);
+    };
+    // SAFETY: attached; reads the type of a live object.
+    if unsafe { ffi::PyLong_Check(value.as_ptr()) } == 0 {
+        let text = format!("{name} must be an int, not {}", value.type_name());
+        return Err(Raised::type_error(call.py, &text));
+    }
+    value.as_int().map(Some)
 }
 
 fn fork_exec(call: &Call<'_, '_>) -> Result<Kept> {
-    if current(|guard| guard.policy.subprocess) {
-        started(call)
-    } else {
-        call.refuse(Refusal::ForkExec)
+    /// Where `env` lies among the arguments, in 3.12 to 3.15.
+    const ENVIRONMENT: usize = 5;
+    if !current(|guard| guard.policy.subprocess) {
+        return call.refuse(Refusal::ForkExec);
     }
+    let process = match call.argument(ENVIRONMENT, "") {
+        // SAFETY: the address of an immortal object.
+        Some(environment) if environment.as_ptr() == unsafe { ffi::Py_None() } => {
+            // The node's environment is not what `os.environ` says.
+            let variables = Object::import(call.py, "erlang._boot")?
+                .getattr_str("environment")?
+                .call(&[])?;
+            call.proceed_with((ENVIRONMENT, ""), &variables)?
+        }
+        _ => call.proceed()?,
+    };
+    remember_child(&process)?;
+    Ok(process.into_ptr())
+}
+
+/// `posix_spawn(path, argv, env, ...)`.
+fn posix_spawn(call: &Call<'_, '_>) -> Result<Kept> {
+    // SAFETY: the address of an immortal object.
+    let inherits = call
+        .argument(2, "env")
+        .is_none_or(|env| env.as_ptr() == unsafe { ffi::Py_None() });
+    if inherits && current(|guard| guard.policy.environment != Environment::All) {
+        return call.refuse(Refusal::NodeEnvironment);
+    }
+    let process = call.proceed()?;
+    remember_child(&process)?;
+    Ok(process.into_ptr())
+}
+
+fn remember_child(process: &Object<'_>) -> Result<()> {
+    let number = process.as_int()?;
+    current(|guard| guard.children.lock().insert(number));
+    Ok(())
+}
+
+/// `system(command)`: the shell gets the node's environment.
+fn system(call: &Call<'_, '_>) -> Result<Kept> {
+    let limited = current(|guard| guard.policy.environment != Environment::All);
+    call.unless(!limited, Refusal::NodeEnvironment)
 }
 
 /// Waits for a process that the context has started, and no other: the node has children of its own.
-fn wait(call: &Call<'_, '_>, process: Option<Object<'_>>) -> Result<Kept> {
-    let process = process.map_or(Ok(-1), |process| process.as_int())?;
+fn wait(call: &Call<'_, '_>, process: Option<i64>) -> Result<Kept> {
+    let process = process.unwrap_or(-1);
     if !current(|guard| guard.children.lock().contains(&process)) {
         return call.refuse(Refusal::Wait);
     }
@@ -346,19 +411,15 @@ fn wait(call: &Call<'_, '_>, process: Option<Object<'_>>) -> Result<Kept> {
 }
 
 fn waitid(call: &Call<'_, '_>) -> Result<Kept> {
-    let kind = call.argument(0, "idtype");
-    let kind = kind.map_or(Ok(-1), |kind| kind.as_int())?;
-    if kind != i64::from(libc::P_PID) {
+    if exact_int(call, 0, "idtype")? != Some(i64::from(libc::P_PID)) {
         return call.refuse(Refusal::Wait);
     }
-    wait(call, call.argument(1, "id"))
+    wait(call, exact_int(call, 1, "id")?)
 }
 
 /// Scheduling of the calling thread is its own affair.
 fn own_thread(call: &Call<'_, '_>) -> Result<Kept> {
-    let thread = call.argument(0, "pid");
-    let thread = thread.map_or(Ok(-1), |thread| thread.as_int())?;
-    call.unless(thread == 0, Refusal::Scheduling)
+    call.unless(exact_int(call, 0, "pid")? == Some(0), Refusal::Scheduling)
 }
 
 /// `open(path, flags, mode=511, *, dir_fd=None)`: the event does not tell the folder.
@@ -368,13 +429,14 @@ fn open(call: &Call<'_, '_>) -> Result<Kept> {
 }
 
 fn folder(call: &Call<'_, '_>) -> Result<Option<i32>> {
-    Ok(match call.named("dir_fd") {
-        // SAFETY: attached; reads the type of a live object.
-        Some(folder) if unsafe { ffi::PyLong_Check(folder.as_ptr()) } != 0 => {
-            folder.as_int()?.try_into().ok()
+    match call.named("dir_fd") {
+        // SAFETY: the address of an immortal object.
+        Some(folder) if folder.as_ptr() != unsafe { ffi::Py_None() } => {
+            let number = exact_int(call, usize::MAX, "dir_fd")?;
+            Ok(number.and_then(|number| number.try_into().ok()))
         }
-        _ => None,
-    })
+        _ => Ok(None),
+    }
 }
 
 /// `mkfifo(path, mode, *, dir_fd)`, `mknod(path, mode, device, *, dir_fd)`.
@@ -387,10 +449,7 @@ fn make_file(call: &Call<'_, '_>) -> Result<Kept> {
 }
 
 fn set_recursion_limit(call: &Call<'_, '_>) -> Result<Kept> {
-    let deep = match call.argument(0, "limit") {
-        Some(limit) => limit.as_int()? > DEEPEST,
-        None => false,
-    };
+    let deep = exact_int(call, 0, "limit")?.is_some_and(|limit| limit > DEEPEST);
     call.unless(!deep, Refusal::RecursionLimit)
 }
 
@@ -414,9 +473,8 @@ fn start_thread(call: &Call<'_, '_>) -> Result<Kept> {
 
 /// `stack_size([size])`: at least what the version needs.
 fn stack_size(call: &Call<'_, '_>) -> Result<Kept> {
-    let wanted = match call.argument(0, "size") {
-        Some(size) => size.as_int()?,
-        None => return Ok(call.proceed()?.into_ptr()),
+    let Some(wanted) = exact_int(call, 0, "size")? else {
+        return Ok(call.proceed()?.into_ptr());
     };
     if (1..LEAST_STACK).contains(&wanted) && cfg!(not(Py_3_14)) {
         let least = Object::int(call.py, LEAST_STACK)?;
@@ -431,11 +489,13 @@ fn stack_size(call: &Call<'_, '_>) -> Result<Kept> {
 
 /// `setlocale(category, locale=None)`: asking is free, and so is setting what holds already.
 fn set_locale(call: &Call<'_, '_>) -> Result<Kept> {
-    let (Some(category), Some(wanted)) = (call.argument(0, "category"), call.argument(1, "locale"))
-    else {
+    let Some(wanted) = call.argument(1, "locale") else {
         return Ok(call.proceed()?.into_ptr());
     };
-    let category: i32 = category.as_int()?.try_into().unwrap_or(-1);
+    let category = exact_int(call, 0, "category")?;
+    let category = category
+        .and_then(|number| number.try_into().ok())
+        .unwrap_or(-1);
     let holds = match wanted.str_of()? {
         Some(wanted) => {
             // SAFETY: asks only; the text is the library's, and read before anybody else asks under the GIL.

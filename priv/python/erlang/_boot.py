@@ -54,6 +54,11 @@ def prepare() -> None:
     _birth.remember()
 
 
+def environment() -> list[bytes]:
+    """Give what ``os.environ`` says as the system has it, for programs that are started."""
+    return [name + b"=" + value for name, value in os.environb.items()]
+
+
 def limit_environment(*names: bytes) -> None:
     """Leave these variables of the node's environment, and no other."""
     for variables, keep in (
