@@ -11,7 +11,7 @@ the context's mailbox themselves, and its thread answers them.
 -export([new/0, new/1, start_link/2, start_link/3, child_spec/1, stop/1, destroy/1]).
 -export([call/4, call/5, call/6, call/7, eval/2, eval/3, eval/4, eval/5, exec/2, exec/3, interrupt/1]).
 -export([call_method/4, to_term/1]).
--export([get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
+-export([memory_usage/1, get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
 -export([submit/4, submit/5, submit_await/4, submit_await/5, submit_await/6]).
 -export([start_loop/1, start_loop/2, stop_loop/1, stop_loop/2, loop_ref/1]).
 -export([start_default/2, start_process/1, handle/1, sandbox/2]).
@@ -362,6 +362,21 @@ once_ready(Context, Fun) ->
     case server_call(Context, await_ready) of
         ok -> Fun();
         {error, _} = Error -> Error
+    end.
+
+?DOC("""
+What the interpreter of the context has of memory, in bytes: `used` now, `peak` since the context began, and the
+`limit` that it was started with. Never waits. Memory that C libraries take for themselves is not in it; below Python
+3.14.1 what former contexts of the interpreter have left is. In mode `worker`, where contexts share one interpreter, it
+is `{error, {not_supported, worker}}`.
+""").
+-spec memory_usage(pid()) ->
+    {ok, #{used := non_neg_integer(), peak := non_neg_integer(), limit := pos_integer() | infinity}} | {error, term()}.
+memory_usage(Context) ->
+    case py_target:memory(py_arguments:context(?FORM([context], [Context]), Context)) of
+        {error, _} = Error -> Error;
+        {Used, Peak, Limit} -> {ok, #{used => Used, peak => max(Used, Peak), limit => Limit}};
+        starting -> once_ready(Context, fun() -> memory_usage(Context) end)
     end.
 
 ?DOC("Whether the context has an interpreter of its own, with its own GIL: the mode `owngil`.").

@@ -21,6 +21,7 @@ function answers `{error, not_running}`.
     context_adopt/2,
     context_info/1,
     context_confined/1,
+    context_memory/1,
     call/6,
     forward/4,
     spawn/4,
@@ -80,6 +81,7 @@ function answers `{error, not_running}`.
     context_adopt/2,
     context_info/1,
     context_confined/1,
+    context_memory/1,
     call/6,
     forward/4,
     spawn/4,
@@ -286,6 +288,12 @@ context_info(_Target) -> not_loaded().
 
 -spec context_confined(target()) -> boolean() | refused().
 context_confined(_Target) -> not_loaded().
+-spec context_memory(target()) ->
+    {Used :: non_neg_integer(), Peak :: non_neg_integer(), Limit :: pos_integer() | infinity}
+    | starting
+    | {error, {not_supported, worker | memory_limit}}
+    | refused().
+context_memory(_Target) -> not_loaded().
 
 -spec call(target(), reference(), payload(), scope(), none | callback(), timeout()) -> request() | refused().
 call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().

@@ -26,7 +26,7 @@ call(Context, Payload, Timeout, Scope) ->
 
 ?DOC(false).
 %% What the native function of that name says about the context.
--spec ask(context_info | interrupt | environment | own_environment, py_nif:target()) -> term().
+-spec ask(context_info | context_memory | interrupt | environment | own_environment, py_nif:target()) -> term().
 ask(Function, Context) ->
     case request(node(Context), {ask, Context, Function}, infinity) of
         {refused, Reason} -> {error, Reason};

@@ -14,7 +14,7 @@
 -type peer() :: {Proxy :: pid(), Ref :: reference(), Caller :: pid()}.
 -type submission() ::
     {call | cast | task | task_cast, py_nif:target(), py_nif:payload(), py_nif:scope()}
-    | {ask, py_nif:target(), context_info | interrupt | environment | own_environment}.
+    | {ask, py_nif:target(), context_info | context_memory | interrupt | environment | own_environment}.
 
 %% Environments of one context, which is monitored.
 -record(given, {
@@ -119,6 +119,8 @@ answer(Answer, #state{proxy = Proxy} = State) ->
     Proxy ! Answer,
     State.
 
+ask(context_memory, Context, State) ->
+    {py_nif:context_memory(Context), State};
 ask(context_info, Context, State) ->
     {py_nif:context_info(Context), State};
 ask(interrupt, Context, State) ->

@@ -5,7 +5,7 @@
 %% A context, or an object in one, of whatever node: what the native functions of these names do on its own.
 %% (A call, which waits, is made in `py_call'.)
 
--export([spawn/2, cast/2, task/3, task_cast/2, info/1, interrupt/1, environment/1, own_environment/1]).
+-export([spawn/2, cast/2, task/3, task_cast/2, info/1, memory/1, interrupt/1, environment/1, own_environment/1]).
 
 -spec spawn(py_nif:target(), py_nif:payload()) -> reference() | {error, term()}.
 spawn(Target, Payload) when node(Target) =/= node() -> py_remote:spawn(Target, Payload, own);
@@ -29,6 +29,11 @@ task_cast(Target, Payload) -> py_nif:task_cast(Target, Payload, own).
     | {error, term()}.
 info(Target) when node(Target) =/= node() -> py_remote:ask(context_info, Target);
 info(Target) -> py_nif:context_info(Target).
+
+-spec memory(py_nif:target()) ->
+    {Used :: non_neg_integer(), Peak :: non_neg_integer(), Limit :: pos_integer() | infinity} | starting | {error, term()}.
+memory(Target) when node(Target) =/= node() -> py_remote:ask(context_memory, Target);
+memory(Target) -> py_nif:context_memory(Target).
 
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.
 interrupt(Context) when node(Context) =/= node() -> py_remote:ask(interrupt, Context);

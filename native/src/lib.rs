@@ -11,6 +11,7 @@
 //! | [`term`] | Erlang terms to Python objects and back |
 //! | [`erlang_module`] | the native half of Python's `erlang` package |
 //! | [`interrupt`] | raising an exception in running Python code, from any thread |
+//! | [`memory`] | what each interpreter has of it, and may have |
 //! | [`facts`] | what is settled when the runtime starts |
 //! | [`sandbox`] | what the code of a context may do |
 //! | [`py`] | fence around CPython's C API |
@@ -22,6 +23,7 @@ mod event;
 mod facts;
 mod interp;
 mod interrupt;
+mod memory;
 mod nif;
 mod py;
 mod runtime;

@@ -11,10 +11,12 @@
 //! | [`backoff`] | growing intervals for repeated interrupts |
 //! | [`permits`] | a bound on how many may work at the same time |
 //! | [`seccomp`] | what the kernel refuses to a thread |
+//! | [`account`] | memory that is counted for one holder, and the lines that it meets |
 //! | [`tally`] | what the waiting requests of one process hold |
 //!
 //! Everything that is concurrent here, but for what descriptors do, is model-checked: `RUSTFLAGS="--cfg loom" cargo test -p py_core`.
 
+pub mod account;
 pub mod backoff;
 #[cfg(not(loom))]
 pub mod event;

@@ -8,6 +8,7 @@ use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::event::Root;
 use crate::interrupt::{Interrupts, Met, UNASKED};
+use crate::memory::Holder;
 use crate::sandbox::{Guard, Listener, Policy};
 use crate::term::Conversion;
 use crate::tracing;
@@ -91,6 +92,9 @@ pub(crate) struct Context {
     pub(crate) guard: Arc<Guard>,
     /// The kernel refuses system calls to its thread.
     pub(crate) confined: AtomicBool,
+    pub(crate) memory_limit: usize,
+    /// Whose memory it uses, once its interpreter is there; none in the main one.
+    pub(crate) memory: OnceLock<&'static Holder>,
     /// Messages to other nodes.
     pub(crate) relay: Relay,
     /// See [`Settings::stuck_after`].
@@ -145,6 +149,8 @@ impl Context {
                 Some(Self::listener(this.clone())),
             )),
             confined: AtomicBool::new(false),
+            memory_limit: settings.memory_limit,
+            memory: OnceLock::new(),
             relay: Relay::default(),
             stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),

@@ -115,6 +115,8 @@ impl Owner {
             self.begin_task(py, context, &request, namespace, reply);
         } else {
             let outcome = self.run_started(py, context, &request, namespace, reply);
+            // Whoever reads the answer finds memory that is as it was.
+            Self::clean_up(py, context);
             self.conclude(py, context, &request, outcome, reply);
         }
         self.forget_orphaned(py, context, namespace);

@@ -14,6 +14,7 @@ use super::{
 use crate::beam::{TermEnv, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
+use crate::memory;
 use crate::py::{Object, Python, Raised, Result, StartError, ThreadState, ffi};
 use crate::sandbox::{self, Environment, Files, GuardedInterpreter, Guarding, Imports, Policy};
 use crate::term::{AtomNames, Held, KeyNames, Simplifier};
@@ -136,16 +137,22 @@ fn live(first: Arc<Context>) {
 fn birth(context: &Context) -> std::result::Result<(ThreadState, Owner), StartError> {
     // First of all: `site` and `.pth` files run code of users.
     sandbox::seccomp::enter(&context.guard.policy).map_err(StartError)?;
+    if context.mode == Mode::OwnGil {
+        memory::enter();
+    }
     // SAFETY: contexts are started only while the runtime runs, so CPython is initialised.
     let main = unsafe { ThreadState::of_main() };
     let mut state = match context.mode {
         Mode::Worker => main,
-        Mode::OwnGil => main.into_own_gil(
-            || CREATION.try_lock(),
-            || drop(CREATION.lock()),
-            || context.mailbox.is_closed(),
-        )?,
+        Mode::OwnGil => main
+            .into_own_gil(
+                || CREATION.try_lock(),
+                || drop(CREATION.lock()),
+                || context.mailbox.is_closed(),
+            )
+            .inspect_err(|_| memory::leave())?,
     };
+    memory::register(&state);
     let prepared = {
         let attached = state.attach();
         let py = attached.python();
@@ -273,6 +280,10 @@ impl Owner {
     /// Serves a context until it closes.
     fn serve(&mut self, state: &mut ThreadState, context: &Arc<Context>) {
         context.mailbox.consume_here();
+        if let Some(holder) = memory::held() {
+            holder.account.restart(context.memory_limit);
+            let _first = context.memory.set(holder);
+        }
         self.stage = Some(Stage::open(context));
         Station::enter(self.interpreter_id, &self.held, context);
         context
@@ -438,6 +449,29 @@ impl Owner {
             Envelope::Connection(handoff) => self.connection_arrived(py, *handoff),
             Envelope::Continue(request) => self.go_on(py, context, &request, reply),
             Envelope::Nudge => context.tell_of_places(),
+        }
+        self.relieve(py, context);
+    }
+
+    /// After code that was refused memory, for whatever no request waits for.
+    fn relieve(&mut self, py: Python<'_>, context: &Arc<Context>) {
+        if context
+            .memory
+            .get()
+            .is_some_and(|holder| holder.account.is_strained())
+        {
+            self.unasked(py, context, |_| Self::clean_up(py, context));
+        }
+    }
+
+    /// After code that was refused memory: what it has left in circles goes, and nobody else hears of it. Runs code of
+    /// users.
+    pub(in crate::interp) fn clean_up(py: Python<'_>, context: &Context) {
+        if let Some(holder) = context.memory.get()
+            && holder.account.take_strained()
+        {
+            memory::collect(py);
+            holder.forget();
         }
     }
 }

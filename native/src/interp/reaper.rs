@@ -6,6 +6,7 @@
 use super::{Closing, Context, Envelope, Request, permit};
 use crate::beam::atoms;
 use crate::interrupt::Met;
+use crate::memory::{self, Holder};
 use parking_lot::{Condvar, Mutex};
 use py_core::backoff::Backoff;
 use py_core::mailbox::Take;
@@ -44,6 +45,8 @@ struct Work {
     kept: Vec<(Instant, Arc<Context>)>,
     /// Processes that waited for permits have some, and were not told.
     permits_granted: bool,
+    /// Interpreters whose code is to be told that it has too much memory.
+    greedy: Vec<&'static Holder>,
 }
 
 impl Work {
@@ -76,6 +79,7 @@ pub(crate) fn start_reaper() -> std::io::Result<()> {
     if STARTED.set(()).is_err() {
         return Ok(());
     }
+    memory::tell_through(|holder| reaper().tell_of_memory(holder));
     std::thread::Builder::new()
         .name("py-reaper".into())
         .spawn(|| {
@@ -120,6 +124,12 @@ impl Reaper {
     /// Somebody who waited for a permit is to be told.
     pub(super) fn permits_granted(&self) {
         self.work.lock().permits_granted = true;
+        self.more.notify_one();
+    }
+
+    /// The interpreter has more memory than it may have. May be called wherever memory is asked for.
+    fn tell_of_memory(&self, holder: &'static Holder) {
+        self.work.lock().greedy.push(holder);
         self.more.notify_one();
     }
 
@@ -186,6 +196,7 @@ impl Reaper {
             let due = work.next_due();
             if !work.closed.is_empty()
                 || work.permits_granted
+                || !work.greedy.is_empty()
                 || due.is_some_and(|due| due <= Instant::now())
             {
                 break;
@@ -210,7 +221,11 @@ impl Reaper {
             .collect();
         let closed = std::mem::take(&mut work.closed);
         work.permits_granted = false;
+        let greedy = std::mem::take(&mut work.greedy);
         drop(work);
+        for holder in greedy {
+            memory::post(holder);
+        }
         for (_, context) in given_up {
             // No effect on those that were moved or answered meanwhile.
             context.close(Closing::Answer(atoms().stuck));

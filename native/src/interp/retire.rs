@@ -13,6 +13,7 @@ use super::owner::Owner;
 use super::{COUNTERS, Context, Counters, Mode, Stage, Station, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
+use crate::memory;
 use crate::py::{Object, Python, Result, ThreadState, ffi};
 use crate::sandbox::Policy;
 use crate::term::Held;
@@ -137,7 +138,9 @@ pub(super) fn discard(mut state: ThreadState, context: &Context) -> bool {
         Mode::Worker => state.delete(),
         // After a failed birth, `.pth` files may have left threads behind.
         Mode::OwnGil if facts().interpreters_end() && wait_until_alone(&mut state) => {
+            memory::unregister();
             state.end_interpreter();
+            memory::leave();
             return true;
         }
         Mode::OwnGil => context.set_aside(),
@@ -150,6 +153,9 @@ pub(super) fn discard(mut state: ThreadState, context: &Context) -> bool {
 fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -> bool {
     // Threads that wait for Erlang are joined below.
     Station::leave(owner.interpreter_id, context);
+    if let Some(holder) = memory::held() {
+        holder.account.relax();
+    }
     context.enter_unasked();
     owner.end_loop(py);
     owner.forget_continuations(py);

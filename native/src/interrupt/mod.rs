@@ -469,7 +469,7 @@ fn current_scope(py: Python<'_>, variable: *mut ffi::PyObject) -> i64 {
 
 /// Whether the innermost code is that of a library that must not be left half-way: a loop would lose what it has in hand,
 /// an import or a condition would keep its lock. It goes back to other code soon, or to where it looks for interrupts.
-fn is_library_code(py: Python<'_>) -> bool {
+pub(crate) fn is_library_code(py: Python<'_>) -> bool {
     // SAFETY: attached; borrowed references, of which the first is a dict or null.
     let name = unsafe {
         let globals = ffi::PyEval_GetGlobals();

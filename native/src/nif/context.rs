@@ -5,6 +5,7 @@ use super::{error, not_running, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
 use crate::interp::{Closing, Context, Mode, Settings, registry, start};
+use crate::memory;
 use crate::sandbox::{Environment, Files, Imports, Network, Policy, Seccomp};
 use crate::term::Conversion;
 use crate::tracing;
@@ -177,6 +178,13 @@ fn context_start<'a>(env: Env<'a>, options: Options<'a>) -> Term<'a> {
         let reason = [word(env, known.not_supported), word(env, known.owngil)];
         return error(env, rustler::types::tuple::make_tuple(env, &reason));
     }
+    if settings.memory_limit != usize::MAX && !memory::COUNTED {
+        let reason = [
+            word(env, known.not_supported),
+            word(env, known.memory_limit),
+        ];
+        return error(env, rustler::types::tuple::make_tuple(env, &reason));
+    }
     let owner = env.pid();
     let context = Context::new(Pid::new(owner), &settings);
     let owned = Shared::new(Owned(context.clone()));
@@ -242,4 +250,30 @@ fn context_info<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
             (word(env, mode), id, clients, queue).encode(env)
         }
     }
+}
+
+/// `context_memory(Target) -> {Used, Peak, Limit} | starting | {error, Reason}`, in bytes; the limit may be `infinity`.
+#[rustler::nif]
+fn context_memory<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
+    let known = atoms();
+    let unsupported = |what| {
+        error(
+            env,
+            (word(env, known.not_supported), word(env, what)).encode(env),
+        )
+    };
+    let context = match target(env, at) {
+        Err(answer) => return answer,
+        Ok(context) if context.mode == Mode::Worker => return unsupported(known.worker),
+        Ok(_) if !memory::COUNTED => return unsupported(known.memory_limit),
+        Ok(context) => context,
+    };
+    let Some(holder) = context.memory.get() else {
+        return word(env, known.starting);
+    };
+    let limit = match context.memory_limit {
+        usize::MAX => word(env, known.infinity),
+        limit => limit.encode(env),
+    };
+    (holder.account.used(), holder.account.peak(), limit).encode(env)
 }

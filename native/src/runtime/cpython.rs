@@ -3,6 +3,7 @@
 use super::{CPYTHON, libraries};
 use crate::facts::{BUILT_EXECUTABLE, BUILT_FOR, BUILT_HOME, Facts, settle};
 use crate::interp::prepare_main;
+use crate::memory;
 use crate::py::{Python, StartError, api, ffi, start_main};
 use crate::sandbox;
 use py_core::spin::SpinBudget;
@@ -74,6 +75,7 @@ fn start(settings: &Settings) -> Result<(), String> {
             std::thread::available_parallelism().map_or(1, usize::from),
         ),
     });
+    memory::install();
     sandbox::install()?;
     start_main(home, executable).map_err(|StartError(text)| {
         format!("Python {BUILT_FOR} did not start from {home}: {text}")

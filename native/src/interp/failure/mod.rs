@@ -10,6 +10,7 @@ use super::owner::Owner;
 use super::{Closing, Kind, Request};
 use crate::beam::{Interned, TermEnv, Word, atoms, intern};
 use crate::erlang_module::{Native, Types};
+use crate::memory;
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
 use story::Teller;
 
@@ -25,6 +26,7 @@ pub(crate) fn answer(
     raised: Raised,
 ) -> Answer {
     let known = atoms();
+    let _room = memory::reserve();
     let Some(mut exception) = raised.fetch(py) else {
         // A C function reported an error and set none; CPython calls that a SystemError.
         let text = env.string("error return without exception set");

@@ -63,6 +63,7 @@ impl Wait<'_, '_> {
     ) -> Result<()> {
         let (context, poller) = (&stage.context, self.poller);
         context.interrupts.count_turn();
+        Owner::clean_up(py, context);
         let mut owner = stage.borrow();
         let anything = context.enter_loop(context.interrupts.pumps());
         if let Some(reactor) = stage.reactor().filter(|_| !anything) {
