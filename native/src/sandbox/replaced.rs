@@ -7,7 +7,8 @@ use super::policy::{Environment, Files, Imports};
 use super::refusal::Refusal;
 use super::{files, imports, network};
 use crate::py::{Object, Python, Raised, Result, ffi};
-use std::collections::HashMap;
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
 
 /// CPython below 3.14 overruns smaller stacks; the boot gives threads as much.
@@ -196,6 +197,9 @@ fn replace_in<'py>(
         if is_guarded(class, original.as_ptr()) {
             continue;
         }
+        if let Some(code) = code_of(&original) {
+            KNOWN.write().insert(code, rule);
+        }
         let place = original.as_ptr();
         let guarded = guard(class, original, rule)?;
         let key = Object::str(py, rule.name)?;
@@ -299,26 +303,60 @@ fn executed_module(call: &Call<'_, '_>) -> Result<Kept> {
 }
 
 fn mend<'py>(call: &Call<'_, 'py>, module: &Object<'py>) -> Result<()> {
+    let class = call.class();
     // What it is called by code need not be its name.
-    // SAFETY: attached; the definition of a module in C is static, and so is its name.
-    let name = unsafe {
+    // SAFETY: attached; the definition of a module in C is static, and so is its name; a module has a dict.
+    let (name, dict) = unsafe {
         if ffi::PyModule_Check(module.as_ptr()) == 0 {
             return Ok(());
         }
         let definition = ffi::PyModule_GetDef(module.as_ptr());
-        if definition.is_null() {
+        let name = if definition.is_null() {
             ffi::PyErr_Clear();
-            return Ok(());
-        }
-        CStr::from_ptr((*definition).m_name).to_string_lossy()
+            None
+        } else {
+            Some(CStr::from_ptr((*definition).m_name).to_string_lossy())
+        };
+        let dict = Object::borrowed(class.py(), ffi::PyModule_GetDict(module.as_ptr()));
+        (name, dict)
     };
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let class = call.class();
-    replace_in(&class, module, last, RULES, &mut HashMap::new())?;
-    if current(|guard| guard.policy.imports != Imports::All) {
-        replace_in(&class, module, last, IMPORTS, &mut HashMap::new())?;
+    let limited = current(|guard| guard.policy.imports != Imports::All);
+    if let Some(name) = name {
+        let last = name.rsplit('.').next().unwrap_or_default();
+        replace_in(&class, module, last, RULES, &mut HashMap::new())?;
+        if limited {
+            replace_in(&class, module, last, IMPORTS, &mut HashMap::new())?;
+        }
+    }
+    // A copy of a module that was there before has no definition, but its functions.
+    for (key, value) in items(class.py(), &dict) {
+        if let Some(rule) = rule_of(&value).filter(|rule| limited || !is_of_imports(rule)) {
+            set_item(&dict, &key, &guard(&class, value, rule)?)?;
+        }
     }
     Ok(())
+}
+
+/// The C functions that were replaced, and by which rules; the same in all interpreters.
+static KNOWN: RwLock<BTreeMap<usize, &'static Rule>> = RwLock::new(BTreeMap::new());
+
+/// The address of a built-in function's code.
+fn code_of(function: &Object<'_>) -> Option<usize> {
+    // SAFETY: attached; reads the type of a live object, and the code of a built-in function.
+    unsafe {
+        if ffi::PyCFunction_Check(function.as_ptr()) == 0 {
+            return None;
+        }
+        ffi::PyCFunction_GetFunction(function.as_ptr()).map(|code| code as usize)
+    }
+}
+
+fn is_of_imports(rule: &'static Rule) -> bool {
+    IMPORTS.iter().any(|known| std::ptr::eq(known, rule))
+}
+
+fn rule_of(function: &Object<'_>) -> Option<&'static Rule> {
+    KNOWN.read().get(&code_of(function)?).copied()
 }
 
 /// An argument that is an int, as the original will see it: other objects might answer otherwise when they are asked
