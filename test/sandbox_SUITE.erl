@@ -57,9 +57,7 @@ end_per_group(_Mode, Config) ->
     py_suite:end_group(Config).
 
 init_per_testcase(_Case, Config) ->
-    Context = py_suite:new_context(Config),
-    ok = py_suite:python_path(Context),
-    [{ctx, Context} | Config].
+    [{ctx, py_sandboxes:context(Config, default)} | Config].
 
 end_per_testcase(_Case, Config) ->
     ok = py_context:stop(?config(ctx, Config)),
@@ -98,7 +96,7 @@ signals_by_timers_are_refused(Config) ->
 handlers_of_crashes_are_refused(Config) ->
     case py_suite:mode(Config) of
         owngil ->
-            ?assertEqual({ok, []}, py:call(?config(ctx, Config), ct_refusals, imports, [faulthandler]));
+            py_sandboxes:imports(?config(ctx, Config), [faulthandler]);
         worker ->
             refused(Config, [
                 {"faulthandler", 'RuntimeError', "__import__('faulthandler')." ++ Call}
@@ -173,16 +171,11 @@ interpreters_are_refused(Config) ->
             true -> ['_interpreters', '_interpchannels', '_interpqueues'];
             false -> ['_xxsubinterpreters', '_xxinterpchannels']
         end,
-    [
-        ?assertEqual({ok, []}, py:call(?config(ctx, Config), ct_refusals, imports, [Name]))
-     || Name <- Names
-    ].
+    py_sandboxes:imports(?config(ctx, Config), Names).
 
 tests_of_python_itself_are_refused(Config) ->
-    [
-        ?assertEqual({ok, []}, py:call(?config(ctx, Config), ct_refusals, imports, [Name]))
-     || Name <- ['_testcapi', '_testinternalcapi', '_testlimitedcapi'], is_there(Config, Name)
-    ].
+    Names = ['_testcapi', '_testinternalcapi', '_testlimitedcapi'],
+    py_sandboxes:imports(?config(ctx, Config), [Name || Name <- Names, is_there(Config, Name)]).
 
 %% Python may have been built without.
 is_there(Config, Name) ->
@@ -214,20 +207,12 @@ refused(Config, Kind) when is_atom(Kind) ->
     {ok, {Tried, Wrong}} = py:call(?config(ctx, Config), ct_refusals, check, [Kind]),
     ct:log("~b attempts", [Tried]),
     ?assert(Tried > 0),
-    report(Wrong);
+    py_sandboxes:report(Wrong);
 refused(Config, Expressions) ->
-    report(
-        lists:append([
-            Wrong
-         || {Refusal, Class, Code} <- Expressions,
-            {ok, Wrong} <- [py:call(?config(ctx, Config), ct_refusals, refused, [list_to_binary(Refusal), Class, list_to_binary(Code)])]
-        ])
-    ).
-
-report([]) ->
-    ok;
-report(Wrong) ->
-    ct:fail("~ts", [lists:join("\n", [unicode:characters_to_binary(Text) || Text <- Wrong])]).
+    [
+        py_sandboxes:denied(?config(ctx, Config), list_to_binary(Refusal), Class, Code)
+     || {Refusal, Class, Code} <- Expressions
+    ].
 
 %% ------------------------------------------------------------------------------------------------
 %% What Erlang is told
