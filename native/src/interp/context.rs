@@ -93,6 +93,7 @@ pub(crate) struct Context {
     /// The kernel refuses system calls to its thread.
     pub(crate) confined: AtomicBool,
     pub(crate) memory_limit: usize,
+    pub(crate) max_result_size: usize,
     /// Whose memory it uses, once its interpreter is there; none in the main one.
     pub(crate) memory: OnceLock<&'static Holder>,
     /// Messages to other nodes.
@@ -150,6 +151,7 @@ impl Context {
             )),
             confined: AtomicBool::new(false),
             memory_limit: settings.memory_limit,
+            max_result_size: settings.max_result_size,
             memory: OnceLock::new(),
             relay: Relay::default(),
             stuck_after: settings.stuck_after,

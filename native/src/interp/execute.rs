@@ -7,7 +7,7 @@ use super::task::Task;
 use super::{Closing, Context, Request, Scope, failure, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
-use crate::term::{Conversion, FromErlang, FromPython};
+use crate::term::{Conversion, FromErlang, FromPython, TooLarge};
 use std::sync::Arc;
 
 /// What goes back: `{ok, Value}` or `ok` or `{error, Reason}`, and the story of an exception.
@@ -325,8 +325,35 @@ impl Owner {
             return Ok(next);
         }
         refuse_coroutine(value)?;
-        let term = self.convert(value.py(), context, reply, value)?;
-        Ok(Answer::of(reply.tuple(&[atoms().ok, term])))
+        let result = self.result(value.py(), context, reply, value)?;
+        Ok(Answer::of(result))
+    }
+
+    /// `{ok, Term}` of an object, or why there is none.
+    pub(super) fn result<'py>(
+        &mut self,
+        py: Python<'py>,
+        context: &Context,
+        env: &TermEnv,
+        object: &Object<'py>,
+    ) -> Result<Word> {
+        let known = atoms();
+        let mut convert = self
+            .terms_of(py, context, env)
+            .up_to(context.max_result_size);
+        match convert.term(object) {
+            Ok(term) => Ok(env.tuple(&[known.ok, term])),
+            Err(raised) => match convert.too_large() {
+                Some(TooLarge(size)) => {
+                    raised.clear(py);
+                    let number = |bytes: usize| env.int(i64::try_from(bytes).unwrap_or(i64::MAX));
+                    let max = number(context.max_result_size);
+                    let reason = env.tuple(&[known.result_too_large, number(size), max]);
+                    Ok(env.tuple(&[known.error, reason]))
+                }
+                None => Err(raised),
+            },
+        }
     }
 
     /// The term of an object.
@@ -337,7 +364,16 @@ impl Owner {
         env: &TermEnv,
         object: &Object<'py>,
     ) -> Result<Word> {
-        let mut convert = FromPython::new(
+        self.terms_of(py, context, env).term(object)
+    }
+
+    fn terms_of<'a, 'py>(
+        &'a mut self,
+        py: Python<'py>,
+        context: &Context,
+        env: &'a TermEnv,
+    ) -> FromPython<'a, 'py> {
+        FromPython::new(
             py,
             env,
             &self.types,
@@ -345,8 +381,7 @@ impl Owner {
             context.serial,
             context.conversion,
             &mut self.simplifier,
-        );
-        convert.term(object)
+        )
     }
 
     /// Runs Python code that may call Erlang.

@@ -4,12 +4,18 @@
 //! and the others are noted down, to be converted one after another. Converting those may run code of users
 //! (`__erlang_term__`, `tolist`, …), which finds nothing to disturb: what was noted down is owned.
 
+mod integers;
+mod size;
+
+pub(crate) use size::TooLarge;
+
 use super::held::Held;
 use super::simplify::Simplifier;
 use super::{Conversion, DEEPEST, too_deep};
 use crate::beam::{Interned, TermEnv, Word, atoms, existing_atom, named_atom};
 use crate::erlang_module::{Native, Types};
 use crate::py::{Object, Python, Raised, Result, api, ffi};
+use size::{BINARY, FLOAT, Size, WORD};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -32,6 +38,7 @@ pub(crate) struct FromPython<'a, 'py> {
     context: u64,
     options: Conversion,
     simplifier: &'a mut Simplifier,
+    size: Size,
     /// Elements of the containers that are being built, innermost last.
     words: Vec<Word>,
     /// What is to be converted yet: the place in `words`, and the object.
@@ -88,6 +95,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
             context,
             options,
             simplifier,
+            size: Size::up_to(usize::MAX),
             words: Vec::new(),
             waiting: Vec::new(),
             open: Vec::new(),
@@ -95,10 +103,34 @@ impl<'a, 'py> FromPython<'a, 'py> {
         }
     }
 
+    /// No more than so many bytes of Erlang's.
+    pub(crate) fn up_to(mut self, bytes: usize) -> Self {
+        self.size = Size::up_to(bytes);
+        self
+    }
+
+    /// Why the conversion failed, if it was for that.
+    pub(crate) fn too_large(&self) -> Option<TooLarge> {
+        self.size.exceeded()
+    }
+
+    /// So many bytes more are about to be taken.
+    #[inline(always)]
+    fn takes(&self, bytes: usize) -> Result<()> {
+        if self.size.admits(bytes) {
+            return Ok(());
+        }
+        Err(Raised::value_error(
+            self.py,
+            "the value is larger than a result of this context may be",
+        ))
+    }
+
     /// The term of an object.
     pub(crate) fn term(&mut self, object: &Object<'py>) -> Result<Word> {
         // SAFETY: attached; the object is alive.
         if let Some(word) = unsafe { self.simple(object.as_ptr())? } {
+            self.takes(0)?;
             return Ok(word);
         }
         // SAFETY: as above.
@@ -117,6 +149,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
                 self.complete()?;
             }
         }
+        self.takes(0)?;
         Ok(self.words[0])
     }
 
@@ -195,7 +228,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
             } else if object == ffi::Py_False() {
                 atoms().false_
             } else if class == &raw mut ffi::PyBytes_Type {
-                self.bytes(object)
+                self.bytes(object)?
             } else {
                 return self.of_our_classes(object);
             };
@@ -256,10 +289,11 @@ impl<'a, 'py> FromPython<'a, 'py> {
             } else if ffi::PyLong_Check(pointer) != 0 {
                 self.int(pointer)?
             } else if ffi::PyBytes_Check(pointer) != 0 {
-                self.copied_bytes(pointer)
+                self.copied_bytes(pointer)?
             } else if ffi::PyByteArray_Check(pointer) != 0 {
                 let data = ffi::PyByteArray_AsString(pointer).cast();
                 let size = ffi::PyByteArray_Size(pointer).cast_unsigned();
+                self.takes(size.saturating_add(BINARY))?;
                 self.env.binary(std::slice::from_raw_parts(data, size))
             } else if ffi::PyMemoryView_Check(pointer) != 0 {
                 self.memoryview(&object)?
@@ -288,10 +322,12 @@ impl<'a, 'py> FromPython<'a, 'py> {
             let pointer = object.as_ptr();
             if ffi::PyList_Check(pointer) != 0 {
                 let size = ffi::PyList_GET_SIZE(pointer).cast_unsigned();
+                self.takes(size.saturating_mul(2 * WORD))?;
                 let elements = (*pointer.cast::<ffi::PyListObject>()).ob_item;
                 self.elements(elements, size)?;
             } else if ffi::PyTuple_Check(pointer) != 0 {
                 let size = ffi::PyTuple_GET_SIZE(pointer).cast_unsigned();
+                self.takes(size.saturating_add(1).saturating_mul(WORD))?;
                 let elements = &raw mut (*pointer.cast::<ffi::PyTupleObject>()).ob_item;
                 self.elements(elements.cast(), size)?;
             } else if ffi::PyDict_Check(pointer) != 0 {
@@ -371,6 +407,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
         // SAFETY: the caller's promise; nothing changes the dict meanwhile, since no Python code runs.
         unsafe {
             let size = ffi::PyDict_Size(dict).cast_unsigned();
+            self.takes(size.saturating_add(2).saturating_mul(2 * WORD))?;
             self.words.reserve(2 * size);
             let (mut position, mut key, mut value) =
                 (0, std::ptr::null_mut(), std::ptr::null_mut());
@@ -400,6 +437,8 @@ impl<'a, 'py> FromPython<'a, 'py> {
             let Some(iterate) = ffi::PySet_Type.tp_iter else {
                 return Err(Raised::runtime_error(self.py, "sets have no iterator"));
             };
+            let size = ffi::PySet_Size(set).cast_unsigned();
+            self.takes(size.saturating_mul(2 * WORD))?;
             let iterator = Object::owned_or_raised(self.py, iterate(set))?;
             while let Some(element) = Object::owned(self.py, ffi::PyIter_Next(iterator.as_ptr())) {
                 self.element(element.as_ptr())?;
@@ -415,6 +454,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
     #[inline(always)]
     fn float(&self, value: f64) -> Word {
         if value.is_finite() {
+            self.size.count(FLOAT);
             self.env.float(value)
         } else if value.is_nan() {
             atoms().nan
@@ -422,71 +462,6 @@ impl<'a, 'py> FromPython<'a, 'py> {
             atoms().infinity
         } else {
             atoms().neg_infinity
-        }
-    }
-
-    #[inline(never)]
-    unsafe fn int(&self, object: *mut ffi::PyObject) -> Result<Word> {
-        let mut overflow = 0;
-        // SAFETY: attached; an int.
-        let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object, &mut overflow) };
-        if overflow == 0 {
-            return Ok(self.env.int(value));
-        }
-        self.big_int(object, overflow < 0)
-    }
-
-    /// An integer beyond 64 bits, by way of the external format (see `from_erlang`).
-    fn big_int(&self, object: *mut ffi::PyObject, negative: bool) -> Result<Word> {
-        let magnitude = self.magnitude(object)?;
-        // `int`'s own method, on an exact int.
-        let bits = magnitude.getattr_str("bit_length")?.call(&[])?;
-        // SAFETY: attached; an int.
-        let bits = unsafe { ffi::PyLong_AsSize_t(bits.as_ptr()) };
-        if bits == usize::MAX {
-            return Err(Raised::seen(self.py));
-        }
-        // One bit more than the magnitude has, for the sign that the C function writes.
-        let mut digits = vec![0; bits / 8 + 1];
-        // SAFETY: attached; an int that is not negative.
-        if !unsafe { api::int_to_bytes(magnitude.as_ptr(), &mut digits) } {
-            return Err(Raised::seen(self.py));
-        }
-        while digits.last() == Some(&0) {
-            digits.pop();
-        }
-        let mut external = vec![131, 111];
-        external.extend(
-            u32::try_from(digits.len())
-                .unwrap_or(u32::MAX)
-                .to_be_bytes(),
-        );
-        external.push(u8::from(negative));
-        external.extend(&digits);
-        self.env.of_external(&external).ok_or_else(|| {
-            Raised::overflow_error(self.py, "the int is larger than Erlang's largest integer")
-        })
-    }
-
-    /// The absolute value as an exact int. A subclass may define `__abs__`, and no code of users may run while
-    /// containers are being read; so this asks `int` itself.
-    fn magnitude(&self, object: *mut ffi::PyObject) -> Result<Object<'py>> {
-        // SAFETY: attached; the slots of the static type `int` never change, and they take any int.
-        unsafe {
-            let slots = ffi::PyLong_Type.tp_as_number;
-            let absolute = if slots.is_null() {
-                None
-            } else {
-                (*slots).nb_absolute
-            };
-            let Some(absolute) = absolute else {
-                return Err(Raised::runtime_error(self.py, "int has no absolute value"));
-            };
-            let magnitude = Object::owned_or_raised(self.py, absolute(object))?;
-            if ffi::PyLong_CheckExact(magnitude.as_ptr()) == 0 {
-                return Err(Raised::runtime_error(self.py, "int gave no int"));
-            }
-            Ok(magnitude)
         }
     }
 
@@ -508,8 +483,14 @@ impl<'a, 'py> FromPython<'a, 'py> {
     }
 
     unsafe fn str(&self, object: *mut ffi::PyObject) -> Result<Word> {
-        // SAFETY: attached; a str.
-        let text = unsafe { self.text(object)? };
+        // SAFETY: attached; a str. Its characters take a byte each at least, and their bytes are kept once made.
+        let text = unsafe {
+            let least = ffi::PyUnicode_GET_LENGTH(object).cast_unsigned();
+            self.takes(least.saturating_add(BINARY))?;
+            let text = self.text(object)?;
+            self.takes(text.len() - least)?;
+            text
+        };
         Ok(self.env.binary(text.as_bytes()))
     }
 
@@ -543,16 +524,27 @@ impl<'a, 'py> FromPython<'a, 'py> {
     }
 
     /// Exact bytes: lent when they are large.
-    unsafe fn bytes(&self, object: *mut ffi::PyObject) -> Word {
+    unsafe fn bytes(&self, object: *mut ffi::PyObject) -> Result<Word> {
         // SAFETY: attached; alive.
         unsafe {
+            let size = ffi::PyBytes_Size(object).cast_unsigned();
+            self.takes(size.saturating_add(BINARY))?;
             let owned = Object::borrowed(self.py, object);
             let lent = self.held.lend(self.env, self.context, &owned);
-            lent.unwrap_or_else(|| self.copied_bytes(object))
+            Ok(lent.unwrap_or_else(|| self.copied(object)))
         }
     }
 
-    unsafe fn copied_bytes(&self, object: *mut ffi::PyObject) -> Word {
+    unsafe fn copied_bytes(&self, object: *mut ffi::PyObject) -> Result<Word> {
+        // SAFETY: attached; bytes.
+        unsafe {
+            let size = ffi::PyBytes_Size(object).cast_unsigned();
+            self.takes(size.saturating_add(BINARY))?;
+            Ok(self.copied(object))
+        }
+    }
+
+    unsafe fn copied(&self, object: *mut ffi::PyObject) -> Word {
         // SAFETY: attached; bytes, which cannot change.
         unsafe {
             let data = ffi::PyBytes_AsString(object).cast();
@@ -566,7 +558,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
         // SAFETY: attached; any object with a buffer gives its bytes.
         unsafe {
             let bytes = Object::owned_or_raised(self.py, ffi::PyBytes_FromObject(object.as_ptr()))?;
-            Ok(self.copied_bytes(bytes.as_ptr()))
+            self.copied_bytes(bytes.as_ptr())
         }
     }
 }

@@ -14,7 +14,7 @@ mod simplify;
 
 pub(crate) use atoms::AtomNames;
 pub(crate) use from_erlang::FromErlang;
-pub(crate) use from_python::FromPython;
+pub(crate) use from_python::{FromPython, TooLarge};
 pub(crate) use held::{Held, LentBytes, ObjectRef};
 pub(crate) use key_names::KeyNames;
 pub(crate) use options::Conversion;

@@ -1,7 +1,7 @@
 //! Tasks that Erlang starts in the event loop of a context, and the driving of that loop.
 
 use crate::beam::{Shared, TermEnv, atoms};
-use crate::interp::execute::{Answer, Outcome};
+use crate::interp::execute::Answer;
 use crate::interp::owner::{Owner, told};
 use crate::interp::task::Task;
 use crate::interp::{Body, Closing, Context, Request, Stage, failure};
@@ -244,16 +244,16 @@ impl Owner {
     ) {
         let mut reply = context.envs.take();
         let result = if succeeded {
-            self.convert(py, context, &reply, value)
+            self.result(py, context, &reply, value)
         } else {
             // SAFETY: attached; an exception, of which a new reference is given away.
             unsafe { ffi::PyErr_SetRaisedException(value.again().into_ptr()) };
             Err(Raised::seen(py))
         };
         let answer = match result {
-            Ok(term) => match Answer::of(reply.tuple(&[atoms().ok, term])) {
-                Outcome::Answer(answer) => answer,
-                Outcome::Tail { .. } | Outcome::Next(_) => return,
+            Ok(result) => Answer {
+                result,
+                story: None,
             },
             Err(raised) => failure::answer(py, &reply, self, request, raised),
         };
