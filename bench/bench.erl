@@ -22,6 +22,7 @@ groups() ->
         {"cpu", "CPU-bound work", fun bench_cpu:rows/1},
         {"remote", "a context on another node", fun bench_remote:rows/1},
         {"contexts", "contexts", fun bench_contexts:rows/1},
+        {"sandbox", "sandboxes, processor time", fun bench_sandbox:rows/1},
         {"idle", "an idle node", fun bench_idle:rows/1}
     ].
 

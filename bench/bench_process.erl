@@ -1,14 +1,18 @@
 -module(bench_process).
 
-%% A Python process of its own, see process.py.
+%% A Python process of its own that answers lines: process.py, or another program.
 
--export([start/1, stop/1, ask/3, send/3, answer/1]).
+-export([start/1, start/3, stop/1, ask/3, send/3, answer/1]).
 
 %% Starts one with the Python that the library embeds.
 -spec start(file:filename()) -> port().
 start(Dir) ->
+    start(Dir, "process.py", []).
+
+-spec start(file:filename(), string(), [string()]) -> port().
+start(Dir, Program, Arguments) ->
     {ok, Python} = py:eval(<<"__import__('sys').executable">>),
-    Options = [{args, ["-I", "-B", filename:join(Dir, "process.py")]}, {line, 65536}, exit_status],
+    Options = [{args, ["-I", "-B", filename:join(Dir, Program) | Arguments]}, {line, 65536}, exit_status],
     open_port({spawn_executable, Python}, Options).
 
 -spec stop(port()) -> ok.
