@@ -21,8 +21,9 @@ const MOST_SLACK: usize = 64 << 20;
 /// What a refusal leaves room for. All of them together: as much as the slack.
 const CLEANING: usize = 64 << 10;
 
-/// How often in the slack a holder is told.
-const STEPS: usize = 4;
+/// How much more it takes to be told again. Small, so that code which hears of it and goes on takes long to get to where
+/// everything is refused: some versions of CPython do not survive every refusal of a small block.
+const STEP: usize = 64 << 10;
 
 /// What becomes of memory that was just counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +183,23 @@ impl Account {
         admitted
     }
 
+    /// Whether a block may grow by so much. Growth within the slack is told, not refused, up to twice the limit: CPython
+    /// 3.14 and 3.15 drop an element twice when `list.append` finds no memory.
+    #[inline]
+    pub fn admits_growth(&self, more: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let after = self
+            .used
+            .load(Ordering::Relaxed)
+            .saturating_add(signed(more));
+        if after <= limit || (more <= self.slack() && after <= limit.saturating_mul(2)) {
+            return true;
+        }
+        self.strained.store(true, Ordering::Relaxed);
+        self.make_room(self.last.load(Ordering::Relaxed));
+        false
+    }
+
     /// Counts a block.
     #[inline]
     #[must_use]
@@ -206,16 +224,16 @@ impl Account {
     fn beyond_next(&self, used: isize, bytes: isize) -> Verdict {
         self.strained.store(true, Ordering::Relaxed);
         let last = self.last.load(Ordering::Relaxed);
-        let limit = self.limit.load(Ordering::Relaxed);
         if used > last {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
             self.make_room(last);
             return Verdict::Refused;
         }
         self.note_peak(used);
-        let step = signed(slack(limit.cast_unsigned()) / STEPS);
-        self.next
-            .store(used.saturating_add(step).min(last), Ordering::Relaxed);
+        self.next.store(
+            used.saturating_add(signed(STEP)).min(last),
+            Ordering::Relaxed,
+        );
         self.beyond.store(true, Ordering::Relaxed);
         Verdict::Told
     }

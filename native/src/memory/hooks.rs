@@ -162,7 +162,7 @@ extern "C" fn realloc(_: *mut c_void, block: *mut c_void, size: usize) -> *mut c
     };
     // SAFETY: CPython gives back what it was given, or null.
     let before = unsafe { size_of_block(block) };
-    if size > before && !holder.account.admits(size - before, size) {
+    if size > before && !holder.account.admits_growth(size - before) {
         return std::ptr::null_mut();
     }
     let moved = realloc(raw.ctx, block, size);

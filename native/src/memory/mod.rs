@@ -16,7 +16,7 @@ pub(crate) use hooks::{COUNTED, install};
 pub(crate) use told::{post, tell_through};
 
 use crate::py::{Python, ThreadState, ffi};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use py_core::account::Account;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,6 +31,9 @@ pub(crate) struct Holder {
     gate: Mutex<Option<Interpreter>>,
     /// The reaper knows, or the pending call is on its way.
     posted: AtomicBool,
+    /// The reaper has posted it, or could not.
+    sent: Mutex<bool>,
+    bell: Condvar,
     /// The code has not heard of it yet.
     wanted: AtomicBool,
     /// The thread that asked for too much.

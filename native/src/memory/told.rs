@@ -1,7 +1,8 @@
 //! Telling code that it has taken too much: a `MemoryError` at the next safe point, in the thread that asked.
 //!
 //! A hook must not post the pending call itself: CPython gives the GIL up when it has to wait for its lock, in the midst
-//! of whatever asked for memory. The reaper does it.
+//! of whatever asked for memory. The reaper does it, and the hook waits for that: code would go on asking meanwhile, and
+//! get to where everything is refused.
 
 use super::Holder;
 use crate::interrupt::is_library_code;
@@ -25,6 +26,9 @@ pub(crate) fn tell_through(messenger: Messenger) {
     let _first = MESSENGER.set(messenger);
 }
 
+/// The longest that a thread waits for the reaper.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 fn this_thread() -> usize {
     // SAFETY: no preconditions.
     unsafe { libc::pthread_self() as usize }
@@ -35,11 +39,16 @@ fn this_thread() -> usize {
 pub(super) fn tell(holder: &'static Holder) {
     holder.culprit.store(this_thread(), Ordering::SeqCst);
     holder.wanted.store(true, Ordering::SeqCst);
-    if let Some(messenger) = MESSENGER.get()
-        && !holder.posted.swap(true, Ordering::SeqCst)
-    {
+    let Some(messenger) = MESSENGER.get() else {
+        return;
+    };
+    if !holder.posted.swap(true, Ordering::SeqCst) {
+        *holder.sent.lock() = false;
         messenger(holder);
     }
+    let deadline = Instant::now() + PATIENCE;
+    let mut sent = holder.sent.lock();
+    while !*sent && !holder.bell.wait_until(&mut sent, deadline).timed_out() {}
 }
 
 /// For the reaper: posts the pending call.
@@ -49,6 +58,8 @@ pub(crate) fn post(holder: &'static Holder) {
         *holder.chase_until.lock() = Instant::now().checked_add(CHASE);
         add(holder, interpreter.0)
     });
+    *holder.sent.lock() = true;
+    holder.bell.notify_all();
     if !posted {
         // It ends, or its queue is full; the next step tries again.
         holder.posted.store(false, Ordering::SeqCst);
