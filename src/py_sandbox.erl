@@ -19,7 +19,7 @@ the keys that are not there:
 | `imports` | `all` | `all` | `all`, `{allow, Names}`, or `{deny, Names}`, of modules and packages |
 | `threads` | `true` | `false` | whether threads may be started |
 | `environment` | `all` | `none` | `all`, `none`, or a list of the variables that `os.environ` has; for mode `owngil` |
-| `seccomp` | `off` | `required` | whether the kernel refuses too: `required`, `best_effort`, or `off`; Linux only |
+| `seccomp` | `off` | `required` | whether the kernel refuses too: `required`, `best_effort`, or `off`; Linux only, and not with `subprocess` |
 
 A policy is a guard rail for code that one would run anyway, not a wall against code that means harm: that needs a
 separate OS process. `docs/security.md` says what each of them refuses, and what none of them does.
@@ -158,6 +158,9 @@ each([{Key, Value} | Options], Checked) ->
         %% Of what kind it is does not matter: lists may be improper, strings no Unicode.
         error:_ -> wrong({Key, Value})
     end;
+each([], #{subprocess := true, seccomp := Seccomp}) when Seccomp =/= off ->
+    %% The kernel would refuse what the policy allows.
+    wrong({subprocess, seccomp});
 each([], Checked) ->
     {ok, Checked}.
 

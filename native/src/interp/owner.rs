@@ -190,6 +190,9 @@ fn prepare(py: Python<'_>, mode: Mode, policy: &Policy) -> Result<Owner> {
     if mode == Mode::OwnGil {
         prepare_code(py, &boot)?;
         restrict(py, &boot, policy)?;
+    } else if policy.imports != Imports::All {
+        // The others in this interpreter are asked as well, and may import what they like.
+        sandbox::replace_imports(&Object::import(py, "_erlang")?)?;
     }
     Ok(Owner {
         types,

@@ -121,7 +121,16 @@ pub(crate) type AuditHook =
     unsafe extern "C" fn(*const c_char, *mut PyObject, *mut c_void) -> c_int;
 
 unsafe extern "C" {
-    /// Adds a hook for all interpreters, for ever; the one function of `cpython/sysmodule.h` that pyo3-ffi lacks and
-    /// that is wanted here. Callable before initialisation.
+    /// Adds a hook for all interpreters, for ever. Callable before initialisation.
     pub(crate) fn PySys_AddAuditHook(hook: AuditHook, data: *mut c_void) -> c_int;
+
+    /// Calls a function for each object that the garbage collector knows, until that gives 0. It must make and free
+    /// none.
+    pub(crate) fn PyUnstable_GC_VisitObjects(
+        visit: unsafe extern "C" fn(*mut PyObject, *mut c_void) -> c_int,
+        data: *mut c_void,
+    );
+
+    /// A function bound to an object.
+    pub(crate) fn PyMethod_New(function: *mut PyObject, object: *mut PyObject) -> *mut PyObject;
 }

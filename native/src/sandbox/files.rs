@@ -3,7 +3,7 @@
 //! A policy names folders; what counts is where a path leads to when it is looked at: links and `..` are followed. The
 //! system looks once more afterwards, so code that exchanges a link in that moment gets by.
 
-use super::guard::Guard;
+use super::guard::{Guard, current};
 use super::hook::Event;
 use super::policy::Files;
 use super::refusal::Refusal;
@@ -130,6 +130,28 @@ pub(super) fn database_opened(event: &Event<'_, '_>) -> Result<()> {
         return Ok(());
     }
     Err(event.guard.refuse(event.py, Refusal::Database, ""))
+}
+
+/// Whether a path that functions without an event are to read may be read.
+pub(super) fn may_be_read(py: Python<'_>, path: &Object<'_>) -> Result<()> {
+    current(|guard| {
+        if guard.policy.read == Files::All {
+            return Ok(());
+        }
+        // SAFETY: attached; reads the type of a live object.
+        let is_plain = unsafe {
+            ffi::PyUnicode_Check(path.as_ptr()) != 0 || ffi::PyBytes_Check(path.as_ptr()) != 0
+        };
+        let named = if is_plain {
+            name(py, path)?
+        } else {
+            OsString::new()
+        };
+        match resolved(&named, None, true) {
+            Some(found) if may_read(guard, &found) => Ok(()),
+            _ => Err(guard.refuse(py, Refusal::Read, &named.to_string_lossy())),
+        }
+    })
 }
 
 /// Whether a path that functions without an event are to make may be made.

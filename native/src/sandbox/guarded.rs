@@ -5,8 +5,8 @@
 use super::guard::{Guard, current};
 use super::refusal::Refusal;
 use crate::erlang_module::trampoline;
-use crate::py::{Object, Python, Raised, Result, ffi};
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use crate::py::{Object, Python, Raised, Result, api, ffi};
+use std::ffi::{CStr, c_int, c_uint, c_ulong, c_void};
 use std::sync::Arc;
 
 /// Which function is guarded, and how.
@@ -70,6 +70,12 @@ impl<'py> Call<'_, 'py> {
     fn at(&self, place: usize) -> Option<Object<'py>> {
         // SAFETY: attached; a place among the values, which live for the call.
         Some(unsafe { Object::borrowed(self.py, *self.positional.as_ptr().add(place)) })
+    }
+
+    /// The original, to ask it for what describes it.
+    pub(super) fn original(&self) -> Object<'py> {
+        // SAFETY: attached; it lives as long as the guarded function.
+        unsafe { Object::borrowed(self.py, self.guarded.original) }
     }
 
     /// How many arguments there are.
@@ -208,10 +214,11 @@ fn make<'py>(
     }
 }
 
-/// Whether an object is a guarded function of that class.
-pub(super) fn is_guarded(class: &Object<'_>, object: *mut ffi::PyObject) -> bool {
+/// Whether an object is a guarded function, of whatever class.
+pub(super) fn is_guarded(object: *mut ffi::PyObject) -> bool {
     // SAFETY: attached; reads the type of a live object.
-    unsafe { std::ptr::eq(ffi::Py_TYPE(object).cast(), class.as_ptr()) }
+    let found = unsafe { (*ffi::Py_TYPE(object)).tp_dealloc };
+    found.is_some_and(|found| std::ptr::fn_addr_eq(found, dealloc as ffi::destructor))
 }
 
 unsafe extern "C" fn vectorcall(
@@ -339,6 +346,45 @@ static MEMBERS: Members = Members([
 
 /// The class of guarded functions, one for each interpreter.
 pub(super) fn make_type<'py>(module: &Object<'py>) -> Result<Object<'py>> {
+    make_type_with(module, c"erlang.guarded_function", 0, None)
+}
+
+/// A class of guarded methods, beside that of guarded functions.
+pub(super) fn make_type_of_methods<'py>(functions: &Object<'py>) -> Result<Object<'py>> {
+    // SAFETY: attached; a heap type that was made with a module, which it holds.
+    let module = unsafe {
+        let module = ffi::PyType_GetModule(functions.as_ptr().cast());
+        if module.is_null() {
+            return Err(Raised::seen(functions.py()));
+        }
+        Object::borrowed(functions.py(), module)
+    };
+    let flags = ffi::Py_TPFLAGS_METHOD_DESCRIPTOR;
+    make_type_with(&module, c"erlang.guarded_method", flags, Some(bind))
+}
+
+unsafe extern "C" fn bind(
+    method: *mut ffi::PyObject,
+    object: *mut ffi::PyObject,
+    _class: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: CPython passes live objects, or null for the second where the class itself is asked.
+    unsafe {
+        if object.is_null() || object == ffi::Py_None() {
+            ffi::Py_INCREF(method);
+            method
+        } else {
+            api::PyMethod_New(method, object)
+        }
+    }
+}
+
+fn make_type_with<'py>(
+    module: &Object<'py>,
+    name: &'static CStr,
+    flags: c_ulong,
+    binding: Option<ffi::descrgetfunc>,
+) -> Result<Object<'py>> {
     let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
     let doc = c"A function of Python's own that is not everything it could be in a node.";
     let mut slots = [
@@ -350,14 +396,19 @@ pub(super) fn make_type<'py>(module: &Object<'py>) -> Result<Object<'py>> {
         slot(ffi::Py_tp_members, (&raw const MEMBERS.0).cast_mut().cast()),
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
         slot(0, std::ptr::null_mut()),
+        slot(0, std::ptr::null_mut()),
     ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT
+    if let Some(binding) = binding {
+        let end = slots.len() - 2;
+        slots[end] = slot(ffi::Py_tp_descr_get, binding as *mut c_void);
+    }
+    let flags = flags
+        | ffi::Py_TPFLAGS_DEFAULT
         | ffi::Py_TPFLAGS_HAVE_VECTORCALL
         | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
         | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-    let name: *const c_char = c"erlang.guarded_function".as_ptr();
     let mut spec = ffi::PyType_Spec {
-        name,
+        name: name.as_ptr(),
         basicsize: size_of::<Guarded>() as c_int,
         itemsize: 0,
         flags: flags as c_uint,

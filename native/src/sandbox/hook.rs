@@ -71,9 +71,8 @@ fn check(event: &[u8]) -> Option<Check> {
         b"socket.connect" => |event| network::addressed(event, Refusal::Connect),
         b"socket.bind" => |event| network::addressed(event, Refusal::Bind),
         b"socket.sendto" | b"socket.sendmsg" => |event| network::addressed(event, Refusal::SendTo),
-        b"socket.getaddrinfo" | b"socket.gethostbyname" | b"socket.gethostbyaddr" => {
-            network::resolving
-        }
+        b"socket.getaddrinfo" | b"socket.gethostbyname" => network::resolving,
+        b"socket.gethostbyaddr" | b"socket.getnameinfo" => network::naming,
         b"socket.__new__" => network::made,
         b"socket.sethostname" => |event| event.refuse(Refusal::Hostname),
         b"os.fork" => |event| event.refuse(Refusal::Fork),

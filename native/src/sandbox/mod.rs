@@ -8,14 +8,19 @@
 //! | [`hook`] | the audit hook: CPython's events |
 //! | [`files`], [`imports`], [`network`] | what events about those mean to a policy |
 //! | [`replaced`] | functions without an event, and what stands in their place |
+//! | [`methods`] | methods of types without an event |
+//! | [`anew`], [`copies`] | what else would bring the originals back |
 //! | [`guarded`] | the objects that stand there |
 //! | [`seccomp`] | what the kernel refuses, whatever code runs |
 
+mod anew;
+mod copies;
 mod files;
 mod guard;
 mod guarded;
 mod hook;
 mod imports;
+mod methods;
 mod network;
 mod policy;
 mod refusal;

@@ -1,5 +1,7 @@
 //! Whom code talks to.
 
+use super::guard::current;
+use super::guarded::{Call, Kept};
 use super::hook::Event;
 use super::policy::Network;
 use super::refusal::Refusal;
@@ -48,6 +50,66 @@ pub(super) fn resolving(event: &Event<'_, '_>) -> Result<()> {
         return Ok(());
     }
     Err(event.guard.refuse(event.py, Refusal::Resolve, &host))
+}
+
+/// `socket.gethostbyaddr`, `socket.getnameinfo`: the names of an address, which a server is asked for.
+pub(super) fn naming(event: &Event<'_, '_>) -> Result<()> {
+    let Some(address) = event.argument(0) else {
+        return Ok(());
+    };
+    let (host, _port) = place(event.py, &address)?;
+    if host.is_empty() || allows(event, &host, None) {
+        return Ok(());
+    }
+    Err(event.guard.refuse(event.py, Refusal::Resolve, &host))
+}
+
+/// `socket.listen(backlog)`: the system gives a socket that was not bound an address by itself.
+pub(super) fn listen(call: &Call<'_, '_>) -> Result<Kept> {
+    if current(|guard| guard.policy.network == Network::All) {
+        return Ok(call.proceed()?.into_ptr());
+    }
+    if let Some(socket) = call.argument(0, "self")
+        && let Some(address) = unbound(call, &socket)?
+    {
+        let allowed = current(|guard| guard.policy.network.allows(Some(&address), Some(0)));
+        if !allowed {
+            return call.refuse_what(Refusal::Bind, &address);
+        }
+    }
+    Ok(call.proceed()?.into_ptr())
+}
+
+/// The address that a socket would get, if it has none yet.
+fn unbound(call: &Call<'_, '_>, socket: &Object<'_>) -> Result<Option<String>> {
+    // That of the class in C: a class that derives from it may say anything.
+    let class = call.original().getattr_str("__objclass__")?;
+    let descriptor = class.getattr_str("fileno")?.call(&[socket])?.as_int()?;
+    let Ok(descriptor) = libc::c_int::try_from(descriptor) else {
+        return Ok(None);
+    };
+    // SAFETY: plain data, for which zeros are valid; the system writes at most as much as it is told.
+    let (family, port) = unsafe {
+        let mut address: libc::sockaddr_storage = std::mem::zeroed();
+        let mut size = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        if libc::getsockname(descriptor, (&raw mut address).cast(), &mut size) != 0 {
+            // Listening will say what is wrong with it.
+            return Ok(None);
+        }
+        let family = libc::c_int::from(address.ss_family);
+        let port = match family {
+            libc::AF_INET => (*(&raw const address).cast::<libc::sockaddr_in>()).sin_port,
+            libc::AF_INET6 => (*(&raw const address).cast::<libc::sockaddr_in6>()).sin6_port,
+            _ => return Ok(None),
+        };
+        (family, port)
+    };
+    let address = if family == libc::AF_INET {
+        "0.0.0.0"
+    } else {
+        "::"
+    };
+    Ok((port == 0).then(|| address.into()))
 }
 
 /// `socket.__new__`: a socket, its family, type and protocol.

@@ -3,13 +3,11 @@
 
 use super::guard::current;
 use super::guarded::{Call, Kept, Rule, guard, is_guarded, make_type};
-use super::policy::{Environment, Files, Imports};
+use super::policy::{Environment, Files};
 use super::refusal::Refusal;
-use super::{files, imports, network};
+use super::{anew, copies, files, imports, methods, network};
 use crate::py::{Object, Python, Raised, Result, ffi};
-use parking_lot::RwLock;
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::CStr;
+use std::collections::HashMap;
 
 /// CPython below 3.14 overruns smaller stacks; the boot gives threads as much.
 const LEAST_STACK: i64 = 16 << 20;
@@ -19,7 +17,7 @@ const DEEPEST: i64 = 1_000_000;
 
 macro_rules! rules {
     ($($module:literal { $($name:literal => $run:expr,)* })*) => {
-        static RULES: &[Rule] = &[$($(Rule { module: $module, name: $name, run: $run }),*),*];
+        pub(super) static RULES: &[Rule] = &[$($(Rule { module: $module, name: $name, run: $run }),*),*];
     };
 }
 
@@ -120,17 +118,25 @@ rules! {
     "_socket" {
         "getaddrinfo" => get_address_info,
     }
+    "_ssl" {
+        "_test_decode_cert" => |call| {
+            if let Some(path) = call.argument(0, "path") {
+                files::may_be_read(call.py, &path)?;
+            }
+            Ok(call.proceed()?.into_ptr())
+        },
+    }
     "_imp" {
-        "create_builtin" => made_module,
-        "create_dynamic" => made_module,
-        "exec_builtin" => executed_module,
-        "exec_dynamic" => executed_module,
+        "create_builtin" => anew::made,
+        "create_dynamic" => anew::made,
+        "exec_builtin" => anew::executed,
+        "exec_dynamic" => anew::executed,
         "_override_multi_interp_extensions_check" => |call| call.refuse(Refusal::Override),
     }
 }
 
 /// What only contexts have that limit imports.
-static IMPORTS: &[Rule] = &[
+pub(super) static IMPORTS: &[Rule] = &[
     Rule {
         module: "builtins",
         name: "__import__",
@@ -145,7 +151,9 @@ static IMPORTS: &[Rule] = &[
 
 /// Replaces the functions in the attached interpreter, before it runs any code of users. `module` is `_erlang`.
 pub(crate) fn replace_all(module: &Object<'_>) -> Result<()> {
-    replace_rules(&make_type(module)?, RULES)
+    let class = make_type(module)?;
+    replace_rules(&class, RULES)?;
+    methods::replace_loaded(&class)
 }
 
 /// Has `import` ask for modules, too, that are loaded already.
@@ -168,14 +176,15 @@ fn replace_rules(class: &Object<'_>, rules: &'static [Rule]) -> Result<()> {
             replace_in(class, &module, done, rules, &mut replaced)?;
         }
     }
+    copies::replace(py, &replaced)?;
     everywhere(py, &modules, &replaced)
 }
 
 /// What has taken the place of an object.
-type Replaced<'py> = HashMap<*mut ffi::PyObject, Object<'py>>;
+pub(super) type Replaced<'py> = HashMap<*mut ffi::PyObject, Object<'py>>;
 
 /// Replaces what rules say of one module.
-fn replace_in<'py>(
+pub(super) fn replace_in<'py>(
     class: &Object<'py>,
     module: &Object<'py>,
     name: &str,
@@ -194,12 +203,10 @@ fn replace_in<'py>(
         let Some(original) = item(&dict, rule.name)? else {
             continue;
         };
-        if is_guarded(class, original.as_ptr()) {
+        if is_guarded(original.as_ptr()) {
             continue;
         }
-        if let Some(code) = code_of(&original) {
-            KNOWN.write().insert(code, rule);
-        }
+        anew::remember(&original, rule);
         let place = original.as_ptr();
         let guarded = guard(class, original, rule)?;
         let key = Object::str(py, rule.name)?;
@@ -249,7 +256,7 @@ fn in_set<'py>(py: Python<'py>, set: &Object<'py>, replaced: &Replaced<'py>) -> 
 }
 
 /// The items of a dict, each with references of its own.
-fn items<'py>(py: Python<'py>, dict: &Object<'py>) -> Vec<(Object<'py>, Object<'py>)> {
+pub(super) fn items<'py>(py: Python<'py>, dict: &Object<'py>) -> Vec<(Object<'py>, Object<'py>)> {
     let mut found = Vec::new();
     let (mut place, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: attached; a live dict that does not change meanwhile; what it gives is borrowed.
@@ -261,7 +268,7 @@ fn items<'py>(py: Python<'py>, dict: &Object<'py>) -> Vec<(Object<'py>, Object<'
     found
 }
 
-fn item<'py>(dict: &Object<'py>, name: &str) -> Result<Option<Object<'py>>> {
+pub(super) fn item<'py>(dict: &Object<'py>, name: &str) -> Result<Option<Object<'py>>> {
     let py = dict.py();
     let key = Object::str(py, name)?;
     // SAFETY: attached; a live dict; what it gives is borrowed.
@@ -278,85 +285,12 @@ fn item<'py>(dict: &Object<'py>, name: &str) -> Result<Option<Object<'py>>> {
     }
 }
 
-fn set_item(dict: &Object<'_>, key: &Object<'_>, value: &Object<'_>) -> Result<()> {
+pub(super) fn set_item(dict: &Object<'_>, key: &Object<'_>, value: &Object<'_>) -> Result<()> {
     // SAFETY: attached; live objects.
     match unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) } {
         0 => Ok(()),
         _ => Err(Raised::seen(dict.py())),
     }
-}
-
-/// `_imp.create_builtin(spec)`, `_imp.create_dynamic(spec, file)`: a module made anew has its own functions again.
-fn made_module(call: &Call<'_, '_>) -> Result<Kept> {
-    let module = call.proceed()?;
-    mend(call, &module)?;
-    Ok(module.into_ptr())
-}
-
-/// `_imp.exec_builtin(module)`, `_imp.exec_dynamic(module)`.
-fn executed_module(call: &Call<'_, '_>) -> Result<Kept> {
-    let outcome = call.proceed()?;
-    if let Some(module) = call.argument(0, "mod") {
-        mend(call, &module)?;
-    }
-    Ok(outcome.into_ptr())
-}
-
-fn mend<'py>(call: &Call<'_, 'py>, module: &Object<'py>) -> Result<()> {
-    let class = call.class();
-    // What it is called by code need not be its name.
-    // SAFETY: attached; the definition of a module in C is static, and so is its name; a module has a dict.
-    let (name, dict) = unsafe {
-        if ffi::PyModule_Check(module.as_ptr()) == 0 {
-            return Ok(());
-        }
-        let definition = ffi::PyModule_GetDef(module.as_ptr());
-        let name = if definition.is_null() {
-            ffi::PyErr_Clear();
-            None
-        } else {
-            Some(CStr::from_ptr((*definition).m_name).to_string_lossy())
-        };
-        let dict = Object::borrowed(class.py(), ffi::PyModule_GetDict(module.as_ptr()));
-        (name, dict)
-    };
-    let limited = current(|guard| guard.policy.imports != Imports::All);
-    if let Some(name) = name {
-        let last = name.rsplit('.').next().unwrap_or_default();
-        replace_in(&class, module, last, RULES, &mut HashMap::new())?;
-        if limited {
-            replace_in(&class, module, last, IMPORTS, &mut HashMap::new())?;
-        }
-    }
-    // A copy of a module that was there before has no definition, but its functions.
-    for (key, value) in items(class.py(), &dict) {
-        if let Some(rule) = rule_of(&value).filter(|rule| limited || !is_of_imports(rule)) {
-            set_item(&dict, &key, &guard(&class, value, rule)?)?;
-        }
-    }
-    Ok(())
-}
-
-/// The C functions that were replaced, and by which rules; the same in all interpreters.
-static KNOWN: RwLock<BTreeMap<usize, &'static Rule>> = RwLock::new(BTreeMap::new());
-
-/// The address of a built-in function's code.
-fn code_of(function: &Object<'_>) -> Option<usize> {
-    // SAFETY: attached; reads the type of a live object, and the code of a built-in function.
-    unsafe {
-        if ffi::PyCFunction_Check(function.as_ptr()) == 0 {
-            return None;
-        }
-        ffi::PyCFunction_GetFunction(function.as_ptr()).map(|code| code as usize)
-    }
-}
-
-fn is_of_imports(rule: &'static Rule) -> bool {
-    IMPORTS.iter().any(|known| std::ptr::eq(known, rule))
-}
-
-fn rule_of(function: &Object<'_>) -> Option<&'static Rule> {
-    KNOWN.read().get(&code_of(function)?).copied()
 }
 
 /// An argument that is an int, as the original will see it: other objects might answer otherwise when they are asked

@@ -63,7 +63,10 @@ def attempt_folder_descriptor_by_a_number_of_my_own():
             return self.number
 
     folder = os.open(INSIDE, os.O_RDONLY | os.O_DIRECTORY)
-    return os.read(os.open(os.path.relpath(SECRET, INSIDE), os.O_RDONLY, dir_fd=Number(folder)), 100)
+    try:
+        return os.open(os.path.relpath(SECRET, INSIDE), os.O_RDONLY, dir_fd=Number(folder))
+    except TypeError:
+        return None
 
 
 def attempt_path_only():

@@ -107,7 +107,7 @@ def attempt_spec_of_two_names():
             return f"asked {len(asked)} times"
 
 
-def xattempt_spec_with_a_name_that_lies():
+def attempt_spec_with_a_name_that_lies():
     class Name(str):
         def __eq__(self, other):
             return False
