@@ -25,7 +25,7 @@ steps([]) ->
 
 %% Python runs from here on.
 start_processes() ->
-    case steps([fun py_config:check_mode/0, fun py_semaphore:configure/0]) of
+    case steps([fun py_config:check_mode/0, fun py_semaphore:configure/0, fun bound_atoms/0]) of
         ok ->
             case erlang_python_sup:start_link() of
                 {ok, Pid} -> {ok, Pid};
@@ -33,6 +33,12 @@ start_processes() ->
             end;
         {error, _} = Refused ->
             stopped(Refused)
+    end.
+
+bound_atoms() ->
+    case py_nif:atoms_max(py_config:get(max_atoms)) of
+        {error, _} = Error -> Error;
+        _Created -> ok
     end.
 
 stopped(Error) ->

@@ -48,12 +48,13 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 
 ?DOC("""
 Calls a function on the process's context of the pool `default`, or of the pool that `register_pool/2` gave
-the function or its module; waits 30 seconds at most.
+the function or its module; waits as long as calls of the pool may take, 30 seconds unless
+its option `timeout`, or the setting `call_timeout`, says otherwise.
 """).
 -spec call(name(), name(), [term()]) -> result().
 call(Module, Function, Args) ->
     Form = ?FORM([module, function, args], [Module, Function, Args]),
-    routed(py_arguments:call(Form, Module, Function, Args, #{}), ?DEFAULT_TIMEOUT).
+    routed(py_arguments:call(Form, Module, Function, Args, #{}), default).
 
 ?DOC("""
 One of
@@ -68,10 +69,10 @@ call(Context, Module, Function, Args) when is_pid(Context) ->
     py_call:explicit(Context, py_arguments:call(Form, Module, Function, Args, #{}), infinity);
 call(Pool, Module, Function, Args) when is_atom(Pool), is_atom(Function) ->
     Form = ?FORM([pool, module, function, args], [Pool, Module, Function, Args]),
-    py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, #{}), ?DEFAULT_TIMEOUT);
+    py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, #{}), default);
 call(Module, Function, Args, Kwargs) ->
     Form = ?FORM([module, function, args, kwargs], [Module, Function, Args, Kwargs]),
-    routed(py_arguments:call(Form, Module, Function, Args, Kwargs), ?DEFAULT_TIMEOUT).
+    routed(py_arguments:call(Form, Module, Function, Args, Kwargs), default).
 
 ?DOC("""
 One of
@@ -91,7 +92,7 @@ call(Context, Module, Function, Args, Options) when is_pid(Context) ->
     py_call:explicit(Context, py_arguments:call(Form, Module, Function, Args, Kwargs), Timeout);
 call(Pool, Module, Function, Args, Kwargs) when is_atom(Pool), is_atom(Function), is_map(Kwargs) ->
     Form = ?FORM([pool, module, function, args, kwargs], [Pool, Module, Function, Args, Kwargs]),
-    py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, Kwargs), ?DEFAULT_TIMEOUT);
+    py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, Kwargs), default);
 call(Module, Function, Args, Kwargs, Timeout) ->
     Form = ?FORM([module, function, args, kwargs, timeout], [Module, Function, Args, Kwargs, Timeout]),
     Payload = py_arguments:call(Form, Module, Function, Args, Kwargs),
@@ -187,13 +188,13 @@ cancel(Ref) ->
 
 ?DOC("""
 Calls `[{Module, Function, Args}]` in parallel, on all contexts of the pool `default` or of those that the
-functions were registered to; the results come in the order of the calls. After 30 seconds what is not done is
-`{error, timeout}`.
+functions were registered to; the results come in the order of the calls. What is not done when calls of these pools
+may take no longer, after 30 seconds unless said otherwise, is `{error, timeout}`.
 """).
 -spec parallel([{name(), name(), [term()]}]) -> {ok, [result()]} | {error, term()}.
 parallel(Calls) ->
     Payloads = py_arguments:calls(?FORM([calls], [Calls]), Calls),
-    py_call:parallel([{pool_of(Payload), Payload} || Payload <- Payloads], ?DEFAULT_TIMEOUT).
+    py_call:parallel([{pool_of(Payload), Payload} || Payload <- Payloads], default).
 
 ?DOC("As `async_call/4` without keyword arguments.").
 -spec async_call(name(), name(), [term()]) -> reference().
@@ -224,10 +225,10 @@ async_await(Ref, Timeout) ->
     Form = ?FORM([ref, timeout], [Ref, Timeout]),
     py_tasks:awaited(Form, Ref, py_arguments:timeout(Form, Timeout)).
 
-?DOC("As `async_gather/2` with 30 seconds.").
+?DOC("As `async_gather/2`, for as long as calls of the pools may take: 30 seconds unless said otherwise.").
 -spec async_gather([async_call()]) -> {ok, [term()]} | {error, term()}.
 async_gather(Calls) ->
-    gathered(?FORM([tasks], [Calls]), Calls, ?DEFAULT_TIMEOUT).
+    gathered(?FORM([tasks], [Calls]), Calls, default).
 
 ?DOC("""
 Calls functions as `async_call/3,4` does, all at the same time; the values come in the order of the calls. When one or
@@ -260,7 +261,7 @@ pool_of({call, Module, Function, _Args, _Kwargs}) -> py_routes:pool(Module, Func
 -spec eval(code()) -> result().
 eval(Code) ->
     Form = ?FORM([code], [Code]),
-    py_call:pooled(default, py_arguments:evaluation(Form, Code, #{}), ?DEFAULT_TIMEOUT).
+    py_call:pooled(default, py_arguments:evaluation(Form, Code, #{}), default).
 
 ?DOC("`eval(Context, Code)` or `eval(Code, Locals)`, `Locals` being a map of names to values.").
 -spec eval(pid() | code(), code() | map()) -> result().
@@ -269,7 +270,7 @@ eval(Context, Code) when is_pid(Context) ->
     py_call:explicit(Context, py_arguments:evaluation(Form, Code, #{}), infinity);
 eval(Code, Locals) ->
     Form = ?FORM([code, locals], [Code, Locals]),
-    py_call:pooled(default, py_arguments:evaluation(Form, Code, Locals), ?DEFAULT_TIMEOUT).
+    py_call:pooled(default, py_arguments:evaluation(Form, Code, Locals), default).
 
 ?DOC("`eval(Context, Code, Locals)`, without a time limit, or `eval(Code, Locals, Timeout)`.").
 -spec eval(pid() | code(), code() | map(), map() | timeout()) -> result().
@@ -284,7 +285,7 @@ eval(Code, Locals, Timeout) ->
 ?DOC("Runs Python statements in the process's namespace; what they define is there at the next call.").
 -spec exec(code()) -> ok | {error, term()}.
 exec(Code) ->
-    py_call:pooled(default, py_arguments:statements(?FORM([code], [Code]), Code), ?DEFAULT_TIMEOUT).
+    py_call:pooled(default, py_arguments:statements(?FORM([code], [Code]), Code), default).
 
 ?DOC("As `exec/1` on an explicit context, without a time limit.").
 -spec exec(pid(), code()) -> ok | {error, term()}.

@@ -7,7 +7,7 @@
 
 -export([pooled/3, explicit/3, explicit/4]).
 -export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2, cast_outcome/1]).
--export([task/3, await/2, cancel/1, parallel/2, on_bound/3, limited/1, deadline/1, remaining/1]).
+-export([task/3, await/2, cancel/1, parallel/2, longest/2, on_bound/3, limited/1, deadline/1, remaining/1]).
 
 -type payload() :: py_nif:payload().
 -type result() :: {ok, term()} | ok | {error, term()}.
@@ -35,7 +35,10 @@ explicit(Context, Payload, Timeout, Scope) ->
     end.
 
 ?DOC(false).
--spec pooled(atom(), payload(), timeout()) -> result().
+%% `default': as long as calls of the pool may take.
+-spec pooled(atom(), payload(), timeout() | default) -> result().
+pooled(Pool, Payload, default) ->
+    pooled(Pool, Payload, py_pool_table:timeout(Pool));
 pooled(Pool, Payload, Timeout) ->
     case py_context_router:known(Pool) of
         {ok, Handle} ->
@@ -365,11 +368,11 @@ flush(Ref) ->
 
 ?DOC(false).
 %% Spreads requests over all contexts of their pools; the results in the order of the requests.
--spec parallel([{atom(), payload()}], timeout()) -> {ok, [result()]} | {error, term()}.
+-spec parallel([{atom(), payload()}], timeout() | default) -> {ok, [result()]} | {error, term()}.
 parallel([], _Timeout) ->
     {ok, []};
 parallel(Requests, Timeout) ->
-    Deadline = deadline(limited(Timeout)),
+    Deadline = deadline(limited(longest(Requests, Timeout))),
     Pools = lists:usort([Pool || {Pool, _} <- Requests]),
     Found = [{Pool, py_context_router:all(Pool, remaining(Deadline))} || Pool <- Pools],
     case [Handles || {_, {ok, Handles}} <- Found] of
@@ -381,6 +384,13 @@ parallel(Requests, Timeout) ->
             Refs = spread(Requests, maps:from_list([{Pool, turns(All)} || {Pool, All} <- Found])),
             {ok, [await(Ref, remaining(Deadline)) || Ref <- Refs]}
     end.
+
+?DOC(false).
+%% One time limit for several requests: that of the pool which gives the most.
+-spec longest([{atom(), payload()}], timeout() | default) -> timeout().
+longest([_ | _] = Requests, default) -> lists:max([py_pool_table:timeout(Pool) || {Pool, _} <- Requests]);
+longest([], default) -> 0;
+longest(_Requests, Timeout) -> Timeout.
 
 turns({ok, Handles}) -> {Handles, Handles};
 turns({error, _} = Error) -> Error.

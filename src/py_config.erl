@@ -14,7 +14,9 @@ The application's environment: every key with its default and what it may be.
 | `sandbox` | `default` | for the pool `default` and contexts of no pool: what code may do; see `py_sandbox` |
 | `memory_limit` | `infinity` | for the same: bytes that a context may have; mode `owngil` only |
 | `max_result_size` | `infinity` | for the same: bytes that a result may take in Erlang |
+| `call_timeout` | 30000 | for the pool `default`: milliseconds that a call may take which says nothing of that, or `infinity` |
 | `max_concurrent` | `infinity` | requests that may be in flight in the node |
+| `max_atoms` | 4096 | names from Python code that may become new atoms in the life of the node |
 | `context_start_timeout` | 10000 | milliseconds that a context may take to start |
 | `stuck_after` | 5000 | milliseconds that running code may ignore an interrupt |
 | `max_nested_runs` | 8 | calls of one context that may be inside `erlang.run` at a time, one in another |
@@ -40,7 +42,9 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | sandbox
     | memory_limit
     | max_result_size
+    | call_timeout
     | max_concurrent
+    | max_atoms
     | context_start_timeout
     | stuck_after
     | max_stuck
@@ -60,7 +64,9 @@ keys() ->
         sandbox,
         memory_limit,
         max_result_size,
+        call_timeout,
         max_concurrent,
+        max_atoms,
         context_start_timeout,
         stuck_after,
         max_stuck,
@@ -149,7 +155,9 @@ default(max_queue) -> infinity;
 default(sandbox) -> default;
 default(memory_limit) -> infinity;
 default(max_result_size) -> infinity;
+default(call_timeout) -> 30_000;
 default(max_concurrent) -> infinity;
+default(max_atoms) -> 4096;
 default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
 default(max_stuck) -> 4;
@@ -165,7 +173,9 @@ is_valid(max_queue, Max) -> py_pool_options:is_valid(max_queue, Max);
 is_valid(sandbox, Policy) -> element(1, py_sandbox:check(Policy)) =:= ok;
 is_valid(memory_limit, Limit) -> py_pool_options:is_valid(memory_limit, Limit);
 is_valid(max_result_size, Max) -> py_pool_options:is_valid(max_result_size, Max);
+is_valid(call_timeout, Timeout) -> py_pool_options:is_valid(timeout, Timeout);
 is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
+is_valid(max_atoms, N) -> is_integer(N) andalso N >= 0 andalso N < 1 bsl 32;
 is_valid(context_start_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
@@ -190,7 +200,9 @@ allowed(max_queue) -> py_pool_options:allowed(max_queue);
 allowed(sandbox) -> "default, strict, or a map with the options of py_sandbox";
 allowed(memory_limit) -> py_pool_options:allowed(memory_limit);
 allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
+allowed(call_timeout) -> py_pool_options:allowed(timeout);
 allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
+allowed(max_atoms) -> "an integer from 0 to 4294967295";
 allowed(context_start_timeout) -> "a positive number of milliseconds";
 allowed(stuck_after) -> "a positive number of milliseconds";
 allowed(max_stuck) -> "an integer, 0 or more";

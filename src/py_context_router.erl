@@ -135,7 +135,8 @@ Starts a pool of `Size` contexts of a mode, or with options:
 | `conversion` | `#{}` | see `py_conversion` |
 | `sandbox` | `default` | what code may do in each context; see `py_sandbox` |
 | `memory_limit` | `infinity` | bytes that each context may have; mode `owngil` only |
-| `max_result_size` | `infinity` | bytes that a result may take in Erlang |
+| `max_result_size` | `infinity` | bytes that a result may take in Erlang; a larger one is `{error, {result_too_large, Counted, Max}}` |
+| `timeout` | 30000 | milliseconds, or `infinity`: how long calls may take that go to the pool and name no time limit |
 
 Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, `not_running`.
 """).
@@ -150,7 +151,8 @@ Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, 
         conversion => py_conversion:options(),
         sandbox => py_sandbox:policy(),
         memory_limit => pos_integer() | infinity,
-        max_result_size => pos_integer() | infinity
+        max_result_size => pos_integer() | infinity,
+        timeout => timeout()
     }.
 start_pool(Name, Size, Options) when is_atom(Name), is_integer(Size), Size > 0, is_map(Options) ->
     case py_pool_options:pool(Options) of

@@ -36,15 +36,15 @@ get_loop() ->
 -spec run(py:name(), py:name(), [term()]) -> py:result().
 run(Module, Function, Args) ->
     Form = ?FORM([module, function, args], [Module, Function, Args]),
-    py_tasks:run(default, py_arguments:call(Form, Module, Function, Args, #{}), ?DEFAULT_TIMEOUT).
+    py_tasks:run(default, py_arguments:call(Form, Module, Function, Args, #{}), default).
 
 ?DOC("""
-Makes a task and waits for it, 30 seconds unless `Options` say otherwise: `#{kwargs => map(), timeout => timeout()}`.
+Makes a task and waits for it, as long as `py:call/3` unless `Options` say otherwise: `#{kwargs => map(), timeout => timeout()}`.
 """).
 -spec run(py:name(), py:name(), [term()], #{kwargs => py:kwargs(), timeout => timeout()}) -> py:result().
 run(Module, Function, Args, Options) ->
     Form = ?FORM([module, function, args, options], [Module, Function, Args, Options]),
-    {Kwargs, Timeout} = py_arguments:options(Form, Options, ?DEFAULT_TIMEOUT),
+    {Kwargs, Timeout} = py_arguments:options(Form, Options, py_pool_table:timeout(default)),
     py_tasks:run(default, py_arguments:call(Form, Module, Function, Args, Kwargs), Timeout).
 
 ?DOC("As `create_task/4` without keyword arguments.").
@@ -109,7 +109,7 @@ run_async(Loop, Request) ->
 ?DOC("As `py:exec/1`: what it defines in the process's namespace is there for its tasks.").
 -spec exec(py:code()) -> ok | {error, term()}.
 exec(Code) ->
-    py_call:pooled(default, py_arguments:statements(?FORM([code], [Code]), Code), ?DEFAULT_TIMEOUT).
+    py_call:pooled(default, py_arguments:statements(?FORM([code], [Code]), Code), default).
 
 ?DOC("As `exec/1` in the context of a loop, without a time limit.").
 -spec exec(reference(), py:code()) -> ok | {error, term()}.
@@ -121,7 +121,7 @@ exec(Loop, Code) ->
 ?DOC("As `py:eval/1`, in the process's namespace.").
 -spec eval(py:code()) -> py:result().
 eval(Code) ->
-    py_call:pooled(default, py_arguments:evaluation(?FORM([code], [Code]), Code, #{}), ?DEFAULT_TIMEOUT).
+    py_call:pooled(default, py_arguments:evaluation(?FORM([code], [Code]), Code, #{}), default).
 
 ?DOC("As `eval/1` in the context of a loop, without a time limit.").
 -spec eval(reference(), py:code()) -> py:result().

@@ -62,13 +62,13 @@ get_all_loops() ->
 -spec run(py:name(), py:name(), [term()]) -> py:result().
 run(Module, Function, Args) ->
     Form = ?FORM([module, function, args], [Module, Function, Args]),
-    py_tasks:run(pool(), py_arguments:call(Form, Module, Function, Args, #{}), ?DEFAULT_TIMEOUT).
+    py_tasks:run(pool(), py_arguments:call(Form, Module, Function, Args, #{}), default).
 
 ?DOC("As `py_event_loop:run/4`.").
 -spec run(py:name(), py:name(), [term()], #{kwargs => py:kwargs(), timeout => timeout()}) -> py:result().
 run(Module, Function, Args, Options) ->
     Form = ?FORM([module, function, args, options], [Module, Function, Args, Options]),
-    {Kwargs, Timeout} = py_arguments:options(Form, Options, ?DEFAULT_TIMEOUT),
+    {Kwargs, Timeout} = py_arguments:options(Form, Options, py_pool_table:timeout(pool())),
     py_tasks:run(pool(), py_arguments:call(Form, Module, Function, Args, Kwargs), Timeout).
 
 ?DOC("As `py_event_loop:create_task/3`.").
@@ -123,7 +123,7 @@ run_async(Loop, Request) ->
 ?DOC("Runs statements in the process's namespace of its loop's context.").
 -spec exec(py:code()) -> ok | {error, term()}.
 exec(Code) ->
-    py_call:pooled(pool(), py_arguments:statements(?FORM([code], [Code]), Code), ?DEFAULT_TIMEOUT).
+    py_call:pooled(pool(), py_arguments:statements(?FORM([code], [Code]), Code), default).
 
 ?DOC("The same as `py_event_loop:exec/2`.").
 -spec exec(reference(), py:code()) -> ok | {error, term()}.
@@ -135,7 +135,7 @@ exec(Loop, Code) ->
 ?DOC("The value of an expression in the process's namespace of its loop's context.").
 -spec eval(py:code()) -> py:result().
 eval(Code) ->
-    py_call:pooled(pool(), py_arguments:evaluation(?FORM([code], [Code]), Code, #{}), ?DEFAULT_TIMEOUT).
+    py_call:pooled(pool(), py_arguments:evaluation(?FORM([code], [Code]), Code, #{}), default).
 
 ?DOC("The same as `py_event_loop:eval/2`.").
 -spec eval(reference(), py:code()) -> py:result().

@@ -13,6 +13,7 @@ function answers `{error, not_running}`.
     runtime_stop/0,
     python/0,
     counters/0,
+    atoms_max/1,
     refusals/0,
     context_refusals/1,
     refusal_names/0,
@@ -73,6 +74,7 @@ function answers `{error, not_running}`.
     runtime_stop/0,
     python/0,
     counters/0,
+    atoms_max/1,
     refusals/0,
     context_refusals/1,
     refusal_names/0,
@@ -270,6 +272,9 @@ context_refusals(_Target) -> not_loaded().
 %% Everything that may be refused.
 -spec refusal_names() -> [binary(), ...].
 refusal_names() -> not_loaded().
+
+-spec atoms_max(non_neg_integer()) -> Created :: non_neg_integer() | {error, not_running}.
+atoms_max(_Max) -> not_loaded().
 
 -spec context_start(settings()) -> {ok, handle(), Serial :: pos_integer()} | {error, term()}.
 context_start(_Settings) -> not_loaded().

@@ -99,7 +99,7 @@ init({Name, Size, #{start := When, nodes := Nodes} = Options}) ->
     process_flag(trap_exit, true),
     %% Rows of a predecessor that was killed.
     true = py_pool_table:delete_pool(Name),
-    true = py_pool_table:put_pool(Name, Size, binding(Options)),
+    true = py_pool_table:put_pool(Name, Size, binding(Options), maps:get(timeout, Options)),
     Places = maps:from_list([{I, #place{index = I}} || I <- lists:seq(1, Size)]),
     Context = maps:with(py_pool_options:context_keys(), Options),
     State = #state{name = Name, context = Context, nodes = Nodes, places = Places},

@@ -1,5 +1,6 @@
 -module(py_pool_options).
 -include("py_doc.hrl").
+-include("py_arguments.hrl").
 ?MODULEDOC(false).
 
 %% The one place that knows the options of contexts and pools: what each may be, and what holds where it is
@@ -21,7 +22,8 @@
     conversion := py_conversion:checked(),
     sandbox := py_sandbox:checked(),
     memory_limit := pos_integer() | infinity,
-    max_result_size := pos_integer() | infinity
+    max_result_size := pos_integer() | infinity,
+    timeout := timeout()
 }.
 -type context() :: #{
     mode := py_context:mode(),
@@ -48,7 +50,8 @@ pool(Options) ->
         conversion => #{},
         sandbox => default,
         memory_limit => infinity,
-        max_result_size => infinity
+        max_result_size => infinity,
+        timeout => 30_000
     },
     placed(checked(Options, Defaults)).
 
@@ -79,7 +82,8 @@ default_pool(Options) ->
         conversion => py_config:get(conversion),
         sandbox => py_config:get(sandbox),
         memory_limit => py_config:get(memory_limit),
-        max_result_size => py_config:get(max_result_size)
+        max_result_size => py_config:get(max_result_size),
+        timeout => py_config:get(call_timeout)
     },
     pool(maps:merge(Settings, Options)).
 
@@ -159,7 +163,7 @@ mode(Mode, _Default) when Mode =:= owngil; Mode =:= worker -> {ok, Mode};
 mode(Mode, _Default) -> {error, {bad_option, mode, Mode}}.
 
 ?DOC(false).
--spec is_valid(binding | start | nodes | shared | max_queue | memory_limit | max_result_size, term()) -> boolean().
+-spec is_valid(binding | start | nodes | shared | max_queue | memory_limit | max_result_size | timeout, term()) -> boolean().
 is_valid(binding, Binding) -> lists:member(Binding, [least_loaded, scheduler]);
 is_valid(start, When) -> lists:member(When, [lazy, eager]);
 is_valid(nodes, Nodes) ->
@@ -169,11 +173,13 @@ is_valid(nodes, Nodes) ->
         error:_ -> false
     end;
 is_valid(shared, Shared) -> is_boolean(Shared);
+is_valid(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);
 is_valid(_Bound, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
 
 ?DOC(false).
--spec allowed(binding | start | max_queue | memory_limit | max_result_size) -> string().
+-spec allowed(binding | start | max_queue | memory_limit | max_result_size | timeout) -> string().
 allowed(binding) -> "least_loaded or scheduler";
 allowed(start) -> "lazy or eager";
 allowed(max_queue) -> "a positive integer or infinity";
+allowed(timeout) -> "a number of milliseconds, or infinity";
 allowed(_Size) -> "a positive number of bytes, or infinity".

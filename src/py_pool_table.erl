@@ -7,12 +7,15 @@
 %%
 %%   {Pool, Server, Size, Binding}    one row a pool
 %%   {{Pool, Index}, Pid, Handle}     one row a context that is ready; on another node the pid is its handle
+%%   {{timeout, Pool}, Timeout}       one row a pool
 %%   {{turn, Pool}, Count}            one row a pool that spans nodes
 
--export([start_link/0, size/1, pool/1, ready/1, context/2, place_of/1, shared/0, turn/2]).
--export([put_pool/3, put_context/4, delete_context/2, delete_pool/1]).
+-export([start_link/0, size/1, pool/1, ready/1, context/2, place_of/1, shared/0, timeout/1, turn/2]).
+-export([put_pool/4, put_context/4, delete_context/2, delete_pool/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 -export_type([binding/0]).
+
+-define(TIMEOUT, 30_000).
 
 -type binding() :: least_loaded | scheduler | turn | shared.
 %% How a place is chosen; `turn' for pools that span nodes, `shared' for those that nodes share.
@@ -81,6 +84,16 @@ shared() ->
         error:badarg -> []
     end.
 
+%% How long calls may take that go to the pool and do not say. Where there is no pool they fail for that.
+-spec timeout(atom()) -> timeout().
+timeout(Pool) ->
+    try ets:lookup(?MODULE, {timeout, Pool}) of
+        [{_, Timeout}] -> Timeout;
+        [] -> ?TIMEOUT
+    catch
+        error:badarg -> ?TIMEOUT
+    end.
+
 %% A number below `Count', another one each time.
 -spec turn(atom(), pos_integer()) -> non_neg_integer().
 turn(Pool, Count) ->
@@ -90,9 +103,9 @@ turn(Pool, Count) ->
         error:badarg -> 0
     end.
 
--spec put_pool(atom(), pos_integer(), binding()) -> true.
-put_pool(Pool, Size, Binding) ->
-    ets:insert(?MODULE, {Pool, self(), Size, Binding}).
+-spec put_pool(atom(), pos_integer(), binding(), timeout()) -> true.
+put_pool(Pool, Size, Binding, Timeout) ->
+    ets:insert(?MODULE, [{{timeout, Pool}, Timeout}, {Pool, self(), Size, Binding}]).
 
 -spec put_context(atom(), pos_integer(), pid(), py_nif:target()) -> true.
 put_context(Pool, Index, Pid, Handle) ->
@@ -106,6 +119,7 @@ delete_context(Pool, Index) ->
 delete_pool(Pool) ->
     ets:match_delete(?MODULE, {{Pool, '_'}, '_', '_'}),
     ets:delete(?MODULE, {turn, Pool}),
+    ets:delete(?MODULE, {timeout, Pool}),
     ets:delete(?MODULE, Pool).
 
 -spec init([]) -> {ok, []}.

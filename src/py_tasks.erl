@@ -41,7 +41,9 @@ referred(Task) ->
     Task.
 
 ?DOC(false).
--spec run(pool(), payload(), timeout()) -> py:result().
+-spec run(pool(), payload(), timeout() | default) -> py:result().
+run(Pool, Payload, default) ->
+    run(Pool, Payload, py_pool_table:timeout(Pool));
 run(Pool, Payload, Timeout) ->
     Limit = py_call:limited(Timeout),
     Deadline = py_call:deadline(Limit),
@@ -77,13 +79,13 @@ await(Task, Timeout) ->
 
 ?DOC(false).
 %% All at the same time, under one time limit.
--spec gather([{pool(), payload()}], timeout()) -> {ok, [term()]} | {error, term()}.
+-spec gather([{pool(), payload()}], timeout() | default) -> {ok, [term()]} | {error, term()}.
 gather(Requests, Timeout) ->
     case py_nif:python() of
         {error, not_running} = Error ->
             Error;
         _ ->
-            Deadline = py_call:deadline(py_call:limited(Timeout)),
+            Deadline = py_call:deadline(py_call:limited(py_call:longest(Requests, Timeout))),
             Tasks = [pooled(Pool, Payload) || {Pool, Payload} <- Requests],
             gathered([await(Task, py_call:remaining(Deadline)) || Task <- Tasks])
     end.

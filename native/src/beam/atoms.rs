@@ -55,9 +55,15 @@ pub(crate) fn atoms() -> &'static Atoms {
     ATOMS.get_or_init(make_all)
 }
 
-/// Atoms are never collected, so names that come from Python code may create only so many.
-const NEW_ATOMS: usize = 4096;
+/// Atoms are never collected, so names that come from Python code may create only so many in the life of the node.
+static MOST_CREATED: AtomicUsize = AtomicUsize::new(4096);
 static CREATED: AtomicUsize = AtomicUsize::new(0);
+
+/// Another bound; gives how many there are. Those beyond it stay.
+pub(crate) fn bound_atoms(most: usize) -> usize {
+    MOST_CREATED.store(most, Ordering::Relaxed);
+    CREATED.load(Ordering::Relaxed)
+}
 
 /// An atom made of a name that Python chose.
 pub(crate) enum Interned {
@@ -139,9 +145,10 @@ fn external(name: &str) -> Option<Vec<u8>> {
 }
 
 fn may_create() -> bool {
-    let before = CREATED.fetch_add(1, Ordering::Relaxed);
-    if before >= NEW_ATOMS {
-        CREATED.fetch_sub(1, Ordering::Relaxed);
-    }
-    before < NEW_ATOMS
+    let most = MOST_CREATED.load(Ordering::Relaxed);
+    CREATED
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |created| {
+            (created < most).then_some(created + 1)
+        })
+        .is_ok()
 }

@@ -1,7 +1,7 @@
 //! Starting and stopping, and what there is to know about the whole.
 
 use super::word;
-use crate::beam::{Pid, atoms};
+use crate::beam::{Pid, atoms, bound_atoms};
 use crate::facts::{BUILT_FOR, FREE_THREADED};
 use crate::interp::COUNTERS;
 use crate::runtime::{self, Settings};
@@ -42,6 +42,13 @@ fn python(env: Env<'_>) -> Term<'_> {
         atoms().owngil
     };
     (version, word(env, mode)).encode(env)
+}
+
+/// `atoms_max(Max) -> Created`: names that come from Python code may become so many new atoms in the life of the node; so
+/// many have become some.
+#[rustler::nif]
+fn atoms_max(most: usize) -> usize {
+    bound_atoms(most)
 }
 
 /// `counters() -> {Threads, Spares, Stuck, SetAside}`.
