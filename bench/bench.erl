@@ -23,6 +23,7 @@ groups() ->
         {"remote", "a context on another node", fun bench_remote:rows/1},
         {"contexts", "contexts", fun bench_contexts:rows/1},
         {"sandbox", "sandboxes, processor time", fun bench_sandbox:rows/1},
+        {"limits", "memory limits, processor time", fun bench_limits:rows/1},
         {"idle", "an idle node", fun bench_idle:rows/1}
     ].
 
