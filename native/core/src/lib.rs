@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`protocol`] | the life of one request as a state word: who may answer, who may cancel |
 //! | [`mailbox`] | the queue of a context: many producers, one consumer, closing, parking |
+//! | [`descriptors`] | whose descriptors are |
 //! | [`event`] | waiting for descriptors, and being woken meanwhile |
 //! | [`reactor`] | connections that were handed over, and their time limits |
 //! | [`spin`] | how long a consumer looks for work before it parks, and how many may look at once |
@@ -18,6 +19,8 @@
 
 pub mod account;
 pub mod backoff;
+#[cfg(not(loom))]
+pub mod descriptors;
 #[cfg(not(loom))]
 pub mod event;
 pub mod lifecycle;

@@ -4,6 +4,7 @@
 //! A descriptor leaves the set when the last of its duplicates is closed, which the set is not told; its number may
 //! then be another file. So [`PollSet::modify`] says when that has happened.
 
+use crate::descriptors::DESCRIPTORS;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -62,7 +63,10 @@ impl PollSet {
         // SAFETY: a new descriptor, or -1.
         let descriptor = checked(unsafe { system::create() })?;
         // SAFETY: it is ours.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+        let set = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        // It looks like any other set that had the number before.
+        DESCRIPTORS.forget(descriptor);
+        Ok(Self(set))
     }
 
     /// Adds a descriptor. One that is there already, as a number that was reused, gets the new interest.
