@@ -146,7 +146,6 @@ impl Context {
             conversion: settings.conversion,
             guard: Arc::new(Guard::new(
                 settings.policy.clone(),
-                serial,
                 Some(Self::listener(this.clone())),
             )),
             confined: AtomicBool::new(false),

@@ -2,9 +2,9 @@
 
 use super::guard::current;
 use super::guarded::{Call, Kept, Rule, guard};
-use super::methods;
 use super::policy::Imports;
 use super::replaced::{IMPORTS, RULES, items, replace_in, set_item};
+use super::{descriptors, methods};
 use crate::py::{Object, Result, ffi};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -85,6 +85,7 @@ fn mend<'py>(call: &Call<'_, 'py>, module: &Object<'py>) -> Result<()> {
             replace_in(&class, module, last, IMPORTS, &mut HashMap::new())?;
         }
         methods::replace(&class, module, last)?;
+        descriptors::guard_types(module, last)?;
     }
     // A copy of a module that was there before has no definition, but its functions.
     for (key, value) in items(class.py(), &dict) {

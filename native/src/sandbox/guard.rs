@@ -18,8 +18,6 @@ pub(crate) type Listener = Box<dyn Fn(&'static str, u64) + Send + Sync>;
 /// See the module.
 pub(crate) struct Guard {
     pub(crate) policy: Arc<Policy>,
-    /// The serial of the context, 0 for nobody's.
-    pub(super) context: u64,
     refused: [AtomicU64; KINDS],
     listener: Option<Listener>,
     /// Folders that code may read whatever the policy says: those that modules come from.
@@ -43,10 +41,9 @@ thread_local! {
 }
 
 impl Guard {
-    pub(crate) fn new(policy: Arc<Policy>, context: u64, listener: Option<Listener>) -> Self {
+    pub(crate) fn new(policy: Arc<Policy>, listener: Option<Listener>) -> Self {
         Self {
             policy,
-            context,
             refused: [const { AtomicU64::new(0) }; KINDS],
             listener,
             modules: OnceLock::new(),
@@ -123,7 +120,7 @@ pub(super) fn inherited() -> Option<Arc<Guard>> {
 
 fn nobody() -> &'static Guard {
     static NOBODY: OnceLock<Guard> = OnceLock::new();
-    NOBODY.get_or_init(|| Guard::new(Arc::new(Policy::DEFAULT), 0, None))
+    NOBODY.get_or_init(|| Guard::new(Arc::new(Policy::DEFAULT), None))
 }
 
 /// The calling thread runs code of a context until this is dropped.

@@ -5,7 +5,7 @@
 
 use super::guard::{Guard, current};
 use super::refusal::Refusal;
-use super::{files, imports, network};
+use super::{descriptors, files, imports, network};
 use crate::erlang_module::trampoline;
 use crate::py::{Object, Python, Result, api, ffi};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -64,6 +64,7 @@ fn check(event: &[u8]) -> Option<Check> {
         }
         b"os.rename" | b"os.link" => |event| files::changed(event, &[(0, 2), (1, 3)]),
         b"os.symlink" => |event| files::changed(event, &[(1, 2)]),
+        b"mmap.__new__" => descriptors::mapped,
         b"sqlite3.connect" => files::database_opened,
         b"sqlite3.enable_load_extension" | b"sqlite3.load_extension" => {
             |event| event.unless(event.guard.policy.native, Refusal::NativeLibrary)

@@ -7,6 +7,7 @@
 //! | [`refusal`] | everything that may be refused, and the words for it |
 //! | [`hook`] | the audit hook: CPython's events |
 //! | [`files`], [`imports`], [`network`] | what events about those mean to a policy |
+//! | [`descriptors`] | whose descriptors are |
 //! | [`replaced`] | functions without an event, and what stands in their place |
 //! | [`methods`] | methods of types without an event |
 //! | [`anew`], [`copies`] | what else would bring the originals back |
@@ -15,6 +16,7 @@
 
 mod anew;
 mod copies;
+pub(crate) mod descriptors;
 mod files;
 mod guard;
 mod guarded;

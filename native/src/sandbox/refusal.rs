@@ -49,6 +49,8 @@ const SIGNALS: &str =
 const NETWORK: &str = "the context's sandbox has no entry in `network` for this address";
 const FILES: &str = "the context's sandbox has no folder of this file in `read` or `write`";
 
+const DESCRIPTOR: &str = "it is not of this context, but of the node, another context, or C code, or was closed and is something else by now; use what open, os.open, os.pipe or socket gave here, and close that once";
+
 refusals! {
     Exit: Damage "os._exit", "it would end the node; raise an exception, or call erlang:halt/1 in Erlang";
     Abort: Damage "os.abort", "it would end the node; raise an exception, or call erlang:halt/1 in Erlang";
@@ -72,6 +74,16 @@ refusals! {
     Sigwait: Damage "signal.sigwait", SIGNALS;
     Faulthandler: Damage "faulthandler", "it would end the node or change its signal handlers; ask py:last_error/0 for tracebacks";
     Wait: Damage "os.wait", ONLY_CHILDREN;
+    Close: Damage "os.close", DESCRIPTOR;
+    Duplicate: Damage "os.dup", DESCRIPTOR;
+    DescriptorFlags: Damage "os.set_blocking", DESCRIPTOR;
+    ReadDescriptor: Damage "os.read", DESCRIPTOR;
+    WriteDescriptor: Damage "os.write", DESCRIPTOR;
+    Control: Damage "fcntl.fcntl", DESCRIPTOR;
+    SignalsByDescriptor: Damage "fcntl.fcntl for signals", "a signal ends the node or disturbs it; wait for descriptors with loop.add_reader, or with select";
+    AdoptFile: Damage "open of a descriptor", DESCRIPTOR;
+    AdoptSocket: Damage "socket.socket of a descriptor", DESCRIPTOR;
+    MapDescriptor: Damage "mmap.mmap", DESCRIPTOR;
     Chdir: Damage "os.chdir", "the working directory is the whole node's; use absolute paths, or dir_fd";
     Chroot: Damage "os.chroot", "the root directory is the whole node's; use absolute paths";
     Umask: Damage "os.umask", "the mask is the whole node's; pass a mode to os.open or os.chmod";

@@ -5,7 +5,7 @@ use super::guard::current;
 use super::guarded::{Call, Kept, Rule, guard, is_guarded, make_type};
 use super::policy::{Environment, Files};
 use super::refusal::Refusal;
-use super::{anew, copies, files, imports, methods, network};
+use super::{anew, copies, descriptors, files, imports, methods, network};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::collections::HashMap;
 
@@ -64,6 +64,41 @@ rules! {
         "tcsetpgrp" => |call| call.refuse(Refusal::Terminal),
         "login_tty" => |call| call.refuse(Refusal::Terminal),
         "open" => open,
+        "close" => descriptors::close,
+        "closerange" => descriptors::close_range,
+        "dup" => descriptors::duplicate,
+        "dup2" => descriptors::duplicate_to,
+        "pipe" => descriptors::made,
+        "pipe2" => descriptors::made,
+        "openpty" => descriptors::made,
+        "posix_openpt" => descriptors::made,
+        "memfd_create" => descriptors::made,
+        "eventfd" => descriptors::made,
+        "timerfd_create" => descriptors::made,
+        "pidfd_open" => descriptors::made,
+        "set_blocking" => descriptors::flagged,
+        "set_inheritable" => descriptors::flagged,
+        "read" => descriptors::reads,
+        "readinto" => descriptors::reads,
+        "readv" => descriptors::reads,
+        "pread" => descriptors::reads,
+        "preadv" => descriptors::reads,
+        "lseek" => descriptors::reads,
+        "eventfd_read" => descriptors::reads,
+        "write" => descriptors::writes,
+        "writev" => descriptors::writes,
+        "pwrite" => descriptors::writes,
+        "pwritev" => descriptors::writes,
+        "eventfd_write" => descriptors::changes,
+        "timerfd_settime" => descriptors::changes,
+        "timerfd_settime_ns" => descriptors::changes,
+        "ftruncate" => descriptors::changes,
+        "posix_fallocate" => descriptors::changes,
+        "lockf" => descriptors::changes,
+        "truncate" => descriptors::truncate,
+        "sendfile" => descriptors::send_file,
+        "splice" => descriptors::copy,
+        "copy_file_range" => descriptors::copy,
         "mkfifo" => make_file,
         "mknod" => make_file,
     }
@@ -115,7 +150,21 @@ rules! {
     "_posixsubprocess" {
         "fork_exec" => fork_exec,
     }
+    "fcntl" {
+        "fcntl" => descriptors::control,
+        "ioctl" => descriptors::device_control,
+        "flock" => descriptors::controlled,
+        "lockf" => descriptors::controlled,
+    }
+    "termios" {
+        "tcsetattr" => descriptors::controlled,
+        "tcsetwinsize" => descriptors::controlled,
+        "tcsendbreak" => descriptors::controlled,
+        "tcflow" => descriptors::controlled,
+    }
     "_socket" {
+        "close" => descriptors::close,
+        "dup" => descriptors::duplicate,
         "getaddrinfo" => get_address_info,
     }
     "_ssl" {
@@ -166,6 +215,11 @@ fn replace_rules(class: &Object<'_>, rules: &'static [Rule]) -> Result<()> {
     let mut replaced = HashMap::new();
     // SAFETY: attached; `sys.modules` is borrowed and a dict; a module in it is borrowed, and kept.
     let modules = unsafe { Object::borrowed(py, ffi::PyImport_GetModuleDict()) };
+    for name in descriptors::MODULES {
+        if let Some(module) = item(&modules, name)? {
+            descriptors::guard_types(&module, name)?;
+        }
+    }
     let mut done = "";
     for rule in rules {
         if rule.module == done {
@@ -397,7 +451,7 @@ fn own_thread(call: &Call<'_, '_>) -> Result<Kept> {
 /// `open(path, flags, mode=511, *, dir_fd=None)`: the event does not tell the folder.
 fn open(call: &Call<'_, '_>) -> Result<Kept> {
     let folder = folder(call)?;
-    files::relative_to(folder, || Ok(call.proceed()?.into_ptr()))
+    files::relative_to(folder, || descriptors::made(call))
 }
 
 fn folder(call: &Call<'_, '_>) -> Result<Option<i32>> {

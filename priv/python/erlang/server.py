@@ -19,6 +19,8 @@ import socket
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
+import _erlang
+
 # Not from typing: that would be imported for names that only checkers read.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,7 +232,7 @@ class _Duplicate(socket.socket):
     @classmethod
     def of(cls, fd: Descriptor) -> Self:
         number = fd if isinstance(fd, int) else fd.fileno()
-        copy = os.dup(number)
+        copy = _erlang.duplicate_socket(number)
         try:
             made = cls(fileno=copy)
         except BaseException:

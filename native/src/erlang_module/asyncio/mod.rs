@@ -11,6 +11,7 @@ mod writer;
 
 use super::{add, trampoline};
 use crate::py::{Object, Python, Raised, Result, ffi};
+use crate::sandbox::descriptors;
 use std::ffi::{CStr, c_int, c_uint};
 pub(crate) use transfer::in_buffer;
 
@@ -143,10 +144,12 @@ unsafe fn arguments<'py, const N: usize>(
     }
 }
 
-/// A C int of an argument.
+/// A descriptor that code may read from and write to.
 fn descriptor(fd: &Object<'_>) -> Result<c_int> {
-    c_int::try_from(fd.as_int()?)
-        .map_err(|_| Raised::value_error(fd.py(), "this is no file descriptor"))
+    let descriptor = c_int::try_from(fd.as_int()?)
+        .map_err(|_| Raised::value_error(fd.py(), "this is no file descriptor"))?;
+    descriptors::check_read(fd.py(), descriptor)?;
+    Ok(descriptor)
 }
 
 /// Calls a method, with one argument or none.

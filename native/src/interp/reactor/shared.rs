@@ -2,6 +2,7 @@
 
 use crate::beam::{Pid, TermEnv, Word};
 use crate::interp::{Context, Envelope, reaper};
+use crate::sandbox::descriptors;
 use parking_lot::Mutex;
 use py_core::reactor::{Connection, Sender, end};
 use std::collections::HashMap;
@@ -267,6 +268,7 @@ impl Shared {
     }
 
     pub(super) fn forget(&self, descriptor: RawFd) {
+        descriptors::forget(descriptor);
         owners().lock().remove(&descriptor);
     }
 

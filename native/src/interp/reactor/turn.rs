@@ -8,6 +8,7 @@ use crate::erlang_module::in_buffer;
 use crate::interp::Stage;
 use crate::interp::owner::Owner;
 use crate::py::{Kept, NewBytes, Object, Python, Raised, Result};
+use crate::sandbox::descriptors;
 use py_core::event::{Event, Poller, READ, WRITE};
 use py_core::reactor::{Kind, Sender};
 use std::io::ErrorKind;
@@ -237,6 +238,8 @@ impl Reactor {
         info: &Object<'_>,
     ) -> Result<()> {
         let (py, names) = (protocol.py(), &self.names);
+        // Erlang has handed it over.
+        descriptors::note(py, connection.descriptor());
         let descriptor = Object::int(py, connection.descriptor().into())?;
         let number = Object::int(py, connection.number.cast_signed())?;
         for (name, value) in [
