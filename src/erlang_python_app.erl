@@ -57,7 +57,7 @@ start_python() ->
     case py_nif:runtime_start(unicode:characters_to_binary(Package), Home, Executable) of
         true ->
             receive
-                {py_runtime, ok} -> ok;
+                {py_runtime, ok} -> known_to_schedulers();
                 {py_runtime, {error, Text}} -> {error, {python, Text}}
             after ?START_TIMEOUT -> {error, {python, start_timeout}}
             end;
@@ -65,4 +65,19 @@ start_python() ->
             {error, {python, already_running}};
         {error, _} ->
             {error, {python, py_nif:load_error()}}
+    end.
+
+%% The library sees to the end of the OS process on each scheduler that has called it, so that none of them runs the
+%% exit handlers of other libraries under their threads. That processes can be bound to schedulers is undocumented;
+%% without it, fewer schedulers are known, and from OTP 26 on only halts that do not flush make use of this.
+-dialyzer({nowarn_function, known_to_schedulers/0}).
+known_to_schedulers() ->
+    try
+        _ = [
+            spawn_opt(fun py_nif:python/0, [{scheduler, Scheduler}])
+         || Scheduler <- lists:seq(1, erlang:system_info(schedulers_online))
+        ],
+        ok
+    catch
+        error:badarg -> ok
     end.

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) fn load(env: Env, info: Term) -> bool {
     static LOADED: AtomicBool = AtomicBool::new(false);
     atoms();
+    crate::runtime::hear_of_halt(env);
     if LOADED.load(Ordering::SeqCst) {
         crate::runtime::module_was_unloaded();
         return true;
@@ -68,6 +69,7 @@ fn context_died(env: Env<'_>, reason: crate::beam::Word) -> Term<'_> {
 
 /// The context that a handle or a pid names, or the answer to give instead.
 fn target<'a>(env: Env<'a>, term: Term<'a>) -> Result<Arc<Context>, Term<'a>> {
+    crate::runtime::may_end_here();
     if !crate::runtime::is_running() {
         return Err(not_running(env));
     }

@@ -29,6 +29,7 @@ fn runtime_stop() -> bool {
 /// `python() -> {Version, DefaultMode} | {error, not_running}`: the version of libpython, and the safest mode that gives parallelism.
 #[rustler::nif]
 fn python(env: Env<'_>) -> Term<'_> {
+    runtime::may_end_here();
     if !runtime::is_running() {
         return super::not_running(env);
     }

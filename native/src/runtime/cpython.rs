@@ -80,6 +80,7 @@ fn start(settings: &Settings) -> Result<(), String> {
     start_main(home, executable).map_err(|StartError(text)| {
         format!("Python {BUILT_FOR} did not start from {home}: {text}")
     })?;
+    super::exit::python_lives();
     // SAFETY: initialisation leaves this thread attached.
     let py = unsafe { Python::assume_attached() };
     let prepared = prepare_main(py);

@@ -1,6 +1,7 @@
 //! The life of the whole: CPython is started once, the application any number of times.
 
 mod cpython;
+mod exit;
 mod libraries;
 
 use crate::beam::{Pid, TermEnv, Word, atoms};
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use py_core::lifecycle::Lifecycle;
 
 pub(crate) use cpython::Settings;
+pub(crate) use exit::{hear_of_halt, may_end_here};
 pub(crate) use libraries::pin_this_library;
 
 static LIFECYCLE: Lifecycle = Lifecycle::new();
