@@ -510,6 +510,10 @@ impl Context {
 
     /// Takes over the queue of a stuck context; gives the number of requests. `env` is the calling NIF's.
     pub(crate) fn adopt(self: &Arc<Self>, env: Env, stuck: &Arc<Self>) -> usize {
+        // Taking from its own queue would never end, and one that is open has a thread that serves it.
+        if Arc::ptr_eq(self, stuck) || stuck.closing().is_none() {
+            return 0;
+        }
         let mut moved = 0;
         while let Take::Item(envelope) = stuck.mailbox.take() {
             if let Envelope::Request(request) = envelope {
