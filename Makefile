@@ -1,4 +1,4 @@
-.PHONY: help demo test check conformance bench matrix clean
+.PHONY: help demo test check conformance bench matrix fuzz clean
 
 help:
 	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
@@ -6,6 +6,7 @@ help:
 	@echo "make check       formatting, lints, types: no tests"
 	@echo "make conformance CPython's own tests of asyncio, on its loop and on ours; TESTS=test_ssl for some of them"
 	@echo "make bench       measure, with the floors beside the figures"
+	@echo "make fuzz        inputs made at random: SECONDS=600 SEED=7"
 	@echo "make matrix      the tests on each supported pair of OTP and Python (Debian, root)"
 	@echo "make clean       remove what was built"
 
@@ -32,6 +33,10 @@ bench:
 matrix:
 	@scripts/setup.sh test
 	@scripts/matrix.sh
+
+fuzz:
+	@scripts/setup.sh test
+	@scripts/fuzz.sh $(or $(SECONDS),600) $(SEED)
 
 clean:
 	rm -rf _build target priv/py_nif.so
