@@ -472,6 +472,7 @@ server_call(Context, Request) ->
 -spec init(options()) -> {ok, #state{}} | {stop, term()}.
 init(Options) ->
     process_flag(trap_exit, true),
+    ok = py_sandbox:prepare(maps:get(sandbox, Options)),
     Settings = (maps:with(py_pool_options:context_keys(), Options))#{
         stuck_after => py_config:get(stuck_after),
         max_nested_runs => py_config:get(max_nested_runs)

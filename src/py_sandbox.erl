@@ -13,7 +13,7 @@ the keys that are not there:
 | `network` | `all` | `none` | `all`, `none`, or a list of `{Host, Port}` that may be connected to, and listened on; either may be `any` |
 | `read` | `all` | `none` | `all`, `none`, or a list of folders whose files may be read |
 | `write` | `all` | `none` | `all`, `none`, or a list of folders whose files may be written |
-| `subprocess` | `false` | `false` | whether operating system processes may be started with `subprocess` and `os.posix_spawn` |
+| `subprocess` | `false` | `false` | whether operating system processes may be started with `subprocess` and `os.posix_spawn`; their exit statuses are kept from the first such context on (`os:set_signal(sigchld, default)`) |
 | `ctypes` | `true` | `false` | whether C functions may be called by their names |
 | `native` | `true` | `false` | whether extension modules may be loaded that are not part of the Python installation |
 | `imports` | `all` | `all` | `all`, `{allow, Names}`, or `{deny, Names}`, of modules and packages |
@@ -26,7 +26,7 @@ separate OS process. `docs/security.md` says what each of them refuses, and what
 """).
 
 -export([check/1, policy/1, refusals/0, refusals/1]).
--export([log_refusal/3, report/1]).
+-export([prepare/1, log_refusal/3, report/1]).
 -export_type([policy/0, options/0, checked/0, host/0, name/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -106,6 +106,13 @@ asked(Context, What) ->
         {error, _} = Error -> Error;
         _ -> py_context:sandbox(Context, What)
     end.
+
+?DOC(false).
+%% What a policy needs of the node, before a context starts: while the node ignores SIGCHLD, as it does by default, the
+%% system forgets the exit statuses of programs, and `subprocess' takes each for a success.
+-spec prepare(checked()) -> ok.
+prepare(#{subprocess := true}) -> os:set_signal(sigchld, default);
+prepare(#{subprocess := false}) -> ok.
 
 ?DOC(false).
 %% For the process of a context: something was refused, the 1st, 2nd, 4th, 8th … time.

@@ -3,11 +3,20 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([with/3, strict/1, context/2, install/1, allowed/2, allowed/3, denied/4, denied/5, imports/2, report/1]).
+-export([with/3, with_bare/3, strict/1, context/2, install/1, allowed/2, allowed/3, denied/4, denied/5, imports/2, report/1]).
 
 %% What the fun gives for a new context under the policy, which is stopped afterwards.
 with(Config, Policy, Fun) ->
     Context = context(Config, Policy),
+    try
+        Fun(Context)
+    after
+        ok = py_context:stop(Context)
+    end.
+
+%% As with/3, where a policy does not let the context have `ct_refusals'.
+with_bare(Config, Policy, Fun) ->
+    {ok, Context} = py_context:new(#{mode => py_suite:mode(Config), sandbox => Policy}),
     try
         Fun(Context)
     after

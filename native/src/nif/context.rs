@@ -10,10 +10,10 @@ use crate::sandbox::{Environment, Files, Imports, Network, Policy, Seccomp};
 use crate::term::Conversion;
 use crate::tracing;
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifMap, Term};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -152,12 +152,20 @@ fn place((host, port): (Term, Term)) -> (Option<String>, Option<u16>) {
     (host, u16::decode(port).ok())
 }
 
+/// A path without links, as far as it is there.
+fn canonical(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_missing| match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => canonical(parent).join(name),
+        _ => path.to_path_buf(),
+    })
+}
+
 fn files(folders: Term) -> Files {
     match Vec::<Binary>::decode(folders) {
         Ok(folders) => Files::Under(
             folders
                 .iter()
-                .map(|folder| PathBuf::from(OsString::from_vec(folder.to_vec())))
+                .map(|folder| canonical(Path::new(OsStr::from_bytes(folder))))
                 .collect(),
         ),
         Err(_all) => Files::All,

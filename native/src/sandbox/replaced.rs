@@ -384,14 +384,14 @@ fn fork_exec(call: &Call<'_, '_>) -> Result<Kept> {
 
 /// `posix_spawn(path, argv, env, ...)`.
 fn posix_spawn(call: &Call<'_, '_>) -> Result<Kept> {
-    // SAFETY: the address of an immortal object.
-    let inherits = call
-        .argument(2, "env")
-        .is_none_or(|env| env.as_ptr() == unsafe { ffi::Py_None() });
-    if inherits && current(|guard| guard.policy.environment != Environment::All) {
-        return call.refuse(Refusal::NodeEnvironment);
-    }
-    let process = call.proceed()?;
+    let process = match call.argument(2, "env") {
+        // SAFETY: the address of an immortal object.
+        Some(environment) if environment.as_ptr() == unsafe { ffi::Py_None() } => {
+            let variables = Object::import(call.py, "os")?.getattr_str("environ")?;
+            call.proceed_with((2, "env"), &variables)?
+        }
+        _ => call.proceed()?,
+    };
     remember_child(&process)?;
     Ok(process.into_ptr())
 }

@@ -252,6 +252,20 @@ def refused(refusal, raises, code, names):
     return [f"{code} gave {result!r}"]
 
 
+def in_folder(path, function):
+    """What a function gives for a descriptor of a folder, which is closed again."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        return function(folder)
+    finally:
+        os.close(folder)
+
+
+def evaluate(code, names):
+    """The value of an expression that may name some modules."""
+    return eval(code, {**names, **_LAZY})
+
+
 class _Lazy:
     """A module that is imported when something of it is wanted."""
 
@@ -283,7 +297,7 @@ def imports(name):
     return wrong
 
 
-_LAZY = {
+_LAZY = {"in_folder": in_folder} | {
     name: _Lazy(name)
     for name in (
         "_thread",
