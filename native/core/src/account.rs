@@ -36,11 +36,22 @@ pub enum Verdict {
     Refused,
 }
 
+/// Who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// The one thread that nearly everything is counted on.
+    Main,
+    /// Any other.
+    Other,
+}
+
 /// See the module. On a line of the cache of its own: it changes with every block of memory.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Account {
-    used: AtomicIsize,
+    /// What the main thread has counted: it alone writes here, so that it needs no locked instruction.
+    main: AtomicIsize,
+    others: AtomicIsize,
     peak: AtomicIsize,
     /// From here on there is something to do: the limit, or the next step beyond it.
     next: AtomicIsize,
@@ -75,7 +86,8 @@ impl Account {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            used: AtomicIsize::new(0),
+            main: AtomicIsize::new(0),
+            others: AtomicIsize::new(0),
             peak: AtomicIsize::new(0),
             next: AtomicIsize::new(isize::MAX),
             limit: AtomicIsize::new(isize::MAX),
@@ -86,9 +98,10 @@ impl Account {
         }
     }
 
-    /// Begins anew, with nothing.
+    /// Begins anew, with nothing. For the main thread.
     pub fn reset(&self) {
-        self.used.store(0, Ordering::Relaxed);
+        self.main.store(0, Ordering::Relaxed);
+        self.others.store(0, Ordering::Relaxed);
         self.restart(UNLIMITED);
     }
 
@@ -145,10 +158,31 @@ impl Account {
         }
     }
 
+    #[inline(always)]
+    fn total(&self) -> isize {
+        self.main.load(Ordering::Relaxed) + self.others.load(Ordering::Relaxed)
+    }
+
+    /// Counts, and gives what is held then.
+    #[inline(always)]
+    fn count(&self, by: Counting, bytes: isize) -> isize {
+        match by {
+            Counting::Main => {
+                let main = self.main.load(Ordering::Relaxed) + bytes;
+                self.main.store(main, Ordering::Relaxed);
+                main + self.others.load(Ordering::Relaxed)
+            }
+            Counting::Other => {
+                let others = self.others.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                others + self.main.load(Ordering::Relaxed)
+            }
+        }
+    }
+
     /// Bytes that are held. Blocks that another holder gives back may be missing for a while.
     #[must_use]
     pub fn used(&self) -> usize {
-        usize::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
+        usize::try_from(self.total()).unwrap_or(0)
     }
 
     /// The most that were held at a time.
@@ -160,16 +194,13 @@ impl Account {
     /// Whether more is held than the limit allows.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.used.load(Ordering::Relaxed) > self.limit.load(Ordering::Relaxed)
+        self.total() > self.limit.load(Ordering::Relaxed)
     }
 
     /// Whether `more` bytes may be asked for. For requests that are [`LARGE`], and those that cannot be taken back.
     #[inline]
     pub fn admits(&self, more: usize, request: usize) -> bool {
-        let after = self
-            .used
-            .load(Ordering::Relaxed)
-            .saturating_add(signed(more));
+        let after = self.total().saturating_add(signed(more));
         if after <= self.limit.load(Ordering::Relaxed) {
             return true;
         }
@@ -188,10 +219,7 @@ impl Account {
     #[inline]
     pub fn admits_growth(&self, more: usize) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
-        let after = self
-            .used
-            .load(Ordering::Relaxed)
-            .saturating_add(signed(more));
+        let after = self.total().saturating_add(signed(more));
         if after <= limit || (more <= self.slack() && after <= limit.saturating_mul(2)) {
             return true;
         }
@@ -203,11 +231,11 @@ impl Account {
     /// Counts a block.
     #[inline]
     #[must_use]
-    pub fn add(&self, bytes: usize) -> Verdict {
+    pub fn add(&self, by: Counting, bytes: usize) -> Verdict {
         let bytes = signed(bytes);
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let used = self.count(by, bytes);
         if used > self.next.load(Ordering::Relaxed) {
-            return self.beyond_next(used, bytes);
+            return self.beyond_next(by, used, bytes);
         }
         self.note_peak(used);
         Verdict::Granted
@@ -221,11 +249,11 @@ impl Account {
     }
 
     #[cold]
-    fn beyond_next(&self, used: isize, bytes: isize) -> Verdict {
+    fn beyond_next(&self, by: Counting, used: isize, bytes: isize) -> Verdict {
         self.strained.store(true, Ordering::Relaxed);
         let last = self.last.load(Ordering::Relaxed);
         if used > last {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.count(by, -bytes);
             self.make_room(last);
             return Verdict::Refused;
         }
@@ -251,15 +279,14 @@ impl Account {
     /// A block has grown or shrunk; refusing it is too late.
     #[inline]
     #[must_use]
-    pub fn change(&self, before: usize, after: usize) -> Verdict {
+    pub fn change(&self, by: Counting, before: usize, after: usize) -> Verdict {
         if after <= before {
-            self.remove(before - after);
+            self.remove(by, before - after);
             return Verdict::Granted;
         }
-        match self.add(after - before) {
+        match self.add(by, after - before) {
             Verdict::Refused => {
-                let grown = signed(after - before);
-                let used = self.used.fetch_add(grown, Ordering::Relaxed) + grown;
+                let used = self.count(by, signed(after - before));
                 self.note_peak(used);
                 self.beyond.store(true, Ordering::Relaxed);
                 Verdict::Told
@@ -270,9 +297,8 @@ impl Account {
 
     /// A block is given back.
     #[inline]
-    pub fn remove(&self, bytes: usize) {
-        let bytes = signed(bytes);
-        let used = self.used.fetch_sub(bytes, Ordering::Relaxed) - bytes;
+    pub fn remove(&self, by: Counting, bytes: usize) {
+        let used = self.count(by, -signed(bytes));
         if self.beyond.load(Ordering::Relaxed) {
             self.below(used);
         }
@@ -304,6 +330,7 @@ impl Account {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::Counting::{Main, Other};
     use super::*;
 
     const MIB: usize = 1 << 20;
@@ -318,7 +345,7 @@ mod tests {
     fn without_a_limit_everything_is_granted() {
         let account = Account::new();
         assert!(account.admits(usize::MAX, usize::MAX));
-        assert_eq!(account.add(1 << 40), Verdict::Granted);
+        assert_eq!(account.add(Main, 1 << 40), Verdict::Granted);
         assert_eq!(account.used(), 1 << 40);
         assert!(!account.is_over() && !account.take_strained());
     }
@@ -327,7 +354,7 @@ mod tests {
     fn up_to_the_limit_everything_is_granted() {
         let account = of(32 * MIB);
         assert!(account.admits(32 * MIB, 32 * MIB));
-        assert_eq!(account.add(32 * MIB), Verdict::Granted);
+        assert_eq!(account.add(Main, 32 * MIB), Verdict::Granted);
         assert!(!account.is_over());
     }
 
@@ -343,45 +370,45 @@ mod tests {
     #[test]
     fn small_ones_are_granted_up_to_the_last_line_and_told_of_in_steps() {
         let account = of(32 * MIB);
-        assert_eq!(account.add(32 * MIB), Verdict::Granted);
-        assert_eq!(account.add(1000), Verdict::Told);
-        assert_eq!(account.add(1000), Verdict::Granted);
-        assert_eq!(account.add(MIB), Verdict::Told);
+        assert_eq!(account.add(Main, 32 * MIB), Verdict::Granted);
+        assert_eq!(account.add(Main, 1000), Verdict::Told);
+        assert_eq!(account.add(Main, 1000), Verdict::Granted);
+        assert_eq!(account.add(Main, MIB), Verdict::Told);
         assert!(!account.admits(4 * MIB, 100));
-        assert_eq!(account.add(4 * MIB), Verdict::Refused);
+        assert_eq!(account.add(Main, 4 * MIB), Verdict::Refused);
         assert_eq!(account.used(), 33 * MIB + 2000);
     }
 
     #[test]
     fn a_refusal_leaves_room_to_clean_up_but_not_for_ever() {
         let account = of(32 * MIB);
-        assert_eq!(account.add(36 * MIB), Verdict::Told);
+        assert_eq!(account.add(Main, 36 * MIB), Verdict::Told);
         let mut refused = 0;
         for _ in 0..1000 {
-            if account.add(CLEANING) == Verdict::Refused {
+            if account.add(Main, CLEANING) == Verdict::Refused {
                 refused += 1;
                 assert!(refused > 64 || account.admits(CLEANING, 100));
             }
         }
         assert_eq!(account.used(), 40 * MIB);
-        account.remove(20 * MIB);
+        account.remove(Main, 20 * MIB);
         assert!(!account.admits(20 * MIB + 1, 100));
     }
 
     #[test]
     fn who_was_below_meanwhile_is_told_again() {
         let account = of(32 * MIB);
-        assert_eq!(account.add(32 * MIB + 1), Verdict::Told);
-        account.remove(2);
-        assert_eq!(account.add(2), Verdict::Told);
+        assert_eq!(account.add(Main, 32 * MIB + 1), Verdict::Told);
+        account.remove(Main, 2);
+        assert_eq!(account.add(Main, 2), Verdict::Told);
     }
 
     #[test]
     fn a_block_that_has_grown_is_counted_whatever_it_crosses() {
         let account = of(32 * MIB);
-        assert_eq!(account.change(0, 40 * MIB), Verdict::Told);
+        assert_eq!(account.change(Main, 0, 40 * MIB), Verdict::Told);
         assert_eq!(account.used(), 40 * MIB);
-        assert_eq!(account.change(40 * MIB, 10 * MIB), Verdict::Granted);
+        assert_eq!(account.change(Main, 40 * MIB, 10 * MIB), Verdict::Granted);
         assert_eq!(account.used(), 10 * MIB);
         assert_eq!(account.peak(), 40 * MIB);
     }
@@ -389,8 +416,8 @@ mod tests {
     #[test]
     fn the_peak_is_that_since_the_limit_was_set() {
         let account = Account::new();
-        assert_eq!(account.add(10 * MIB), Verdict::Granted);
-        account.remove(9 * MIB);
+        assert_eq!(account.add(Main, 10 * MIB), Verdict::Granted);
+        account.remove(Main, 9 * MIB);
         assert_eq!(account.peak(), 10 * MIB);
         account.restart(32 * MIB);
         assert_eq!(account.peak(), MIB);
@@ -399,7 +426,7 @@ mod tests {
     #[test]
     fn who_begins_with_much_has_half_of_the_limit_beside_it() {
         let account = Account::new();
-        assert_eq!(account.add(100 * MIB), Verdict::Granted);
+        assert_eq!(account.add(Main, 100 * MIB), Verdict::Granted);
         account.restart(32 * MIB);
         assert!(account.admits(16 * MIB, 16 * MIB));
         assert!(!account.admits(16 * MIB + 1, 16 * MIB + 1));
@@ -408,23 +435,34 @@ mod tests {
     #[test]
     fn relaxed_lines_leave_room_beyond_what_is_held() {
         let account = of(32 * MIB);
-        assert_eq!(account.add(36 * MIB), Verdict::Told);
-        assert_eq!(account.add(MIB), Verdict::Refused);
+        assert_eq!(account.add(Main, 36 * MIB), Verdict::Told);
+        assert_eq!(account.add(Main, MIB), Verdict::Refused);
         account.relax();
         assert!(account.admits(MIB, MIB));
-        assert_eq!(account.add(MIB), Verdict::Granted);
+        assert_eq!(account.add(Main, MIB), Verdict::Granted);
         assert!(!account.admits(64 * MIB, 64 * MIB));
+    }
+
+    #[test]
+    fn what_other_threads_count_is_one_sum_with_the_rest() {
+        let account = of(32 * MIB);
+        assert_eq!(account.add(Main, 20 * MIB), Verdict::Granted);
+        assert_eq!(account.add(Other, 12 * MIB), Verdict::Granted);
+        assert_eq!(account.add(Other, 1), Verdict::Told);
+        account.remove(Main, 12 * MIB);
+        account.remove(Other, 20 * MIB);
+        assert_eq!(account.used(), 1);
     }
 
     #[test]
     fn the_last_line_moves_there_and_back() {
         let account = of(32 * MIB);
-        assert_eq!(account.add(36 * MIB), Verdict::Told);
+        assert_eq!(account.add(Main, 36 * MIB), Verdict::Told);
         let slack = account.slack().cast_signed();
         account.move_last(slack);
-        assert_eq!(account.add(MIB), Verdict::Told);
+        assert_eq!(account.add(Main, MIB), Verdict::Told);
         account.move_last(-slack);
-        assert_eq!(account.add(MIB), Verdict::Refused);
+        assert_eq!(account.add(Main, MIB), Verdict::Refused);
     }
 
     #[test]

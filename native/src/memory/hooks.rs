@@ -5,7 +5,7 @@
 
 use super::{Holder, Interpreter, MINE, Mine, REGISTERED, told};
 use crate::py::ffi;
-use py_core::account::{LARGE, Verdict};
+use py_core::account::{Counting, LARGE, Verdict};
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
@@ -68,9 +68,9 @@ pub(crate) fn install() {
 }
 
 #[inline]
-fn holder() -> Option<&'static Holder> {
+fn holder() -> Option<(&'static Holder, Counting)> {
     match MINE.get() {
-        Mine::Holder(holder) => Some(holder),
+        Mine::Holder(holder, by) => Some((holder, by)),
         Mine::Nobody => None,
         Mine::Unknown => look(),
     }
@@ -78,13 +78,15 @@ fn holder() -> Option<&'static Holder> {
 
 /// A thread asks for the first time, or has not been attached yet.
 #[cold]
-fn look() -> Option<&'static Holder> {
+fn look() -> Option<(&'static Holder, Counting)> {
     let interpreter = interpreter()?;
     let registered = REGISTERED.lock();
     let known = registered.iter().find(|(one, _)| *one == interpreter);
-    let mine = known.map_or(Mine::Nobody, |(_, holder)| Mine::Holder(holder));
+    let mine = known.map_or(Mine::Nobody, |(_, holder)| {
+        Mine::Holder(holder, Counting::Other)
+    });
     MINE.set(mine);
-    known.map(|(_, holder)| *holder)
+    known.map(|(_, holder)| (*holder, Counting::Other))
 }
 
 /// The interpreter that the calling thread is attached to.
@@ -127,7 +129,7 @@ fn taken(
     let Some(Below { raw, .. }) = below() else {
         return std::ptr::null_mut();
     };
-    let Some(holder) = holder() else {
+    let Some((holder, by)) = holder() else {
         return take(raw).unwrap_or_default();
     };
     if size >= LARGE && !holder.account.admits(size, size) {
@@ -136,7 +138,7 @@ fn taken(
     let block = take(raw).unwrap_or_default();
     if !block.is_null() {
         // SAFETY: `malloc` has just made the block.
-        match holder.account.add(unsafe { size_of_block(block) }) {
+        match holder.account.add(by, unsafe { size_of_block(block) }) {
             Verdict::Granted => {}
             Verdict::Told => told::tell(holder),
             Verdict::Refused => {
@@ -157,7 +159,7 @@ extern "C" fn realloc(_: *mut c_void, block: *mut c_void, size: usize) -> *mut c
     let Some(realloc) = raw.realloc else {
         return std::ptr::null_mut();
     };
-    let Some(holder) = holder() else {
+    let Some((holder, by)) = holder() else {
         return realloc(raw.ctx, block, size);
     };
     // SAFETY: CPython gives back what it was given, or null.
@@ -169,7 +171,7 @@ extern "C" fn realloc(_: *mut c_void, block: *mut c_void, size: usize) -> *mut c
     if !moved.is_null() {
         // SAFETY: `realloc` has just made it.
         let after = unsafe { size_of_block(moved) };
-        if holder.account.change(before, after) == Verdict::Told {
+        if holder.account.change(by, before, after) == Verdict::Told {
             told::tell(holder);
         }
     }
@@ -183,9 +185,9 @@ extern "C" fn free(_: *mut c_void, block: *mut c_void) {
     if block.is_null() {
         return;
     }
-    if let Some(holder) = holder() {
+    if let Some((holder, by)) = holder() {
         // SAFETY: as in `realloc`.
-        holder.account.remove(unsafe { size_of_block(block) });
+        holder.account.remove(by, unsafe { size_of_block(block) });
     }
     if let Some(free) = raw.free {
         free(raw.ctx, block);
@@ -200,12 +202,12 @@ extern "C" fn take_arena(_: *mut c_void, size: usize) -> *mut c_void {
         let arena = arenas.alloc.map(|alloc| alloc(arenas.ctx, size));
         arena.unwrap_or_default()
     };
-    let Some(holder) = holder().filter(|_| !in_main()) else {
+    let Some((holder, by)) = holder().filter(|_| !in_main()) else {
         return take();
     };
     let arena = take();
     if !arena.is_null() {
-        match holder.account.add(size) {
+        match holder.account.add(by, size) {
             Verdict::Granted => {}
             Verdict::Told => told::tell(holder),
             Verdict::Refused => {
@@ -223,8 +225,8 @@ extern "C" fn give_arena_back(_: *mut c_void, arena: *mut c_void, size: usize) {
     let Some(Below { arenas, .. }) = below() else {
         return;
     };
-    if let Some(holder) = holder().filter(|_| !in_main()) {
-        holder.account.remove(size);
+    if let Some((holder, by)) = holder().filter(|_| !in_main()) {
+        holder.account.remove(by, size);
     }
     if let Some(free) = arenas.free {
         free(arenas.ctx, arena, size);

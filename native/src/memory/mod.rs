@@ -17,7 +17,7 @@ pub(crate) use told::{post, tell_through};
 
 use crate::py::{Python, ThreadState, ffi};
 use parking_lot::{Condvar, Mutex};
-use py_core::account::Account;
+use py_core::account::{Account, Counting};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -54,7 +54,8 @@ enum Mine {
     /// The thread has not been attached to an interpreter yet.
     Unknown,
     Nobody,
-    Holder(&'static Holder),
+    /// `Main` on its owner thread.
+    Holder(&'static Holder, Counting),
 }
 
 thread_local! {
@@ -74,14 +75,14 @@ pub(crate) fn enter() -> &'static Holder {
     holder.account.reset();
     holder.posted.store(false, Ordering::SeqCst);
     holder.wanted.store(false, Ordering::SeqCst);
-    MINE.set(Mine::Holder(holder));
+    MINE.set(Mine::Holder(holder, Counting::Main));
     holder
 }
 
 /// The calling thread's.
 pub(crate) fn held() -> Option<&'static Holder> {
     match MINE.get() {
-        Mine::Holder(holder) => Some(holder),
+        Mine::Holder(holder, _) => Some(holder),
         Mine::Unknown | Mine::Nobody => None,
     }
 }
