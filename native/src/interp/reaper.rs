@@ -260,7 +260,7 @@ fn pursue(mut pending: Pending) -> Option<Pending> {
         Met::Nothing => return None,
         // It cannot end before others have.
         Met::Later => pending.since = now,
-        Met::Code => {}
+        Met::Code => pending.context.interrupts.wake_blocked(),
     }
     if now.saturating_duration_since(pending.since) >= pending.context.stuck_after {
         pending.context.give_up();

@@ -10,6 +10,7 @@
 //! interrupts of those below wait in theirs ([`segments`]). The steps of tasks belong to whom a context variable
 //! names; only those of the one that is meant are interrupted ([`tasks`]).
 
+mod blocked;
 mod segments;
 mod sleep;
 mod tasks;
@@ -30,6 +31,8 @@ use tasks::Tasks;
 struct Gate {
     interpreter: *mut ffi::PyInterpreterState,
     thread: c_ulong,
+    os_thread: libc::pthread_t,
+    state: *mut ffi::PyThreadState,
     /// `erlang.Interrupted` of that interpreter, and the context variable that says whose code runs; they outlive the
     /// gate.
     class: *mut ffi::PyObject,
@@ -70,6 +73,9 @@ pub(crate) struct Interrupts {
     /// Somebody has interrupted it more than once: what its event loop runs is to end, too, not only what that waits for.
     insists: AtomicBool,
     posted: AtomicBool,
+    /// A thread is about to wake the owner thread from the system; the exception was set for that by a thread.
+    waking: AtomicBool,
+    set_from_outside: AtomicBool,
     /// The owner thread waits, with the GIL released, and looks for interrupts itself; and for code of which scope.
     asleep: AtomicBool,
     sleeper: AtomicI64,
@@ -106,10 +112,13 @@ impl Interrupts {
             Gate {
                 interpreter: ffi::PyInterpreterState_Get(),
                 thread: ffi::PyThread_get_thread_ident(),
+                os_thread: libc::pthread_self(),
+                state: ffi::PyThreadState_Get(),
                 class,
                 scope,
             }
         };
+        blocked::let_be_woken();
         *self.gate.lock() = Some(gate);
         SERVED.with(|served| *served.borrow_mut() = Some(self.clone()));
     }
@@ -136,7 +145,8 @@ impl Interrupts {
     }
 
     /// The innermost request has ended; an interrupt that came late is taken back.
-    pub(crate) fn leave(&self, _py: Python<'_>) {
+    pub(crate) fn leave(&self, py: Python<'_>) {
+        self.take_back(py);
         if self.nested.load(Ordering::Relaxed) {
             // As above.
             let mut below = self.below.lock();
@@ -485,27 +495,29 @@ pub(crate) fn is_library_code(py: Python<'_>) -> bool {
     match name.str_of() {
         Ok(name) => {
             let name = name.unwrap_or_default();
-            let top = name.split('.').next();
-            matches!(
-                top,
-                Some(
-                    "asyncio"
-                        | "erlang"
-                        | "importlib"
-                        | "_frozen_importlib"
-                        | "_frozen_importlib_external"
-                        | "selectors"
-                        | "threading"
-                        | "_weakrefset"
-                        | "weakref"
-                )
-            )
+            is_library(name.split('.').next().unwrap_or_default())
         }
         Err(raised) => {
             raised.clear(py);
             false
         }
     }
+}
+
+/// As that, by the name of the package.
+fn is_library(package: &str) -> bool {
+    matches!(
+        package,
+        "asyncio"
+            | "erlang"
+            | "importlib"
+            | "_frozen_importlib"
+            | "_frozen_importlib_external"
+            | "selectors"
+            | "threading"
+            | "_weakrefset"
+            | "weakref"
+    )
 }
 
 /// Whose code the calling thread, an owner thread, runs.
