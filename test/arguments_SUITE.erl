@@ -383,6 +383,7 @@ private(Module) ->
                 {handle, 1},
                 %% Any identifier, and options that are answered.
                 {start_link, 2},
+                {sandbox, 2},
                 {start_default, 2}
             ],
             py_context_router => [
