@@ -23,6 +23,8 @@ groups() ->
         processes_by_the_standard_library_are_refused,
         signals_are_refused,
         signals_by_timers_are_refused,
+        waiting_for_signals_is_refused,
+        setting_the_clock_is_refused,
         handlers_of_crashes_are_refused,
         waiting_for_processes_of_others_is_refused,
         changing_the_directory_is_refused,
@@ -91,6 +93,12 @@ signals_are_refused(Config) ->
 
 signals_by_timers_are_refused(Config) ->
     refused(Config, timers).
+
+waiting_for_signals_is_refused(Config) ->
+    refused(Config, signal_waits).
+
+setting_the_clock_is_refused(Config) ->
+    refused(Config, clock).
 
 %% Only the main interpreter has it.
 handlers_of_crashes_are_refused(Config) ->

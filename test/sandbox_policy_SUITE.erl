@@ -31,6 +31,7 @@ groups() ->
         standard_library_is_read_under_every_policy,
         native_readers_of_files_ask_the_policy,
         databases_are_refused_where_files_are_limited,
+        modules_that_open_files_themselves_are_refused,
         modules_are_allowed_by_name,
         modules_are_denied_by_name,
         libraries_import_what_they_need,
@@ -333,6 +334,7 @@ files_are_written_where_the_policy_says(Config) ->
             "os.chmod(outside + '/file', 0o777)",
             "os.utime(outside + '/file', (0, 0))",
             "os.mkfifo(outside + '/pipe')",
+            "os.mknod(outside + '/node')",
             "in_folder(inside, lambda d: os.mkdir('../out/folder', dir_fd=d))"
         ],
         [py_sandboxes:denied(Context, <<"os.rename">>, 'PermissionError', Code, Locals) || Code <- Change]
@@ -376,6 +378,15 @@ databases_are_refused_where_files_are_limited(Config) ->
     end),
     with(Config, default, fun(Context) ->
         none = py_sandboxes:allowed(Context, "__import__('sqlite3').connect(':memory:').close()")
+    end).
+
+%% A Python need not have all of them.
+modules_that_open_files_themselves_are_refused(Config) ->
+    with(Config, #{write => [?config(inside, Config)]}, fun(Context) ->
+        py_sandboxes:imports(Context, ['_dbm', '_gdbm', '_posixshmem', readline, spwd])
+    end),
+    with(Config, default, fun(Context) ->
+        none = py_sandboxes:allowed(Context, "__import__('_posixshmem') and None")
     end).
 
 %% ------------------------------------------------------------------------------------------------

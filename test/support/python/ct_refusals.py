@@ -94,6 +94,15 @@ ROWS = {
         Row("signal.setitimer", "_signal", "setitimer"),
         Row("signal.siginterrupt", "_signal", "siginterrupt"),
     ],
+    "signal_waits": [
+        Row("signal.sigwait", "_signal", "sigwait", "no set"),
+        Row("signal.sigwait", "_signal", "sigwaitinfo", "no set"),
+        Row("signal.sigwait", "_signal", "sigtimedwait", "no set", 0),
+    ],
+    "clock": [
+        Row("time.clock_settime", "time", "clock_settime", "no clock", 0),
+        Row("time.clock_settime", "time", "clock_settime_ns", "no clock", 0),
+    ],
     "waits": _posix(
         "os.wait",
         ["wait"],
@@ -126,7 +135,7 @@ ROWS = {
         ["sched_setaffinity", NOBODY, [0]],
     ),
     "namespaces": _posix("os.unshare", ["unshare", "no number"], ["setns", -1]),
-    "terminal": _posix("os.tcsetpgrp", ["tcsetpgrp", -1, 1]),
+    "terminal": _posix("os.tcsetpgrp", ["tcsetpgrp", -1, 1], ["login_tty", -1]),
     "limits": [
         Row("resource.setrlimit", "resource", "setrlimit", 3, (-1, -1)),
         Row("resource.setrlimit", "resource", "prlimit", NOBODY, 3, (-1, -1)),
@@ -279,6 +288,8 @@ class _Lazy:
 def imports(name):
     """Try to import a module in every way; give where that was not refused."""
     wrong = []
+    if name not in sys.builtin_module_names and _spec(name) is None:
+        return wrong
     ways = {
         "import": lambda: importlib.import_module(name),
         "__import__": lambda: __import__(name),
