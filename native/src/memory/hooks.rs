@@ -133,6 +133,7 @@ fn taken(
         return take(raw).unwrap_or_default();
     };
     if size >= LARGE && !holder.account.admits(size, size) {
+        told::heard(holder);
         return std::ptr::null_mut();
     }
     let block = take(raw).unwrap_or_default();
@@ -145,6 +146,7 @@ fn taken(
                 if let Some(free) = raw.free {
                     free(raw.ctx, block);
                 }
+                told::heard(holder);
                 return std::ptr::null_mut();
             }
         }
@@ -165,6 +167,7 @@ extern "C" fn realloc(_: *mut c_void, block: *mut c_void, size: usize) -> *mut c
     // SAFETY: CPython gives back what it was given, or null.
     let before = unsafe { size_of_block(block) };
     if size > before && !holder.account.admits_growth(size - before) {
+        told::heard(holder);
         return std::ptr::null_mut();
     }
     let moved = realloc(raw.ctx, block, size);

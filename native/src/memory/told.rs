@@ -51,6 +51,14 @@ pub(super) fn tell(holder: &'static Holder) {
     while !*sent && !holder.bell.wait_until(&mut sent, deadline).timed_out() {}
 }
 
+/// The calling thread is refused memory, which its code hears of at once: once is enough.
+#[cold]
+pub(super) fn heard(holder: &'static Holder) {
+    if holder.culprit.load(Ordering::SeqCst) == this_thread() {
+        holder.forget();
+    }
+}
+
 /// For the reaper: posts the pending call.
 pub(crate) fn post(holder: &'static Holder) {
     let gate = holder.gate.lock();
