@@ -39,6 +39,11 @@ init_per_group(Mode, Config) ->
     end.
 
 start(Mode, Config) ->
+    %% The library below it keeps itself open for good.
+    ok = py_suite:start(#{}),
+    {ok, Context} = py_context:new(#{mode => worker}),
+    ok = py:exec(Context, <<"import ctypes">>),
+    ok = py_suite:stop(),
     case py_suite:init_group(Mode, Config) of
         {skip, _} = Skip -> Skip;
         Started -> with_ctypes(Mode, Started)
