@@ -28,6 +28,7 @@ groups() ->
             what_is_not_open_is_an_oserror,
             what_the_context_opened_is_its_own,
             objects_give_numbers_that_are_the_context_s,
+            what_c_code_opened_is_adopted,
             descriptors_that_arrive_by_a_socket_are_the_context_s,
             modules_made_anew_refuse_too,
             threads_are_refused_too,
@@ -98,6 +99,15 @@ what_the_context_opened_is_its_own(Config) -> run(Config, own).
 
 objects_give_numbers_that_are_the_context_s(Config) -> run(Config, objects).
 
+%% The code says so itself, and nobody can prove it wrong; what is known to be another's is not adopted.
+what_c_code_opened_is_adopted(Config) ->
+    ok = run(Config, adopted),
+    Sandbox = #{ctypes => false, native => false},
+    {ok, Limited} = py_context:new(#{mode => py_suite:mode(Config), sandbox => Sandbox}),
+    ok = install(Limited),
+    ?assertEqual({ok, none}, py:call(Limited, ct_fds, adopts_nothing, [?config(fd, Config)])),
+    ok = py_context:stop(Limited).
+
 descriptors_that_arrive_by_a_socket_are_the_context_s(Config) -> run(Config, passed).
 
 modules_made_anew_refuse_too(Config) -> run(Config, anew).
@@ -109,6 +119,7 @@ descriptors_of_another_context_are_strange(Config) ->
     ok = install(Other),
     {ok, Fd} = py:call(Other, ct_fds, keep_one, []),
     ?assertMatch({error, {'RuntimeError', _}}, py:call(?config(ctx, Config), ct_fds, close_again, [Fd])),
+    ?assertMatch({error, {'RuntimeError', _}}, py:call(?config(ctx, Config), erlang, adopt_descriptor, [Fd])),
     ?assertEqual({ok, none}, py:call(Other, ct_fds, close_again, [Fd])),
     ok = py_context:stop(Other).
 

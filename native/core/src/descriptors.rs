@@ -76,10 +76,13 @@ impl Descriptors {
         }
     }
 
-    /// Whether somebody's entry is there, whatever the number stands for by now.
-    pub fn is_noted(&self, descriptor: RawFd) -> bool {
-        self.entry(descriptor)
-            .is_some_and(|entry| entry.load(Ordering::Acquire) != 0)
+    /// Whose the descriptor is, if anybody said so.
+    pub fn owner(&self, descriptor: RawFd) -> Option<u32> {
+        let stamp = stamp(descriptor)?;
+        let entry = self.entry(descriptor)?.load(Ordering::Acquire);
+        // The lower half is the stamp.
+        let holds = entry >> 32 != 0 && entry as u32 == stamp;
+        holds.then_some((entry >> 32) as u32)
     }
 
     fn entry(&self, descriptor: RawFd) -> Option<&AtomicU64> {
@@ -142,6 +145,8 @@ mod tests {
         assert_eq!(table.look(socket.as_raw_fd(), 7), Standing::Own);
         assert_eq!(table.look(socket.as_raw_fd(), 8), Standing::Strange);
         assert_eq!(table.look(other.as_raw_fd(), 7), Standing::Strange);
+        assert_eq!(table.owner(socket.as_raw_fd()), Some(7));
+        assert_eq!(table.owner(other.as_raw_fd()), None);
     }
 
     #[test]
@@ -151,7 +156,7 @@ mod tests {
         assert_eq!(table.look(i32::MAX, 7), Standing::Closed);
         table.note(i32::MAX, 7);
         table.forget(i32::MAX);
-        assert!(!table.is_noted(i32::MAX));
+        assert_eq!(table.owner(i32::MAX), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ const SIGNALS: &str =
 const NETWORK: &str = "the context's sandbox has no entry in `network` for this address";
 const FILES: &str = "the context's sandbox has no folder of this file in `read` or `write`";
 
-const DESCRIPTOR: &str = "it is not of this context, but of the node, another context, or C code, or was closed and is something else by now; use what open, os.open, os.pipe or socket gave here, and close that once";
+const DESCRIPTOR: &str = "it is not of this context, but of the node, another context, or C code, or was closed and is something else by now; use what open, os.open, os.pipe or socket gave here, and close that once, or erlang.adopt_descriptor for what C code opened here";
 
 refusals! {
     Exit: Damage "os._exit", "it would end the node; raise an exception, or call erlang:halt/1 in Erlang";
@@ -84,6 +84,7 @@ refusals! {
     AdoptFile: Damage "open of a descriptor", DESCRIPTOR;
     AdoptSocket: Damage "socket.socket of a descriptor", DESCRIPTOR;
     MapDescriptor: Damage "mmap.mmap", DESCRIPTOR;
+    AdoptDescriptor: Damage "erlang.adopt_descriptor", "standard input and output and what another context opened are nobody else's, and where the context's sandbox has neither `ctypes` nor `native` there is no C code to open any";
     Chdir: Damage "os.chdir", "the working directory is the whole node's; use absolute paths, or dir_fd";
     Chroot: Damage "os.chroot", "the root directory is the whole node's; use absolute paths";
     Umask: Damage "os.umask", "the mask is the whole node's; pass a mode to os.open or os.chmod";

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import mmap
 import os
+import re
 import select
 import socket
 import sys
@@ -15,6 +16,7 @@ import tempfile
 import termios
 import threading
 
+import erlang
 from erlang import reactor
 
 
@@ -297,6 +299,23 @@ def objects(_fd):
             os.close(os.dup(epoll.fileno()))
             with select.epoll.fromfd(os.dup(epoll.fileno())):
                 pass
+
+
+def adopted(_fd):
+    # What this tells of itself nobody notes, as with descriptors of C code.
+    unseen = sys.modules["_socket"].socket()
+    number = int(re.search(r"fd=(\d+)", repr(unseen))[1])
+    refused(lambda: os.dup(number))
+    erlang.adopt_descriptor(number)
+    os.close(os.dup(number))
+    unseen.close()
+    fails_with(9, lambda: erlang.adopt_descriptor(free()))
+    for standard_one in (0, 1, 2):
+        refused(lambda standard_one=standard_one: erlang.adopt_descriptor(standard_one))
+
+
+def adopts_nothing(fd):
+    refused(lambda: erlang.adopt_descriptor(fd))
 
 
 def passed(_fd):

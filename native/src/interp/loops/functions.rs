@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) static METHODS: Methods<15> = Methods([
+pub(crate) static METHODS: Methods<16> = Methods([
     method(c"loop_open", py_loop_open, c"loop_open()\n--\n\nThe number of a new set of descriptors to wait for."),
     method(c"loop_close", py_loop_close, c"loop_close(number, /)\n--\n\nClose a set of descriptors."),
     method(c"loop_add", py_loop_add, c"loop_add(number, fd, events, /)\n--\n\nWait for a descriptor: 1 to read, 2 to write, 3 for both."),
@@ -26,6 +26,7 @@ pub(crate) static METHODS: Methods<15> = Methods([
     method(c"serves", py_serves, c"serves()\n--\n\nWhether the calling thread is the one that serves a context."),
     method(c"drive_loop", py_drive_loop, c"drive_loop(has_loop, /)\n--\n\nThe context has a loop of its own from now on, to be driven when nothing else runs, or has none any more."),
     method(c"loop_pumps", py_loop_pumps, c"loop_pumps(pumps, /)\n--\n\nThe loop of the context runs from now on, or runs no longer; gives what was before."),
+    method(c"adopt_descriptor", py_adopt_descriptor, c"adopt_descriptor(fd, /)\n--\n\nSay that a descriptor is this context's, as C code that it called has opened it."),
     method(c"duplicate_socket", py_duplicate_socket, c"duplicate_socket(fd, /)\n--\n\nA descriptor of one's own for a socket of Erlang's."),
     ffi::PyMethodDef::zeroed(),
 ]);
@@ -159,6 +160,12 @@ function!(py_drive_loop, "drive_loop", |py, arguments| {
     if let Some(stage) = Stage::here() {
         stage.set_loop(has_loop.is_true());
     }
+    Ok(Object::none(py))
+});
+
+function!(py_adopt_descriptor, "adopt_descriptor", |py, arguments| {
+    let [fd] = arguments.exactly()?;
+    descriptors::adopt(py, descriptor(fd)?)?;
     Ok(Object::none(py))
 });
 

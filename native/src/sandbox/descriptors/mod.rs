@@ -62,6 +62,22 @@ fn check_output(py: Python<'_>, descriptor: RawFd, what: Refusal) -> Result<()> 
     }
 }
 
+/// Code says that a descriptor is its own: C code that it called has opened it, which nobody else sees.
+pub(crate) fn adopt(py: Python<'_>, descriptor: RawFd) -> Result<()> {
+    let calls_c = current(|guard| guard.policy.ctypes || guard.policy.native);
+    let is_free = DESCRIPTORS
+        .owner(descriptor)
+        .is_none_or(|other| other == owner(py));
+    match DESCRIPTORS.look(descriptor, owner(py)) {
+        Standing::Closed => Err(closed(py)),
+        _ if calls_c && is_free && descriptor > LAST_STANDARD => {
+            note(py, descriptor);
+            Ok(())
+        }
+        _ => Err(strange(py, descriptor, Refusal::AdoptDescriptor)),
+    }
+}
+
 fn closed(py: Python<'_>) -> Raised {
     Raised::os_error(py, &std::io::Error::from_raw_os_error(libc::EBADF))
 }
