@@ -38,6 +38,7 @@ def load(package, module):
     except unittest.SkipTest as error:
         return str(error)
     _use_few_resources()
+    _leave_children()
     names = {}
     for case in _flatten(unittest.defaultTestLoader.loadTestsFromModule(imported)):
         if isinstance(case, unittest.loader._FailedTest):
@@ -53,6 +54,14 @@ def _use_few_resources():
     from test import support
 
     support.use_resources = {"cpu": None, "walltime": None}
+
+
+def _leave_children():
+    """After a test some wait for any child of the process, of which a context is refused the node's."""
+    from test import support
+
+    if "erlang" in sys.modules:
+        support.reap_children = lambda: None
 
 
 def _flatten(suite):
