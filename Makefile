@@ -1,10 +1,11 @@
-.PHONY: help demo test check conformance bench matrix fuzz clean
+.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz clean
 
 help:
 	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
 	@echo "make test        install what is missing, build, and run every check and test"
 	@echo "make check       formatting, lints, types: no tests"
 	@echo "make conformance CPython's own tests of asyncio, on its loop and on ours; TESTS=test_ssl for some of them"
+	@echo "make conformance-sandbox  those of os, io, socket and tempfile, in the default sandbox and without Erlang"
 	@echo "make bench       measure, with the floors beside the figures"
 	@echo "make fuzz        inputs made at random: SECONDS=600 SEED=7"
 	@echo "make matrix      the tests on each supported pair of OTP and Python (Debian, root)"
@@ -25,6 +26,11 @@ check:
 conformance:
 	@scripts/setup.sh conformance
 	@scripts/conformance.sh $(TESTS)
+
+conformance-sandbox:
+	@scripts/setup.sh conformance
+	@scripts/conformance.sh --package test --loops process,default --exceptions test/conformance/sandbox.eterm \
+		$(or $(TESTS),test_os test_io test_socket test_tempfile)
 
 bench:
 	@scripts/setup.sh demo

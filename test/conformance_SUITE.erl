@@ -8,7 +8,7 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
--define(MODULES, [conformance, conformance_node, conformance_report]).
+-define(MODULES, [conformance, conformance_node, conformance_process, conformance_report]).
 
 suite() ->
     [{timetrap, {minutes, 3}}].
@@ -20,6 +20,8 @@ all() ->
         a_test_that_kills_the_node_leaves_the_rest,
         memory_is_bounded,
         a_difference_counts_unless_excused,
+        a_difference_is_excused_by_what_it_says,
+        a_process_without_erlang_is_a_control,
         an_exception_that_no_longer_applies_counts,
         an_exception_for_no_test_counts,
         nothing_compared_is_no_success
@@ -97,6 +99,22 @@ a_difference_counts_unless_excused(Config) ->
     {5, _} = failures(Config, [exception("Outcomes", "test_fails", sometimes)]),
     Elsewhere = {"test_sample", "Outcomes", "test_fails", always, #{before => [3, 12]}, "a reason"},
     {6, _} = failures(Config, [Elsewhere]).
+
+a_difference_is_excused_by_what_it_says(Config) ->
+    {6, _} = failures(Config, [{text, "^NameError: ", "a reason"}]),
+    {Less, Text} = failures(Config, [{text, "^AssertionError: True is not false", "a reason"}]),
+    ?assert(Less < 6),
+    nomatch = string:find(Text, "test_sample.Outcomes.test_fails failed").
+
+a_process_without_erlang_is_a_control(Config) ->
+    Options = ?config(options, Config),
+    {ok, Ran} = conformance_process:run(
+        Options, <<"test_sample">>, [{<<"Outcomes">>, [<<"test_passes">>, <<"test_fails_with_both">>, <<"test_skips">>]}]
+    ),
+    ?assertMatch(
+        [{<<"test_fails_with_both">>, failed}, {<<"test_passes">>, passed}, {<<"test_skips">>, passed}],
+        lists:sort([{Test, Outcome} || {<<"Outcomes">>, Test, {Outcome, _, _}} <- Ran])
+    ).
 
 an_exception_that_no_longer_applies_counts(Config) ->
     {7, Text} = failures(Config, [exception("Outcomes", "test_passes", always)]),

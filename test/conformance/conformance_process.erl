@@ -10,9 +10,10 @@ run(#{folder := Folder, package := Package, limit := Limit}, Module, Wanted) ->
     Results = filename:join(Scratch, "results"),
     Script = filename:join(Folder, "conformance_tests.py"),
     Names = [<<Class/binary, $., Test/binary>> || Wanted =/= all, {Class, Tests} <- Wanted, Test <- Tests],
-    Port = open_port({spawn_executable, os:getenv("PYTHON")}, [
+    Port = open_port({spawn_executable, python()}, [
         {args, ["-B", Script, Results, integer_to_list(Limit div 1000), Package, Module | Names]},
         {cd, Scratch},
+        {env, [{"PYTHONPATH", Folder}]},
         exit_status,
         stderr_to_stdout,
         binary
@@ -32,6 +33,12 @@ run(#{folder := Folder, package := Package, limit := Limit}, Module, Wanted) ->
             {ok, []};
         _ ->
             {ok, [{Class, Test, result(Class, Test, Told, Output)} || [<<"begun">>, Class, Test] <- Told]}
+    end.
+
+python() ->
+    case os:getenv("PYTHON") of
+        false -> os:find_executable("python3");
+        Python -> Python
     end.
 
 output(Port, Output) ->

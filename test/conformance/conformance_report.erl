@@ -46,7 +46,12 @@ compared(Options, Control, Loop, #{unsteady := Unsteady, complete := Complete} =
     Pairs = [{Key, outcome(Control, Result), outcome(Loop, Result)} || {Key, Result} <- lists:sort(maps:to_list(Results))],
     Exceptions = exceptions(Options, Loop, maps:get(python, Ran)),
     Differing = [Key || {Key, passed, Ours} <- Pairs, Ours =/= passed],
-    Excused = [Key || Key <- Differing, lists:keymember(Key, 1, Exceptions)],
+    Texts = [Text || {text, Text, _Why} <- consulted(Options)],
+    Excused = [
+        Key
+     || Key <- Differing,
+        lists:keymember(Key, 1, Exceptions) orelse is_excused(text(Loop, maps:get(Key, Results)), Texts)
+    ],
     Wrong = Differing -- Excused,
     Stale = stale(Complete, Exceptions, Pairs),
     ok = table(Control, Loop, Results, Pairs, Excused, Wrong, Unsteady),
@@ -99,14 +104,24 @@ summary([Last | _] = Lines) ->
 
 %% Those of them that are about this loop, this Python and this mode.
 -spec exceptions(map(), binary(), [non_neg_integer()]) -> [exception()].
-exceptions(#{exceptions := File, mode := Mode, loops := [_, First | _]}, Loop, Python) ->
-    {ok, Terms} = file:consult(File),
+exceptions(#{mode := Mode, loops := [_, First | _]} = Options, Loop, Python) ->
     [
         {{list_to_binary(Module), list_to_binary(Class), list_to_binary(Test)}, When, unicode:characters_to_binary(Why)}
-     || {Module, Class, Test, When, Where, Why} <- Terms,
+     || {Module, Class, Test, When, Where, Why} <- consulted(Options),
         lists:member(Loop, [unicode:characters_to_binary(Name) || Name <- maps:get(loops, Where, [First])]),
         applies(Where, Mode, Python)
     ].
+
+consulted(#{exceptions := File}) ->
+    {ok, Terms} = file:consult(File),
+    Terms.
+
+%% By what it says itself, in the line that names the exception or the reason for leaving it out.
+is_excused(Text, Texts) ->
+    case lists:reverse(string:lexemes(Text, "\n")) of
+        [] -> false;
+        Lines -> lists:any(fun(Pattern) -> re:run(summary(Lines), Pattern, [unicode]) =/= nomatch end, Texts)
+    end.
 
 applies(Where, Mode, Python) ->
     lists:member(Mode, maps:get(modes, Where, [owngil, worker])) andalso
