@@ -25,6 +25,7 @@ groups() ->
             programs_start_beside_confined_contexts,
             contexts_without_it_are_untouched,
             confined_threads_serve_no_other_policy,
+            confined_code_that_waits_in_the_system_is_interrupted,
             best_effort_is_confined_where_the_kernel_can,
             starting_fails_where_it_is_required_and_not_to_be_had
         ],
@@ -176,6 +177,26 @@ confined_interpreters_serve_their_policy_again(Config) ->
             false -> 1
         end,
     ?assertEqual(Interpreters, length(lists:usort(Ids))).
+
+%% Also where no thread was ever there that was not confined.
+confined_code_that_waits_in_the_system_is_interrupted(Config) ->
+    case py_suite:version() >= {ok, [3, 15]} of
+        true -> py_suite:in_peer(?MODULE, interrupts_confined_code, Config);
+        false -> {skip, "CPython below 3.15 goes on with system calls that a signal has cut short"}
+    end.
+
+interrupts_confined_code(Mode) ->
+    ok = py_suite:start(#{context_mode => Mode, num_contexts => 1, sandbox => ?CONFINED}),
+    {ok, Context} = py_context:new(#{mode => Mode}),
+    ?assertEqual(true, py_nif:context_confined(Context)),
+    ok = py:exec(Context, <<
+        "import os\n"
+        "def wait():\n"
+        "    os.read(os.pipe()[0], 1)\n"
+    >>),
+    ?assertEqual({error, timeout}, py:call(Context, '__main__', wait, [], #{timeout => 100})),
+    ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])),
+    py_suite:stop().
 
 best_effort_is_confined_where_the_kernel_can(Config) ->
     with_context(Config, #{seccomp => best_effort}, fun(Context) ->

@@ -49,6 +49,13 @@ fn take(number: c_int) -> bool {
     }
 }
 
+/// Settles which one it is, before there are threads that may not ask for it.
+pub(crate) fn choose_signal() {
+    if is_supported() {
+        let _chosen = signal();
+    }
+}
+
 /// The calling thread, an owner thread, can be woken from system calls from now on.
 pub(crate) fn let_be_woken() {
     if !is_supported() {

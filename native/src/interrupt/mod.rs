@@ -15,6 +15,7 @@ mod segments;
 mod sleep;
 mod tasks;
 
+pub(crate) use blocked::choose_signal;
 pub(crate) use sleep::{let_sleep, sleep_until, wake_sleepers};
 
 use crate::py::{Object, Python, Raised, Result, api, ffi};

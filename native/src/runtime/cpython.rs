@@ -3,6 +3,7 @@
 use super::{CPYTHON, libraries};
 use crate::facts::{BUILT_EXECUTABLE, BUILT_FOR, BUILT_HOME, Facts, settle};
 use crate::interp::prepare_main;
+use crate::interrupt::choose_signal;
 use crate::memory;
 use crate::py::{Python, StartError, api, ffi, start_main};
 use crate::sandbox;
@@ -75,6 +76,7 @@ fn start(settings: &Settings) -> Result<(), String> {
             std::thread::available_parallelism().map_or(1, usize::from),
         ),
     });
+    choose_signal();
     memory::install();
     sandbox::install()?;
     start_main(home, executable).map_err(|StartError(text)| {
