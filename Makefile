@@ -1,4 +1,4 @@
-.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz clean
+.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz sanitize clean
 
 help:
 	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
@@ -8,6 +8,7 @@ help:
 	@echo "make conformance-sandbox  those of os, io, socket and tempfile, in the default sandbox and without Erlang"
 	@echo "make bench       measure, with the floors beside the figures"
 	@echo "make fuzz        inputs made at random: SECONDS=600 SEED=7"
+	@echo "make sanitize    the core suites under the address sanitizer, py_core under the thread sanitizer"
 	@echo "make matrix      the tests on each supported pair of OTP and Python (Debian, root)"
 	@echo "make clean       remove what was built"
 
@@ -43,6 +44,10 @@ matrix:
 fuzz:
 	@scripts/setup.sh test
 	@scripts/fuzz.sh $(or $(SECONDS),600) $(SEED)
+
+sanitize:
+	@scripts/setup.sh demo
+	@scripts/sanitize.sh
 
 clean:
 	rm -rf _build target priv/py_nif.so
