@@ -74,8 +74,10 @@ impl Wait<'_, '_> {
         let request = context
             .innermost()
             .filter(|request| request.id == context.interrupts.running());
+        // Until this returns: what was served may have begun with something, whatever comes then.
+        let mut has_work = false;
         loop {
-            let mut has_work = interrupts(py, context, owner.as_deref_mut(), request.as_ref())?;
+            has_work |= interrupts(py, context, owner.as_deref_mut(), request.as_ref())?;
             if context.mailbox.is_closed() {
                 if context.interrupts.running() == 0 {
                     // Whoever drives the loop of the context looks whether that closes.
