@@ -1,4 +1,4 @@
-.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz sanitize clean
+.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz chaos sanitize clean
 
 help:
 	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
@@ -9,6 +9,8 @@ help:
 	@echo "make bench       measure, with the floors beside the figures"
 	@echo "make fuzz        inputs made at random: SECONDS=600 SEED=7"
 	@echo "make sanitize    the core suites under the address sanitizer, py_core under the thread sanitizer"
+	@echo "make chaos       everything is ended at random: SECONDS=600 SEED=7"
+	@echo "make soak        a mixed load, under which nothing may grow: SECONDS=3600 SEED=7"
 	@echo "make matrix      the tests on each supported pair of OTP and Python (Debian, root)"
 	@echo "make clean       remove what was built"
 
@@ -48,6 +50,13 @@ fuzz:
 sanitize:
 	@scripts/setup.sh demo
 	@scripts/sanitize.sh
+chaos:
+	@scripts/setup.sh test
+	@scripts/long-test.sh chaos $(or $(SECONDS),600) $(SEED)
+
+soak:
+	@scripts/setup.sh test
+	@scripts/long-test.sh soak $(or $(SECONDS),3600) $(SEED)
 
 clean:
 	rm -rf _build target priv/py_nif.so

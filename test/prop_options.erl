@@ -33,7 +33,10 @@ functions() ->
     Any = [
         {mode, [owngil, worker]},
         {max_queue, [1, 100, infinity]},
-        {conversion, [#{}, #{atoms => atom}, #{binaries => bytes, arrays => list}, #{atoms => bytes}, #{1 => 2}]}
+        {conversion, [#{}, #{atoms => atom}, #{binaries => bytes, arrays => list}, #{atoms => bytes}, #{1 => 2}]},
+        {sandbox, [default, strict, #{base => strict, seccomp => off}, #{network => none, imports => {deny, [json]}}, #{read => ["/tmp"]}]},
+        {memory_limit, [infinity, 100_000_000]},
+        {max_result_size, [infinity, 1_000_000]}
     ],
     Pool = Any ++ [{binding, [least_loaded, scheduler]}, {start, [lazy, eager]}, {nodes, [[node()], [other@nowhere]]}, {shared, [true, false]}],
     Limits = [
@@ -65,7 +68,8 @@ functions() ->
 environment() ->
     [
         {num_contexts, [1, 3]}, {context_mode, [owngil, worker]}, {start_contexts, [lazy, eager]}, {binding, [least_loaded, scheduler]},
-        {conversion, [#{}]}, {max_queue, [1, infinity]}, {max_concurrent, [1, infinity]}, {context_start_timeout, [1, 1000]},
+        {conversion, [#{}]}, {max_queue, [1, infinity]}, {sandbox, [default, strict]}, {memory_limit, [infinity, 100_000_000]},
+        {max_result_size, [infinity, 1]}, {max_concurrent, [1, infinity]}, {context_start_timeout, [1, 1000]},
         {stuck_after, [1, 1000]}, {max_stuck, [0, 1]}, {max_nested_runs, [1, 2]}, {event_loop_pool_size, [1]},
         {python_home, ["/"]}, {python_executable, ["/bin/python"]}
     ].
@@ -95,6 +99,8 @@ is_fine(_, _) -> false.
 %% A mode may stand for the options.
 names(mode, Mode, Mode) when is_atom(Mode) -> true;
 names({conversion, Key}, Value, #{conversion := Conversion}) -> maps:find(Key, Conversion) =:= {ok, Value};
+%% It says what of it is wrong.
+names(sandbox, _, #{sandbox := _}) -> true;
 names(Key, Value, Options) when is_map(Options) ->
     Given = maps:get(Key, Options, Value),
     Given =:= Value orelse (is_binary(Value) andalso Value =:= text(Given));

@@ -34,8 +34,8 @@
 -spec run(module(), {Seed :: integer(), From :: pos_integer()}, amount(), file:filename()) -> {ok, pos_integer()} | {failed, map()}.
 run(Module, {Seed, From}, Amount, Folder) ->
     File = filename:join(Folder, atom_to_list(Module) ++ ".input"),
-    Node = start_node(),
-    Call = fun(Function, Arguments) -> peer:call(Node, ?MODULE, Function, Arguments, ?CHUNK * ?TRIAL) end,
+    Node = py_own_node:start(),
+    Call = fun(Function, Arguments) -> py_own_node:call(Node, ?MODULE, Function, Arguments, ?CHUNK * ?TRIAL) end,
     try
         ok = Call(start, [Module, File]),
         case Call(try_kept, [kept(Module)]) of
@@ -45,7 +45,7 @@ run(Module, {Seed, From}, Amount, Folder) ->
     catch
         exit:Reason -> {failed, (last_input(File))#{module => Module, why => {node_ended, Reason}}}
     after
-        stop_node(Node)
+        py_own_node:stop(Node)
     end.
 
 limit({trials, Count}, From) -> {number, From + Count};
@@ -81,24 +81,6 @@ last_input(File) ->
             #{number => Number, input => Input};
         _ ->
             #{number => none}
-    end.
-
-start_node() ->
-    Paths = [Path || Path <- code:get_path(), filename:pathtype(Path) =:= absolute, not lists:prefix(code:root_dir(), Path)],
-    %% Releases of OTP differ in what else they tell.
-    Started = peer:start(#{
-        connection => standard_io,
-        wait_boot => 60_000,
-        env => [{"ERL_CRASH_DUMP_SECONDS", "0"}],
-        args => ["-kernel", "logger_level", "none" | lists:append([["-pa", Path] || Path <- [filename:dirname(code:which(proper)) | Paths]])]
-    }),
-    element(2, Started).
-
-stop_node(Node) ->
-    try
-        peer:stop(Node)
-    catch
-        exit:_ -> ok
     end.
 
 %% ------------------------------------------------------------------------------------------------
