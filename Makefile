@@ -1,4 +1,4 @@
-.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz chaos sanitize clean
+.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz chaos soak sanitize clean
 
 help:
 	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
@@ -50,6 +50,7 @@ fuzz:
 sanitize:
 	@scripts/setup.sh demo
 	@scripts/sanitize.sh
+
 chaos:
 	@scripts/setup.sh test
 	@scripts/long-test.sh chaos $(or $(SECONDS),600) $(SEED)
