@@ -91,7 +91,7 @@ policies_are_checked(_Config) ->
     ?assertEqual(
         {ok, Default#{
             network => [{any, 0}, {<<"127.0.0.1">>, any}, {<<"::1">>, 80}, {<<"example.org">>, 443}],
-            read => [<<"/tmp">>, path(Cwd, "here")],
+            read => lists:sort([<<"/tmp">>, path(Cwd, "here")]),
             write => [],
             subprocess => true,
             ctypes => false,
@@ -351,8 +351,8 @@ what_may_be_written_may_be_read_only_if_the_policy_says(Config) ->
 
 standard_library_is_read_under_every_policy(Config) ->
     with(Config, #{read => none, write => none}, fun(Context) ->
-        Code = "__import__('json').dumps([1]) + __import__('decimal').Decimal(1).__str__() + __import__('this').__name__",
-        ?assertEqual(<<"[1]1this">>, py_sandboxes:allowed(Context, Code))
+        Code = "__import__('json').dumps([1]) + __import__('decimal').Decimal(1).__str__() + __import__('optparse').__name__",
+        ?assertEqual(<<"[1]1optparse">>, py_sandboxes:allowed(Context, Code))
     end).
 
 native_readers_of_files_ask_the_policy(Config) ->

@@ -27,6 +27,8 @@ struct Guarded {
     rule: &'static Rule,
     /// Owned.
     original: *mut ffi::PyObject,
+    /// The collector, which would show the original to anybody, does not know of it at the moment.
+    hidden: bool,
     /// What the original takes over, where it is the function of a thread.
     inherited: Option<Arc<Guard>>,
 }
@@ -184,13 +186,18 @@ pub(super) fn guard<'py>(
     original: Object<'py>,
     rule: &'static Rule,
 ) -> Result<Object<'py>> {
-    // SAFETY: attached; the collector need not see it: it is never freed before the interpreter ends.
-    unsafe {
-        if ffi::PyObject_GC_IsTracked(original.as_ptr()) != 0 {
+    // SAFETY: attached; the guarded function shows it to the collector again before it lets go of it.
+    let hidden = unsafe {
+        let tracked = ffi::PyObject_GC_IsTracked(original.as_ptr()) != 0;
+        if tracked {
             ffi::PyObject_GC_UnTrack(original.as_ptr().cast());
         }
-    }
-    make(class, original, rule, None)
+        tracked
+    };
+    let guarded = make(class, original, rule, None)?;
+    // SAFETY: made just now, with this layout.
+    unsafe { (*guarded.as_ptr().cast::<Guarded>()).hidden = hidden };
+    Ok(guarded)
 }
 
 fn make<'py>(
@@ -209,6 +216,7 @@ fn make<'py>(
         (&raw mut (*guarded).vectorcall).write(Some(vectorcall));
         (&raw mut (*guarded).rule).write(rule);
         (&raw mut (*guarded).original).write(original.into_ptr());
+        (&raw mut (*guarded).hidden).write(false);
         (&raw mut (*guarded).inherited).write(inherited);
         Ok(object)
     }
@@ -253,7 +261,12 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     unsafe {
         let class = ffi::Py_TYPE(object);
         let guarded = object.cast::<Guarded>();
-        ffi::Py_XDECREF((*guarded).original);
+        let original = (*guarded).original;
+        // Objects that the collector can know take for granted at their end that it does.
+        if (*guarded).hidden && ffi::PyObject_GC_IsTracked(original) == 0 {
+            ffi::PyObject_GC_Track(original.cast());
+        }
+        ffi::Py_XDECREF(original);
         (&raw mut (*guarded).inherited).drop_in_place();
         if let Some(free) = (*class).tp_free {
             free(object.cast());
