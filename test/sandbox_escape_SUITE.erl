@@ -102,7 +102,12 @@ what_is_known_to_work_works(Config) ->
         {Attempt, Outcome}
      || {Attempt, Outcome} <- outcomes(Config, "known", known), not is_escape(Outcome)
     ],
-    ?assertEqual([], Failed).
+    ?assertEqual([], Failed -- without_ctypes(Config, Failed)).
+
+%% Python 3.12 does not load it in an interpreter with a GIL of its own.
+without_ctypes(Config, Failed) ->
+    {ok, Version} = py_suite:version(),
+    [One || {<<"attempt_ctypes">>, _} = One <- Failed, py_suite:mode(Config) =:= owngil, Version < [3, 13]].
 
 %% ------------------------------------------------------------------------------------------------
 %% The collection itself
@@ -213,7 +218,7 @@ prepare(Config, Name) ->
     #{inside => Inside, outside => Outside, copies => Copies}.
 
 copy_extension(Copies) ->
-    {ok, Origin} = py:eval(<<"__import__('importlib.machinery').machinery.PathFinder.find_spec('_json').origin">>),
+    {ok, Origin} = py:eval(<<"__import__('importlib.machinery').machinery.PathFinder.find_spec('_queue').origin">>),
     {ok, _} = file:copy(Origin, filename:join(Copies, filename:basename(Origin))),
     ok.
 

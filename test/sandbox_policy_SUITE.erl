@@ -58,6 +58,17 @@ groups() ->
         environment_is_refused_where_it_is_shared
     ]).
 
+%% libffi opens itself, once.
+init_per_suite(Config) ->
+    ok = py_suite:start(#{}),
+    {ok, Context} = py_context:new(#{mode => worker}),
+    ok = py:exec(Context, "import ctypes"),
+    ok = py_suite:stop(),
+    Config.
+
+end_per_suite(_Config) ->
+    ok.
+
 init_per_group(Mode, Config) ->
     py_suite:init_group(Mode, Config).
 
@@ -456,9 +467,14 @@ ctypes_is_refused(Config) ->
         py_suite:contains(Text, "is blocked"),
         py_sandboxes:imports(Context, ['_ctypes'])
     end),
-    with(Config, default, fun(Context) ->
-        ?assert(is_integer(py_sandboxes:allowed(Context, "__import__('ctypes').CDLL(None).getpid()")))
-    end).
+    {ok, Version} = py_suite:version(),
+    %% Python 3.12 does not load it in an interpreter with a GIL of its own.
+    [
+        with(Config, default, fun(Context) ->
+            ?assert(is_integer(py_sandboxes:allowed(Context, "__import__('ctypes').CDLL(None).getpid()")))
+        end)
+     || Version >= [3, 13] orelse py_suite:mode(Config) =:= worker
+    ].
 
 %% ------------------------------------------------------------------------------------------------
 %% Threads, programs, environment

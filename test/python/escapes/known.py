@@ -21,7 +21,7 @@ def attempt_native_modules():
     import importlib.machinery
     import os
 
-    name = "_json"
+    name = "_queue"
     origin = importlib.machinery.PathFinder.find_spec(name).origin
     path = os.path.join(COPIES, os.path.basename(origin))
     return _imp.create_dynamic(importlib.machinery.ModuleSpec(name, None, origin=path)).__name__

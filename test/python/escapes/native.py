@@ -8,7 +8,7 @@ import sys
 UNDER = ("strict", "no_native")
 
 #: An extension module of the standard library's, and a copy of it in a folder that may be written.
-NAME = "_json"
+NAME = "_queue"
 
 
 def extension(name):
@@ -51,9 +51,9 @@ def attempt_module_in_a_folder_of_mine():
     before = sys.modules.pop(NAME, None)
     sys.path.insert(0, COPIES)
     try:
-        import _json
+        import _queue
 
-        return _json.__file__ if _json.__file__.startswith(COPIES) else None
+        return _queue.__file__ if _queue.__file__.startswith(COPIES) else None
     finally:
         del sys.path[0]
         sys.modules[NAME] = before
