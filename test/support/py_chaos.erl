@@ -161,7 +161,7 @@ contexts(Pool) ->
     end.
 
 renewed(Place, #shared{contexts = Contexts}) ->
-    {ok, Context} = py_context:new(maps:merge(#{mode => mode(Place)}, options(rand:uniform(4)))),
+    {ok, Context} = py_context:new(maps:merge(#{mode => mode(Place)}, limited(mode(Place), options(rand:uniform(4))))),
     true = ets:insert(Contexts, {Place, Context}),
     ok.
 
@@ -171,7 +171,11 @@ mode(_) -> py:execution_mode().
 options(1) -> #{sandbox => #{base => strict, environment => all, threads => true, seccomp => best_effort}};
 options(2) -> #{max_queue => 10};
 options(3) -> #{max_result_size => 500_000};
-options(4) -> #{conversion => #{}}.
+options(4) -> #{memory_limit => 64_000_000}.
+
+%% The main interpreter's memory is nobody's own.
+limited(worker, Options) -> maps:remove(memory_limit, Options);
+limited(owngil, Options) -> Options.
 
 context(Place, #shared{contexts = Contexts}) ->
     ets:lookup_element(Contexts, Place, 2).
@@ -241,7 +245,7 @@ actor(I, Generation, Shared) ->
 act(N, #shared{over = Over, owner = Owner} = Shared) ->
     case atomics:get(Over, 1) of
         0 ->
-            Use = rand:uniform(19),
+            Use = rand:uniform(20),
             Started = erlang:monotonic_time(millisecond),
             Result = use(Use, {self(), N}, Shared),
             Took = erlang:monotonic_time(millisecond) - Started,
@@ -257,7 +261,11 @@ act(N, #shared{over = Over, owner = Owner} = Shared) ->
     end.
 
 count(Use, ok, Shared) -> answer({Use, right}, Shared);
-count(Use, {refused, Reason}, Shared) -> answer({Use, Reason}, Shared);
+count(Use, {refused, Reason}, Shared) ->
+    answer({Use, Reason}, Shared),
+    %% Until there is another one.
+    _ = [receive after 2 -> ok end || Reason =:= context_died orelse Reason =:= not_running],
+    ok;
 count(Use, {wrong, Result}, Shared) -> wrong(Shared, [{use, Use, Result}]).
 
 answer(Key, #shared{table = Table}) ->
@@ -371,7 +379,11 @@ use(19, Own, Shared) ->
         receive
             {'DOWN', Monitor, process, Pid, _} -> ok
         end
-    end.
+    end;
+use(20, _Own, Shared) ->
+    %% Too much for those that have a limit.
+    Code = <<"len([bytes(1000) for _ in range(100_000)])">>,
+    expect({ok, 100_000}, [timeout, 'MemoryError'], py:call(somewhere(Shared), builtins, eval, [Code, #{}], #{timeout => 5_000})).
 
 %% Ignores interrupts for longer than a context may, then goes on.
 stubborn() ->
