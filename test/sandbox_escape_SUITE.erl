@@ -78,7 +78,7 @@ ends_of_contexts_are_no_way_around(Config) ->
     Context = context(Config, files, Paths),
     ok = py:exec(Context, [
         "import atexit, os\n",
-        "def leave(name):\n",
+        "def leave(name, open=open, os=os):\n",
         "    try:\n",
         "        open(os.path.join(r'", Outside, "', name), 'w').close()\n",
         "    except PermissionError:\n",

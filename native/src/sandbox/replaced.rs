@@ -194,7 +194,7 @@ pub(super) static IMPORTS: &[Rule] = &[
     Rule {
         module: "_frozen_importlib",
         name: "_gcd_import",
-        run: import,
+        run: import_module,
     },
 ];
 
@@ -545,13 +545,59 @@ fn get_address_info(call: &Call<'_, '_>) -> Result<Kept> {
     Ok(found.into_ptr())
 }
 
-/// `__import__(name, globals, locals, fromlist, level)`, `_gcd_import(name, package, level)`.
+/// `__import__(name, globals, locals, fromlist, level)`: what a relative name is relative to, the namespace says.
 fn import(call: &Call<'_, '_>) -> Result<Kept> {
+    let mut packages = Vec::new();
+    let level = exact_int(call, 4, "level")?.unwrap_or(0);
+    if level > 0
+        && let Some(globals) = call.argument(1, "globals")
+    {
+        // SAFETY: attached; reads the type of a live object.
+        if unsafe { ffi::PyDict_Check(globals.as_ptr()) } == 0 {
+            return Err(Raised::type_error(call.py, "globals must be a dict"));
+        }
+        // Which of them counts, versions see differently.
+        if let Some(package) = item(&globals, "__package__")? {
+            packages.extend(package.str_of()?);
+        }
+        if let Some(spec) = item(&globals, "__spec__")?
+            && let Some(parent) = spec.getattr_optional(&Object::str(call.py, "parent")?)?
+        {
+            packages.extend(parent.str_of()?);
+        }
+        if let Some(name) = item(&globals, "__name__")?
+            && let Some(name) = name.str_of()?
+        {
+            packages.extend(name.rsplit_once('.').map(|(parent, _)| parent.to_owned()));
+        }
+    }
+    imported_by(call, level, &packages)
+}
+
+/// `_gcd_import(name, package=None, level=0)`.
+fn import_module(call: &Call<'_, '_>) -> Result<Kept> {
+    let level = exact_int(call, 2, "level")?.unwrap_or(0);
+    let package = match call.argument(1, "package") {
+        Some(package) => package.str_of()?,
+        None => None,
+    };
+    imported_by(call, level, package.as_slice())
+}
+
+fn imported_by(call: &Call<'_, '_>, level: i64, packages: &[String]) -> Result<Kept> {
     if let Some(name) = call.argument(0, "name")
         && let Some(name) = name.str_of()?
-        && !name.is_empty()
     {
-        imports::asked_for(call.py, &name)?;
+        if level == 0 && !name.is_empty() {
+            imports::asked_for(call.py, &name)?;
+        }
+        for package in packages.iter().filter(|_| level > 0) {
+            let mut parts: Vec<&str> = package.split('.').collect();
+            let above = usize::try_from(level - 1).unwrap_or(usize::MAX);
+            parts.truncate(parts.len().saturating_sub(above));
+            parts.extend((!name.is_empty()).then_some(name.as_str()));
+            imports::asked_for(call.py, &parts.join("."))?;
+        }
     }
     Ok(call.proceed()?.into_ptr())
 }

@@ -48,6 +48,11 @@ def attempt_importlib_relative():
     return importlib.import_module(".decoder", "json")
 
 
+def attempt_relative_to_another_package():
+    import_here = builtins.__import__
+    return import_here("decoder", {"__package__": "json", "__name__": "json.x"}, None, ["JSONDecoder"], 1)
+
+
 def attempt_bootstrap():
     return sys.modules["_frozen_importlib"]._gcd_import("json")
 

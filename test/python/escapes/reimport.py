@@ -57,6 +57,9 @@ def attempt_reload_of_os():
 
 
 def attempt_importer():
+    if not hasattr(importlib.machinery.BuiltinImporter, "load_module"):
+        return None
+
     def attempt():
         del sys.modules["posix"]
         module = importlib.machinery.BuiltinImporter.load_module("posix")

@@ -296,7 +296,11 @@ def imports(name):
         "created": lambda: fresh(name),
         "frozen": lambda: importlib._bootstrap._load(_spec(name)),
     }
+    # What another context of the same interpreter has loaded is there.
+    loaded = name in _MODULES
     for way, attempt in ways.items():
+        if loaded and way in ("import", "__import__"):
+            continue
         try:
             attempt()
         except ImportError:
