@@ -2,10 +2,12 @@
 
 use super::files;
 use super::guard::{Guard, current};
+use super::guarded::{Call, Kept};
 use super::hook::Event;
 use super::policy::{Files, Imports};
 use super::refusal::Refusal;
-use crate::py::{Object, Python, Result, ffi};
+use super::replaced::{exact_int, item};
+use crate::py::{Object, Python, Raised, Result, ffi};
 use std::ffi::CStr;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -73,7 +75,7 @@ pub(super) fn imported(event: &Event<'_, '_>) -> Result<()> {
 
 /// For `builtins.__import__`, which finds modules that are loaded already without an event. Native code asks in the
 /// same way, for modules that are nobody else's concern.
-pub(super) fn asked_for(py: Python<'_>, name: &str) -> Result<()> {
+fn asked_for(py: Python<'_>, name: &str) -> Result<()> {
     current(|guard| {
         if !name.starts_with('_')
             && guard.policy.imports != Imports::All
@@ -160,4 +162,61 @@ fn standard_library() -> Option<&'static Path> {
             std::fs::canonicalize(folder).ok()
         })
         .as_deref()
+}
+
+/// `__import__(name, globals, locals, fromlist, level)`: what a relative name is relative to, the namespace says.
+pub(super) fn import(call: &Call<'_, '_>) -> Result<Kept> {
+    let mut packages = Vec::new();
+    let level = exact_int(call, 4, "level")?.unwrap_or(0);
+    if level > 0
+        && let Some(globals) = call.argument(1, "globals")
+    {
+        // SAFETY: attached; reads the type of a live object.
+        if unsafe { ffi::PyDict_Check(globals.as_ptr()) } == 0 {
+            return Err(Raised::type_error(call.py, "globals must be a dict"));
+        }
+        // Which of them counts, versions see differently.
+        if let Some(package) = item(&globals, "__package__")? {
+            packages.extend(package.str_of()?);
+        }
+        if let Some(spec) = item(&globals, "__spec__")?
+            && let Some(parent) = spec.getattr_optional(&Object::str(call.py, "parent")?)?
+        {
+            packages.extend(parent.str_of()?);
+        }
+        if let Some(name) = item(&globals, "__name__")?
+            && let Some(name) = name.str_of()?
+        {
+            packages.extend(name.rsplit_once('.').map(|(parent, _)| parent.to_owned()));
+        }
+    }
+    imported_by(call, level, &packages)
+}
+
+/// `_gcd_import(name, package=None, level=0)`.
+pub(super) fn import_module(call: &Call<'_, '_>) -> Result<Kept> {
+    let level = exact_int(call, 2, "level")?.unwrap_or(0);
+    let package = match call.argument(1, "package") {
+        Some(package) => package.str_of()?,
+        None => None,
+    };
+    imported_by(call, level, package.as_slice())
+}
+
+fn imported_by(call: &Call<'_, '_>, level: i64, packages: &[String]) -> Result<Kept> {
+    if let Some(name) = call.argument(0, "name")
+        && let Some(name) = name.str_of()?
+    {
+        if level == 0 && !name.is_empty() {
+            asked_for(call.py, &name)?;
+        }
+        for package in packages.iter().filter(|_| level > 0) {
+            let mut parts: Vec<&str> = package.split('.').collect();
+            let above = usize::try_from(level - 1).unwrap_or(usize::MAX);
+            parts.truncate(parts.len().saturating_sub(above));
+            parts.extend((!name.is_empty()).then_some(name.as_str()));
+            asked_for(call.py, &parts.join("."))?;
+        }
+    }
+    Ok(call.proceed()?.into_ptr())
 }

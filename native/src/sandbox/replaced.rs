@@ -189,12 +189,12 @@ pub(super) static IMPORTS: &[Rule] = &[
     Rule {
         module: "builtins",
         name: "__import__",
-        run: import,
+        run: imports::import,
     },
     Rule {
         module: "_frozen_importlib",
         name: "_gcd_import",
-        run: import_module,
+        run: imports::import_module,
     },
 ];
 
@@ -349,7 +349,7 @@ pub(super) fn set_item(dict: &Object<'_>, key: &Object<'_>, value: &Object<'_>) 
 
 /// An argument that is an int, as the original will see it: other objects might answer otherwise when they are asked
 /// again.
-fn exact_int(call: &Call<'_, '_>, index: usize, name: &str) -> Result<Option<i64>> {
+pub(super) fn exact_int(call: &Call<'_, '_>, index: usize, name: &str) -> Result<Option<i64>> {
     let Some(value) = call.argument(index, name) else {
         return Ok(None);
     };
@@ -543,61 +543,4 @@ fn get_address_info(call: &Call<'_, '_>) -> Result<Kept> {
         current(|guard| network::found(call.py, guard, &host, &found))?;
     }
     Ok(found.into_ptr())
-}
-
-/// `__import__(name, globals, locals, fromlist, level)`: what a relative name is relative to, the namespace says.
-fn import(call: &Call<'_, '_>) -> Result<Kept> {
-    let mut packages = Vec::new();
-    let level = exact_int(call, 4, "level")?.unwrap_or(0);
-    if level > 0
-        && let Some(globals) = call.argument(1, "globals")
-    {
-        // SAFETY: attached; reads the type of a live object.
-        if unsafe { ffi::PyDict_Check(globals.as_ptr()) } == 0 {
-            return Err(Raised::type_error(call.py, "globals must be a dict"));
-        }
-        // Which of them counts, versions see differently.
-        if let Some(package) = item(&globals, "__package__")? {
-            packages.extend(package.str_of()?);
-        }
-        if let Some(spec) = item(&globals, "__spec__")?
-            && let Some(parent) = spec.getattr_optional(&Object::str(call.py, "parent")?)?
-        {
-            packages.extend(parent.str_of()?);
-        }
-        if let Some(name) = item(&globals, "__name__")?
-            && let Some(name) = name.str_of()?
-        {
-            packages.extend(name.rsplit_once('.').map(|(parent, _)| parent.to_owned()));
-        }
-    }
-    imported_by(call, level, &packages)
-}
-
-/// `_gcd_import(name, package=None, level=0)`.
-fn import_module(call: &Call<'_, '_>) -> Result<Kept> {
-    let level = exact_int(call, 2, "level")?.unwrap_or(0);
-    let package = match call.argument(1, "package") {
-        Some(package) => package.str_of()?,
-        None => None,
-    };
-    imported_by(call, level, package.as_slice())
-}
-
-fn imported_by(call: &Call<'_, '_>, level: i64, packages: &[String]) -> Result<Kept> {
-    if let Some(name) = call.argument(0, "name")
-        && let Some(name) = name.str_of()?
-    {
-        if level == 0 && !name.is_empty() {
-            imports::asked_for(call.py, &name)?;
-        }
-        for package in packages.iter().filter(|_| level > 0) {
-            let mut parts: Vec<&str> = package.split('.').collect();
-            let above = usize::try_from(level - 1).unwrap_or(usize::MAX);
-            parts.truncate(parts.len().saturating_sub(above));
-            parts.extend((!name.is_empty()).then_some(name.as_str()));
-            imports::asked_for(call.py, &parts.join("."))?;
-        }
-    }
-    Ok(call.proceed()?.into_ptr())
 }
