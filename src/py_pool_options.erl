@@ -96,7 +96,13 @@ context(Options) ->
         max_queue => fun() -> py_config:get(max_queue) end,
         conversion => #{},
         sandbox => fun() -> py_config:get(sandbox) end,
-        memory_limit => fun() -> py_config:get(memory_limit) end,
+        %% The setting is for those that can have a limit.
+        memory_limit => fun() ->
+            case Options of
+                #{mode := worker} -> infinity;
+                _ -> py_config:get(memory_limit)
+            end
+        end,
         max_result_size => fun() -> py_config:get(max_result_size) end
     },
     checked(Options, Defaults).

@@ -334,7 +334,10 @@ setting_holds_for_new_contexts(Config) ->
     ok = py_suite:restart(Config, #{memory_limit => ?LIMIT}),
     {ok, Context} = py_context:new(),
     ?assertMatch({ok, #{limit := ?LIMIT}}, py_context:memory_usage(Context)),
-    out_of_memory(py:eval(<<"bytearray(n)">>, #{n => ?LIMIT})).
+    out_of_memory(py:eval(<<"bytearray(n)">>, #{n => ?LIMIT})),
+    %% It is for those that can have one.
+    {ok, Worker} = py_context:new(#{mode => worker}),
+    ?assertEqual({ok, 2 * ?LIMIT}, py:eval(Worker, <<"len(bytearray(n))">>, #{n => 2 * ?LIMIT})).
 
 wrong_limits_are_refused(_Config) ->
     [
