@@ -22,11 +22,22 @@ fn is_supported() -> bool {
 fn signal() -> Option<c_int> {
     static SIGNAL: OnceLock<Option<c_int>> = OnceLock::new();
     *SIGNAL.get_or_init(|| {
-        // From the end: what else uses such signals begins at the other one.
-        (libc::SIGRTMIN()..=libc::SIGRTMAX())
+        real_time_signals()
             .rev()
             .find(|&number| is_free(number) && take(number))
     })
+}
+
+/// Tried from the end: what else uses such signals begins at the other one.
+#[cfg(target_os = "linux")]
+fn real_time_signals() -> std::ops::RangeInclusive<c_int> {
+    libc::SIGRTMIN()..=libc::SIGRTMAX()
+}
+
+/// Elsewhere there may be none, and code that waits is interrupted when its wait is over.
+#[cfg(not(target_os = "linux"))]
+fn real_time_signals() -> std::ops::RangeInclusive<c_int> {
+    std::ops::RangeInclusive::new(1, 0)
 }
 
 fn is_free(number: c_int) -> bool {
