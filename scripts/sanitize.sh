@@ -6,7 +6,8 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 suites=("$@")
-[ $# -gt 0 ] || suites=(call conversion opaque callback_answers cancel tasks reactor overload hostile_values)
+[ $# -gt 0 ] || suites=(call conversion opaque callback_answers cancel tasks reactor overload hostile_values \
+    lifecycle upgrade interrupt sandbox)
 suites=("${suites[@]/%/_SUITE.erl}")
 
 cd "$root"
