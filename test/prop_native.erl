@@ -9,15 +9,13 @@
 %% Contexts whose handles are used at will, and one that nobody touches; a service, and what it has.
 setup() ->
     {ok, Untouched} = py_context:new(#{}),
-    {ok, Socket} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
-    {ok, Fd} = inet:getfd(Socket),
-    {ok, Listener} = py_nif:listener_open(dup(Untouched, Fd)),
-    refreshed(#{untouched => Untouched, socket => Socket, listener => Listener, age => 0}).
+    {ok, Fd} = py_context:eval(Untouched, listening()),
+    {ok, Listener} = py_nif:listener_open(Fd),
+    refreshed(#{untouched => Untouched, listener => Listener, age => 0}).
 
-%% The number is the listener's to close.
-dup(Context, Fd) ->
-    {ok, Dup} = py:call(Context, os, dup, [Fd]),
-    Dup.
+%% The descriptor of a socket that is the listener's to close.
+listening() ->
+    <<"(lambda s: (s.bind(('127.0.0.1', 0)), s.listen(), s.detach())[2])(__import__('socket').socket())">>.
 
 refreshed(State) ->
     {ok, Context} = py_context:new(#{mode => element(rand:uniform(2), {py:execution_mode(), worker})}),
