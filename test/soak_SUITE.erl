@@ -8,8 +8,9 @@
 
 -define(SECONDS, 12).
 
-%% What may be more in the last quarter than in the second one, however long these are. Memory in KiB.
--define(ALLOWED, #{resident => 48 * 1024, threads => 4, fds => 12, atoms => 64, processes => 16, texts => 4096}).
+%% What may be more in the last quarter than in the second one, however long these are: below Python 3.14.1 interpreters that
+%% wait for another context, each with a thread, until there are as many as were ever in use at a time. Memory in KiB.
+-define(ALLOWED, #{resident => 96 * 1024, threads => 8, fds => 12, atoms => 64, processes => 16, texts => 4096}).
 
 suite() ->
     [{timetrap, {seconds, 240 + seconds()}}].
