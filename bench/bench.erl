@@ -24,6 +24,7 @@ groups() ->
         {"contexts", "contexts", fun bench_contexts:rows/1},
         {"sandbox", "sandboxes, processor time", fun bench_sandbox:rows/1},
         {"limits", "memory limits, processor time", fun bench_limits:rows/1},
+        {"interrupts", "interrupts", fun bench_interrupts:rows/1},
         {"idle", "an idle node", fun bench_idle:rows/1}
     ].
 

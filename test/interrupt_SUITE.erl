@@ -26,7 +26,7 @@ groups() ->
         ],
         [
             %% In mode worker the load would hold the GIL of the code that is interrupted.
-            bytecode_is_interrupted_within_10_ms_at_load
+            bytecode_is_interrupted_at_load
         ]
     ).
 
@@ -78,7 +78,7 @@ prepare(Context) ->
         "sys.modules['ct_blocked'] = m\n"
     >>).
 
-init_per_testcase(bytecode_is_interrupted_within_10_ms_at_load, Config) ->
+init_per_testcase(bytecode_is_interrupted_at_load, Config) ->
     [{socket, py_suite:open()} | Config];
 init_per_testcase(_Case, Config) ->
     case py_suite:version() of
@@ -173,10 +173,9 @@ waiting(Config, Function) ->
 
 %%% Running bytecode
 
-%% The one promise here that is about time: the median of many interrupts, with a process that computes on each
-%% scheduler, and code that computes in another context: two threads to a processor. A thread that computes is
-%% interrupted in its turn; where others load the machine, too, that comes later by as much as there are more.
-bytecode_is_interrupted_within_10_ms_at_load(Config) ->
+%% With a process that computes on each scheduler, and code that computes in another context. How long it takes is for
+%% the benchmarks to say.
+bytecode_is_interrupted_at_load(Config) ->
     Context = ?config(ctx, Config),
     Socket = ?config(socket, Config),
     Port = py_suite:port(Socket),
@@ -185,18 +184,15 @@ bytecode_is_interrupted_within_10_ms_at_load(Config) ->
     ok = py:cast(Other, ct_signals, spin, [Port, <<"load">>]),
     _ = py_suite:await_signal(Socket, <<"load">>),
     Load = [spawn_link(fun compute/0) || _ <- lists:seq(1, erlang:system_info(schedulers_online))],
-    {Took, Running} = lists:unzip([
+    _ = [
         begin
             Ref = py:spawn_call(Context, ct_signals, spin, [Port, <<"spin">>]),
             _ = py_suite:await_signal(Socket, <<"spin">>),
-            Interrupted = microseconds(fun() ->
-                ok = py:interrupt(Context),
-                {error, interrupted} = py:await(Ref)
-            end),
-            {Interrupted, running_threads()}
+            ok = py:interrupt(Context),
+            ?assertEqual({error, interrupted}, py:await(Ref))
         end
-     || _ <- lists:seq(1, 51)
-    ]),
+     || _ <- lists:seq(1, 21)
+    ],
     _ = [
         begin
             true = unlink(Pid),
@@ -204,39 +200,7 @@ bytecode_is_interrupted_within_10_ms_at_load(Config) ->
         end
      || Pid <- Load
     ],
-    ok = py_context:stop(Other),
-    ct:pal("microseconds: ~p; threads that run: ~p", [spread(Took), spread(Running)]),
-    {Median, _, _} = spread(Took),
-    {Threads, _, _} = spread(Running),
-    Processors = erlang:system_info(logical_processors_available),
-    Limit =
-        case Threads =< 2 * Processors + 1 of
-            true -> 10_000;
-            %% The code and whoever waits for its end each take their turn.
-            false -> 10_000 * Threads div Processors
-        end,
-    ?assert(Median =< Limit).
-
-%% Of the whole machine, as Linux knows it.
-running_threads() ->
-    case file:read_file("/proc/loadavg") of
-        {ok, Text} ->
-            {match, [Count]} = re:run(Text, " (\\d+)/", [{capture, all_but_first, list}]),
-            list_to_integer(Count);
-        {error, enoent} ->
-            0
-    end.
-
-microseconds(Fun) ->
-    Before = erlang:monotonic_time(microsecond),
-    _ = Fun(),
-    erlang:monotonic_time(microsecond) - Before.
-
-%% Median, nine of ten, most.
-spread(Values) ->
-    Sorted = lists:sort(Values),
-    Nth = fun(Part) -> lists:nth(1 + trunc((length(Sorted) - 1) * Part), Sorted) end,
-    {Nth(0.5), Nth(0.9), Nth(1.0)}.
+    ok = py_context:stop(Other).
 
 compute() ->
     compute().
