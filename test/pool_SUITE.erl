@@ -394,7 +394,7 @@ wrong_options() ->
         {#{conversion => []}, {bad_option, conversion, []}},
         {#{conversion => #{atoms => binary}}, {bad_option, {conversion, atoms}, binary}},
         {#{conversion => #{colour => red}}, {bad_option, {conversion, colour}, red}},
-        {#{memory_limit => 1}, {bad_option, memory_limit, 1}},
+        {#{memory_limits => 1}, {bad_option, memory_limits, 1}},
         {#{max_que => 1}, {bad_option, max_que, 1}}
     ].
 

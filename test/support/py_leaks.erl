@@ -13,6 +13,8 @@
 
 -spec snapshot() -> snapshot().
 snapshot() ->
+    %% The two that stay for ever once CPython has started. A thread has its name when it runs for the first time.
+    _ = eventually(fun() -> lists:member("py-reaper", threads()) =:= lists:member("py-main", threads()) end),
     #{
         threads => threads(),
         fds => length(entries("/proc/self/fd")),

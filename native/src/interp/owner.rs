@@ -221,7 +221,8 @@ fn prepare(py: Python<'_>, mode: Mode, policy: &Policy) -> Result<Owner> {
 pub(crate) fn prepare_main(py: Python<'_>) -> std::result::Result<(), String> {
     let prepared = install(py).and_then(|types| {
         types.release(py);
-        prepare_code(py, &boot(py)?)
+        prepare_code(py, &boot(py)?)?;
+        sandbox::remember_modules_of_main(py)
     });
     prepared.map_err(|raised| told(py, raised))
 }

@@ -5,7 +5,7 @@
 
 use super::guard::{Guard, current};
 use super::hook::Event;
-use super::policy::Files;
+use super::policy::{Files, Imports};
 use super::refusal::Refusal;
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::cell::Cell;
@@ -14,6 +14,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Stands for an argument that an event does not have.
 pub(super) const NONE: usize = usize::MAX;
@@ -171,11 +172,33 @@ pub(super) fn may_make(
     }
 }
 
-/// The folders that modules come from, which may be read under every policy: those on `sys.path` now.
+/// The folders that modules of the main interpreter come from, as they were before any code of users.
+static OF_MAIN: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Notes where modules of the main interpreter come from. Called once, when it is prepared: code of one context may
+/// change its `sys.path` for all others.
+pub(crate) fn remember_modules_of_main(py: Python<'_>) -> Result<()> {
+    let _known = OF_MAIN.set(module_folders(py)?);
+    Ok(())
+}
+
+/// The folders that modules come from, which may be read under every policy, and whose code is no user's: those on
+/// `sys.path` before the context's own code.
 pub(crate) fn trust_modules(py: Python<'_>, guard: &Guard) -> Result<()> {
-    if guard.policy.read == Files::All || guard.modules.get().is_some() {
+    let limited = guard.policy.read != Files::All || guard.policy.imports != Imports::All;
+    if !limited || guard.modules.get().is_some() {
         return Ok(());
     }
+    let folders = match OF_MAIN.get() {
+        Some(folders) if py.interpreter_id() == 0 => folders.clone(),
+        _ => module_folders(py)?,
+    };
+    let _known = guard.modules.set(folders);
+    Ok(())
+}
+
+/// The folders on `sys.path`, without links.
+fn module_folders(py: Python<'_>) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     // SAFETY: attached; `sys.path` is borrowed, and a list unless someone has replaced it; its items are borrowed.
     unsafe {
@@ -192,8 +215,7 @@ pub(crate) fn trust_modules(py: Python<'_>, guard: &Guard) -> Result<()> {
             }
         }
     }
-    let _known = guard.modules.set(folders);
-    Ok(())
+    Ok(folders)
 }
 
 fn may_read(guard: &Guard, path: &Path) -> bool {

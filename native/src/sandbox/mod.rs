@@ -29,7 +29,7 @@ mod refusal;
 mod replaced;
 pub(crate) mod seccomp;
 
-pub(crate) use files::trust_modules;
+pub(crate) use files::{remember_modules_of_main, trust_modules};
 pub(crate) use guard::{Guard, GuardedInterpreter, Guarding, Listener, refused};
 pub(crate) use hook::install;
 pub(crate) use policy::{Environment, Files, Imports, Network, Policy, Seccomp};

@@ -33,7 +33,7 @@ def guarded():
 
 def is_original(thing):
     """Whether it is one of those functions as CPython has made it."""
-    return isinstance(thing, BUILTIN) and thing.__name__ in NAMES.get(thing.__module__, ())
+    return issubclass(type(thing), BUILTIN) and thing.__name__ in NAMES.get(thing.__module__, ())
 
 
 def attempt_attributes():
