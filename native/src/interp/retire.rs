@@ -15,7 +15,7 @@ use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::memory;
 use crate::py::{Object, Python, Result, ThreadState, ffi};
-use crate::sandbox::Policy;
+use crate::sandbox::{self, Policy};
 use crate::term::Held;
 use crate::tracing;
 use parking_lot::{Condvar, Mutex};
@@ -212,6 +212,10 @@ impl Owner {
         self.simplifier.clear(py);
         if self.mode == Mode::OwnGil {
             self.held.end(py);
+            if let Err(raised) = sandbox::restore_methods(py) {
+                // Memory is short; the interpreter's own stays then.
+                raised.clear(py);
+            }
         }
         self.types.release(py);
         self.boot.release(py);

@@ -2,10 +2,11 @@
 //!
 //! They are replaced in the types' own dicts, which code cannot reach: the types are immutable for it.
 
-use super::guarded::{Call, Kept, Rule, guard, make_type_of_methods};
+use super::guarded::{Call, Kept as Reference, Rule, guard, make_type_of_methods};
 use super::replaced::{item, set_item};
 use super::{files, network};
-use crate::py::{Object, Result, ffi};
+use crate::py::{Kept, Object, Python, Result, ffi};
+use parking_lot::Mutex;
 
 /// A rule for a method of a class.
 pub(super) struct Method {
@@ -49,6 +50,42 @@ pub(super) fn replace_loaded(functions: &Object<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A method that was replaced.
+struct Replaced {
+    interpreter: i64,
+    dict: Kept,
+    name: &'static str,
+    original: Kept,
+}
+
+static REPLACED: Mutex<Vec<Replaced>> = Mutex::new(Vec::new());
+
+/// Puts the originals back, for an interpreter that is about to end: a type that holds what holds its own method, where
+/// the collector does not see it, would stay, and with it the memory of the interpreter.
+pub(crate) fn restore(py: Python<'_>) -> Result<()> {
+    let interpreter = py.interpreter_id();
+    let own = {
+        let mut replaced = REPLACED.lock();
+        let (own, others) = std::mem::take(&mut *replaced)
+            .into_iter()
+            .partition::<Vec<_>, _>(|one| one.interpreter == interpreter);
+        *replaced = others;
+        own
+    };
+    let mut outcome = Ok(());
+    for one in own {
+        let key = Object::str(py, one.name);
+        let put = key.and_then(|key| set_item(&one.dict.get(py), &key, &one.original.get(py)));
+        outcome = outcome.and(put);
+        one.dict.release(py);
+        one.original.release(py);
+    }
+    // What is looked up by type may still be the guarded ones.
+    // SAFETY: attached.
+    unsafe { ffi::PyType_ClearCache() };
+    outcome
+}
+
 /// Replaces what rules say of the types in one module. `functions` is the class of guarded functions.
 pub(super) fn replace(functions: &Object<'_>, module: &Object<'_>, name: &str) -> Result<()> {
     let py = module.py();
@@ -77,8 +114,16 @@ pub(super) fn replace(functions: &Object<'_>, module: &Object<'_>, name: &str) -
             Some(known) => known,
             None => guarded_methods.insert(make_type_of_methods(functions)?),
         };
+        // SAFETY: attached; a second reference.
+        let kept = unsafe { Object::borrowed(py, original.as_ptr()) };
         let guarded = guard(of_methods, original, &method.rule)?;
         set_item(&dict, &Object::str(py, method.rule.name)?, &guarded)?;
+        REPLACED.lock().push(Replaced {
+            interpreter: py.interpreter_id(),
+            dict: dict.keep(),
+            name: method.rule.name,
+            original: kept.keep(),
+        });
         // SAFETY: attached; a type whose dict has changed.
         unsafe { ffi::PyType_Modified(class.as_ptr().cast()) };
     }
@@ -86,7 +131,7 @@ pub(super) fn replace(functions: &Object<'_>, module: &Object<'_>, name: &str) -
 }
 
 /// A method that reads the files at these arguments, in their order.
-fn reads(call: &Call<'_, '_>, names: &[&str]) -> Result<Kept> {
+fn reads(call: &Call<'_, '_>, names: &[&str]) -> Result<Reference> {
     for (index, name) in names.iter().enumerate() {
         // The object itself is the first.
         let Some(path) = call.argument(index + 1, name) else {

@@ -32,6 +32,7 @@ pub(crate) mod seccomp;
 pub(crate) use files::{remember_modules_of_main, trust_modules};
 pub(crate) use guard::{Guard, GuardedInterpreter, Guarding, Listener, refused};
 pub(crate) use hook::install;
+pub(crate) use methods::restore as restore_methods;
 pub(crate) use policy::{Environment, Files, Imports, Network, Policy, Seccomp};
 pub(crate) use refusal::names as refusal_names;
 pub(crate) use replaced::{replace_all, replace_imports};
