@@ -17,7 +17,7 @@ snapshot() ->
     _ = eventually(fun() -> lists:member("py-reaper", threads()) =:= lists:member("py-main", threads()) end),
     #{
         threads => threads(),
-        fds => length(entries("/proc/self/fd")),
+        fds => length([Fd || Fd <- entries("/proc/self/fd"), not is_of_libffi(Fd)]),
         processes => processes(),
         ports => erlang:ports(),
         ets => ets:all(),
@@ -102,6 +102,13 @@ name(Task) ->
     case file:read_file("/proc/self/task/" ++ Task ++ "/comm") of
         {ok, Name} -> string:trim(unicode:characters_to_list(Name));
         {error, _} -> ""
+    end.
+
+%% It opens itself, once, when ctypes is loaded for the first time, for the code that it makes.
+is_of_libffi(Fd) ->
+    case file:read_link("/proc/self/fd/" ++ Fd) of
+        {ok, Path} -> string:find(Path, "/libffi.so") =/= nomatch;
+        {error, _} -> false
     end.
 
 entries(Folder) ->
