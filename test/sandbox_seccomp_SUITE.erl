@@ -163,7 +163,7 @@ confined_threads_serve_no_other_policy(Config) ->
 
 confined_interpreters_serve_their_policy_again(Config) ->
     %% Of no other case: interpreters with the same policy may wait already.
-    Own = ?CONFINED#{network => [{any, any}, {<<"again">>, any}]},
+    Own = maps:put(network, [{any, any}, {<<"again">>, any}], ?CONFINED),
     Ids = [
         with_context(Config, Own, fun(Context) ->
             ?assertEqual({ok, <<"EPERM">>}, py:eval(Context, <<"call('kcmp')">>)),
