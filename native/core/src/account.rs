@@ -214,8 +214,8 @@ impl Account {
         admitted
     }
 
-    /// Whether a block may grow by so much. Growth within the slack is told, not refused, up to twice the limit: CPython
-    /// 3.14 and 3.15 drop an element twice when `list.append` finds no memory.
+    /// Whether a block may grow by so much. Growth within the slack is told, not refused, up to twice the limit: on CPython
+    /// 3.15.0 nodes died where the growth of lists was refused, for a reason that is not known.
     #[inline]
     pub fn admits_growth(&self, more: usize) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
