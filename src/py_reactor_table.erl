@@ -31,18 +31,28 @@ put(Key, Value) ->
 
 -spec get(term()) -> {ok, term()} | none.
 get(Key) ->
-    try ets:lookup(?MODULE, Key) of
-        [{_, _, Value}] -> {ok, Value};
-        [] -> none
-    catch
-        error:badarg -> none
+    case row(Key) of
+        {_, _, Value} -> {ok, Value};
+        none -> none
     end.
 
 -spec owner(term()) -> {ok, pid()} | none.
 owner(Key) ->
+    case row(Key) of
+        {_, Owner, _} -> {ok, Owner};
+        none -> none
+    end.
+
+%% Whoever has seen a process end may ask before this table has heard of it.
+row(Key) ->
     try ets:lookup(?MODULE, Key) of
-        [{_, Owner, _}] -> {ok, Owner};
-        [] -> none
+        [{_, Owner, _} = Row] ->
+            case is_process_alive(Owner) of
+                true -> Row;
+                false -> none
+            end;
+        [] ->
+            none
     catch
         error:badarg -> none
     end.

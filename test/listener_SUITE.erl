@@ -27,6 +27,7 @@ groups() ->
         several_acceptors_share_a_listener,
         what_runs_is_told,
         names_are_taken_once,
+        stopped_listener_is_not_found_at_once,
         port_that_is_taken_is_an_error,
         options_are_checked_by_name,
         failing_start_says_why_and_leaves_nothing,
@@ -199,6 +200,17 @@ names_are_taken_once(Config) ->
     ?assertEqual({error, not_found}, py_reactor:stop_listener(?config(name, Config))),
     ?assertEqual({error, not_found}, py_reactor:restart_contexts(?config(name, Config))),
     ?assertEqual({error, not_found}, py_reactor:port(?config(name, Config))).
+
+%% The table of listeners hears of an end a moment later than whoever has stopped one.
+stopped_listener_is_not_found_at_once(Config) ->
+    ok = sys:suspend(py_reactor_table),
+    try
+        with(Config, #{}, fun(_, Port) -> ?assertEqual(<<"hello">>, py_reactors:ask(Port, <<"hello">>)) end),
+        ?assertEqual({error, not_found}, py_reactor:stop_listener(?config(name, Config))),
+        ?assertEqual({error, not_found}, py_reactor:port(?config(name, Config)))
+    after
+        ok = sys:resume(py_reactor_table)
+    end.
 
 port_that_is_taken_is_an_error(Config) ->
     with(Config, #{}, fun(_, Port) ->

@@ -83,20 +83,32 @@ node_main([Mode, Way, Status, Parent]) ->
     ok = py_suite:start(#{context_mode => Mode}),
     Socket = py_suite:open(),
     Port = py_suite:port(Socket),
-    Works = [<<"ssl">>, <<"json">>, <<"threads">>, <<"asyncio">>, <<"sleep">>] ++ numpy(Mode),
+    %% All is imported before anything is busy: contexts of mode worker wait for one another's GIL.
+    Works = [
+        {Work, prepared(Mode, Work)}
+     || Work <- [<<"sleep">>, <<"asyncio">>, <<"json">>, <<"ssl">>, <<"threads">>] ++ numpy(Mode)
+    ],
     _ = [
         begin
-            {ok, Context} = py_context:new(#{mode => Mode}),
-            ok = py_suite:install(Context),
-            ok = py_suite:python_path(Context),
-            _ = Work =:= <<"numpy">> andalso add_numpy(Context),
-            ok = py:cast(Context, ct_busy, Work, [Port])
+            ok = py:cast(Context, ct_busy, Work, [Port]),
+            py_suite:await_signal(Socket, Work)
         end
-     || Work <- Works
+     || {Work, Context} <- Works
     ],
-    _ = [py_suite:await_signal(Socket, Work) || Work <- Works],
     ok = gen_udp:send(Socket, {127, 0, 0, 1}, list_to_integer(atom_to_list(Parent)), <<"busy">>),
     finish(Way, list_to_integer(atom_to_list(Status))).
+
+prepared(Mode, Work) ->
+    {ok, Context} = py_context:new(#{mode => Mode}),
+    ok = py_suite:install(Context),
+    ok = py_suite:python_path(Context),
+    _ = Work =:= <<"numpy">> andalso add_numpy(Context),
+    ok = py:exec(Context, [<<"import ct_busy, ct_signals, ">>, module(Work)]),
+    Context.
+
+module(<<"sleep">>) -> <<"time">>;
+module(<<"threads">>) -> <<"threading">>;
+module(Work) -> Work.
 
 finish(halt, Status) -> erlang:halt(Status);
 finish(halt_at_once, Status) -> erlang:halt(Status, [{flush, false}]);
