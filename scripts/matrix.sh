@@ -29,7 +29,7 @@ for pair in "$@"; do
         reason="0 passed, 1 failed"
         bad=1
     fi
-    [ "$status" = 0 ] || tail -n 100 "$log" | sed "s/^/    | /"
+    [ "$status" = 0 ] || grep "^erlang_python: " "$log" || tail -n 50 "$log" | sed "s/^/    | /"
     echo "matrix $pair: $reason"
 done
 if [ "$ran" = 0 ]; then exit 77; fi

@@ -33,11 +33,17 @@ count_ct() {
              function number(word) { return match(line, word "[0-9]+ tests") ? \
                  substr(line, RSTART + length(word)) + 0 : 0 }'
 }
+# The failed cases that a step's log, or what it left, tells of.
+cases_one()   { :; }
+cases_cargo() { sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$1"; }
+cases_ct()    { "$PYTHON" -E -S scripts/failed-cases.py _build/test/logs; }
+cases_pair()  { sed -n 's/^.*erlang_python: failed case: //p' "$1"; }
+
 count_pair()  { sed -n 's/^matrix [^ ]*: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$1"; }
 
 # step NAME COUNTER COMMAND...
 step() {
-    local name=$1 counter=$2 log start=$SECONDS status=0 p=0 f=0
+    local name=$1 counter=$2 log start=$SECONDS status=0 p=0 f=0 cases=()
     shift 2
     log=$logs/${name// /-}.log
     printf '==> %s\n' "$name"
@@ -58,8 +64,10 @@ step() {
     passed=$((passed + p)) failed=$((failed + f))
     printf '    %s passed, %s failed, %s s\n' "$p" "$f" "$((SECONDS - start))"
     if [ "$f" != 0 ]; then
-        failures+=("$name ($log)")
-        tail -n 100 "$log" | sed 's/^/    | /'
+        failures+=("failed: $name ($log)")
+        mapfile -t cases < <("cases_$counter" "$log")
+        if [ ${#cases[@]} = 0 ]; then tail -n 50 "$log" | sed 's/^/    | /'; fi
+        failures+=("${cases[@]/#/failed case: }")
     fi
 }
 
@@ -90,6 +98,6 @@ plan_test() {
 "plan_$1"
 
 for skip in "${skips[@]}"; do say "skipped $skip"; done
-for failure in "${failures[@]}"; do say "failed: $failure"; done
+for failure in "${failures[@]}"; do say "$failure"; done
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]
