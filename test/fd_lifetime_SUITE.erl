@@ -66,9 +66,9 @@ init_per_testcase(Case, Config) ->
 %% No descriptor of a case stays.
 end_per_testcase(_Case, Config) ->
     ok = py_suite:close(?config(signals, Config)),
-    {ok, _} = py:call(?config(ctx, Config), gc, collect, []),
     ok = py_suite:all_is_well(Config),
-    py_leaks:check(?config(before, Config), #{spares => 16}).
+    Collect = fun() -> {ok, _} = py:call(?config(ctx, Config), gc, collect, []) end,
+    py_leaks:check(?config(before, Config), #{spares => 16, settle => Collect}).
 
 %% The Python case of this name.
 python(Config) ->
