@@ -39,6 +39,7 @@ groups() ->
         naming_the_machine_is_refused,
         changing_the_locale_is_refused,
         recursion_beyond_the_stack_is_refused,
+        what_asyncio_has_ended_is_not_found,
         code_for_other_processes_is_refused,
         mixing_interpreters_is_refused,
         interpreters_are_refused,
@@ -159,6 +160,25 @@ recursion_beyond_the_stack_is_refused(Config) ->
             s => sys(?config(ctx, Config))
         })
     ).
+
+%% Before 3.13 it keeps iterators that have ended, and showed them to whoever asked.
+what_asyncio_has_ended_is_not_found(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py:exec(Context, [
+        "import asyncio, gc, sys\n",
+        "async def wait(future): await future\n",
+        "async def main():\n",
+        "    futures = [asyncio.get_running_loop().create_future() for _ in range(20)]\n",
+        "    waiting = [asyncio.ensure_future(wait(future)) for future in futures]\n",
+        "    await asyncio.sleep(0)\n",
+        "    for future in futures: future.set_result(None)\n",
+        "    await asyncio.gather(*waiting)\n",
+        "asyncio.run(main())\n",
+        "def found():\n",
+        "    referents = gc.get_referents(sys.modules['_asyncio'], (1,), gc)\n",
+        "    return any(type(one).__name__ == 'FutureIter' for one in referents), 1 in referents, vars(gc) in referents\n"
+    ]),
+    [?assertEqual({ok, {false, true, true}}, py:eval(Context, <<"found()">>)) || _ <- lists:seq(1, 10)].
 
 sys(Context) ->
     {ok, Sys} = py:eval(Context, <<"__import__('sys')">>),

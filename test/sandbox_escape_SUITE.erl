@@ -39,15 +39,6 @@ end_per_group(_Mode, _Config) ->
     py_suite:stop().
 
 init_per_testcase(Case, Config) ->
-    case Case =:= originals_are_not_found andalso {py_suite:mode(Config), py_suite:version()} of
-        {worker, {ok, Version}} when Version < [3, 13] ->
-            %% Seen once, at the end of a run of all suites with 3.12.1. It is not known whose error that is.
-            {skip, "walking all that the collector knows has ended a node whose main interpreter many suites had used"};
-        _ ->
-            prepared(Case, Config)
-    end.
-
-prepared(Case, Config) ->
     Folder = filename:join(?config(priv_dir, Config), lists:concat([py_suite:mode(Config), "_", Case])),
     {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {active, false}]),
     {ok, Port} = inet:port(Listener),

@@ -114,6 +114,25 @@ impl<'py> Call<'_, 'py> {
         self.call(values.as_ptr())
     }
 
+    /// Calls the original with something else in the place of some arguments.
+    pub(super) fn proceed_replacing(
+        &self,
+        unwanted: fn(&Object<'py>) -> bool,
+        instead: &Object<'py>,
+    ) -> Result<Object<'py>> {
+        let values: Vec<_> = (0..self.count())
+            .filter_map(|place| self.at(place))
+            .map(|value| {
+                if unwanted(&value) {
+                    instead.as_ptr()
+                } else {
+                    value.as_ptr()
+                }
+            })
+            .collect();
+        self.call(values.as_ptr())
+    }
+
     fn call(&self, values: *const *mut ffi::PyObject) -> Result<Object<'py>> {
         // SAFETY: attached; the arguments that CPython has passed, or as many others.
         unsafe {

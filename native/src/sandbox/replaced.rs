@@ -8,6 +8,7 @@ use super::refusal::Refusal;
 use super::{anew, copies, descriptors, files, imports, methods, network};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 /// CPython below 3.14 overruns smaller stacks; the boot gives threads as much.
 const LEAST_STACK: i64 = 16 << 20;
@@ -124,6 +125,9 @@ rules! {
         "_sigfpe" => |call| call.refuse(Refusal::Faulthandler),
         "_stack_overflow" => |call| call.refuse(Refusal::Faulthandler),
         "_fatal_error_c_thread" => |call| call.refuse(Refusal::Faulthandler),
+    }
+    "gc" {
+        "get_referents" => referents,
     }
     "sys" {
         "setrecursionlimit" => set_recursion_limit,
@@ -443,6 +447,31 @@ fn waitid(call: &Call<'_, '_>) -> Result<Kept> {
         return call.refuse(Refusal::Wait);
     }
     wait(call, exact_int(call, 1, "id")?)
+}
+
+/// `get_referents(*objects)`. Below 3.13 the module `_asyncio` gives iterators that it keeps for later use, which have
+/// ended already: whoever drops one ends it twice, and memory is corrupt. So it gives nothing there.
+fn referents(call: &Call<'_, '_>) -> Result<Kept> {
+    if cfg!(Py_3_13) {
+        return Ok(call.proceed()?.into_ptr());
+    }
+    let nothing = Object::none(call.py);
+    Ok(call.proceed_replacing(is_asyncio, &nothing)?.into_ptr())
+}
+
+fn is_asyncio(object: &Object<'_>) -> bool {
+    // SAFETY: attached; a live object; the definition of a module, and its name, are static where there is one.
+    unsafe {
+        if ffi::PyModule_Check(object.as_ptr()) == 0 {
+            return false;
+        }
+        let definition = ffi::PyModule_GetDef(object.as_ptr());
+        if definition.is_null() {
+            ffi::PyErr_Clear();
+            return false;
+        }
+        CStr::from_ptr((*definition).m_name) == c"_asyncio"
+    }
 }
 
 /// Scheduling of the calling thread is its own affair.
