@@ -475,7 +475,9 @@ init(Options) ->
     ok = py_sandbox:prepare(maps:get(sandbox, Options)),
     Settings = (maps:with(py_pool_options:context_keys(), Options))#{
         stuck_after => py_config:get(stuck_after),
-        max_nested_runs => py_config:get(max_nested_runs)
+        max_nested_runs => py_config:get(max_nested_runs),
+        birth => <<>>,
+        folders => []
     },
     case py_nif:context_start(Settings) of
         {ok, Handle, Serial} ->

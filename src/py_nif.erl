@@ -23,6 +23,9 @@ function answers `{error, not_running}`.
     context_info/1,
     context_confined/1,
     context_memory/1,
+    contexts/0,
+    context_settle/3,
+    prepare/2,
     call/6,
     forward/4,
     spawn/4,
@@ -67,7 +70,7 @@ function answers `{error, not_running}`.
     permits_release/0
 ]).
 -export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
--export_type([listener/0]).
+-export_type([listener/0, step/0]).
 
 -nifs([
     runtime_start/3,
@@ -84,6 +87,9 @@ function answers `{error, not_running}`.
     context_info/1,
     context_confined/1,
     context_memory/1,
+    contexts/0,
+    context_settle/3,
+    prepare/2,
     call/6,
     forward/4,
     spawn/4,
@@ -171,7 +177,13 @@ function answers `{error, not_running}`.
     | {getattr, object(), name()}
     | {call_method, object(), name(), [term()], map()}
     | {to_term, object()}
-    | {echo, term()}.
+    | {echo, term()}
+    | {birth, [step(), ...]}.
+-type step() ::
+    {settle, [term()]}
+    | {import, name(), name() | all}
+    | {preload, binary()}.
+%% What a context is given by the node; see py_birth.
 -type module_name() :: name().
 -type name() :: atom() | binary().
 -type environment() :: reference().
@@ -188,7 +200,11 @@ function answers `{error, not_running}`.
     sandbox := py_sandbox:checked(),
     %% Bytes.
     memory_limit := pos_integer() | infinity,
-    max_result_size := pos_integer() | infinity
+    max_result_size := pos_integer() | infinity,
+    %% Interpreters are handed on between contexts with the same, which means nothing else here.
+    birth := binary(),
+    %% Where modules come from besides `sys.path'.
+    folders := [binary()]
 }.
 -type refused() ::
     {error,
@@ -299,6 +315,18 @@ context_confined(_Target) -> not_loaded().
     | {error, {not_supported, worker | memory_limit}}
     | refused().
 context_memory(_Target) -> not_loaded().
+
+%% Those of this node that have not closed, the ones that are starting among them.
+-spec contexts() -> [{pid(), Birth :: binary()}].
+contexts() -> not_loaded().
+
+%% See `settings()'.
+-spec context_settle(target(), Birth :: binary(), Folders :: [binary()]) -> ok | refused().
+context_settle(_Target, _Birth, _Folders) -> not_loaded().
+
+%% As `spawn', outside all bounds.
+-spec prepare(target(), payload()) -> request() | refused().
+prepare(_Target, _Payload) -> not_loaded().
 
 -spec call(target(), reference(), payload(), scope(), none | callback(), timeout()) -> request() | refused().
 call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().

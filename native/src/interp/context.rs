@@ -4,6 +4,7 @@ use super::begun::Begun;
 use super::callback::{Relay, wake_loops};
 use super::queue::Queue;
 use super::reactor::{Handoff, Shared as Connections};
+use super::spares::Sort;
 use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::event::Root;
@@ -65,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) conversion: Conversion,
     /// What its code may do.
     pub(crate) policy: Arc<Policy>,
+    /// See [`Sort::birth`].
+    pub(crate) birth: Arc<[u8]>,
     /// How many bytes the interpreter may have; `usize::MAX`: as many as there are.
     pub(crate) memory_limit: usize,
     /// How many bytes of a result may go to Erlang; `usize::MAX`: any number.
@@ -90,6 +93,8 @@ pub(crate) struct Context {
     pub(crate) conversion: Conversion,
     /// What its code may do, and what was refused to it.
     pub(crate) guard: Arc<Guard>,
+    /// See [`Sort::birth`].
+    pub(crate) birth: Mutex<Arc<[u8]>>,
     /// The kernel refuses system calls to its thread.
     pub(crate) confined: AtomicBool,
     pub(crate) memory_limit: usize,
@@ -148,6 +153,7 @@ impl Context {
                 settings.policy.clone(),
                 Some(Self::listener(this.clone())),
             )),
+            birth: Mutex::new(settings.birth.clone()),
             confined: AtomicBool::new(false),
             memory_limit: settings.memory_limit,
             max_result_size: settings.max_result_size,
@@ -173,6 +179,14 @@ impl Context {
             max_nested_runs: settings.max_nested_runs,
             companions: Mutex::default(),
         })
+    }
+
+    /// Which interpreters it may be given, and may follow it in its own.
+    pub(super) fn sort(&self) -> Sort {
+        Sort {
+            policy: self.guard.policy.clone(),
+            birth: self.birth.lock().clone(),
+        }
     }
 
     /// Tells the context's process of what was refused.

@@ -25,6 +25,15 @@ impl Answer {
         }
     }
 
+    /// `{error, {Step, Reason}}` of an error.
+    fn of_step(self, env: &TermEnv, step: Word) -> Self {
+        let result = match env.get_tuple(self.result) {
+            Some(&[error, reason]) => env.tuple(&[error, env.tuple(&[step, reason])]),
+            _ => self.result,
+        };
+        Self { result, ..self }
+    }
+
     pub(super) fn of(result: Word) -> Outcome {
         Outcome::Answer(Self {
             result,
@@ -184,7 +193,12 @@ impl Owner {
         let env = unsafe { &*env };
         self.perform(py, context, env, payload, namespace.id, reply)
             .unwrap_or_else(|raised| {
-                Outcome::Answer(failure::answer(py, reply, self, request, raised))
+                let step = self.failed_step.take();
+                let answer = failure::answer(py, reply, self, request, raised);
+                Outcome::Answer(match step {
+                    Some(step) => answer.of_step(reply, step),
+                    None => answer,
+                })
             })
     }
 
@@ -309,6 +323,10 @@ impl Owner {
             Some(Task::Echo { term }) => {
                 return Ok(Answer::of(reply.tuple(&[known.ok, reply.copy(term)])));
             }
+            Some(Task::Birth { steps }) => {
+                self.born(py, context, env, steps)?;
+                return Ok(Answer::of(known.ok));
+            }
             None => return Err(Raised::type_error(py, "malformed request")),
         };
         self.outcome(&value, context, reply)
@@ -410,7 +428,12 @@ impl Owner {
     }
 
     /// A module's or function's name: atom, binary, or string.
-    fn name<'py>(&mut self, py: Python<'py>, env: &TermEnv, word: Word) -> Result<Object<'py>> {
+    pub(super) fn name<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        word: Word,
+    ) -> Result<Object<'py>> {
         if let Some(bytes) = env.get_binary(word) {
             return match std::str::from_utf8(bytes) {
                 Ok(text) => Object::str(py, text),
@@ -452,7 +475,7 @@ impl Owner {
         self.lending(|| attribute(&module, function))
     }
 
-    fn call<'py>(
+    pub(super) fn call<'py>(
         &mut self,
         py: Python<'py>,
         env: &TermEnv,
@@ -541,7 +564,7 @@ fn refuse_coroutine(value: &Object<'_>) -> Result<()> {
 }
 
 /// A module by its name: the imported one, or imported now.
-fn imported<'py>(name: &Object<'py>) -> Result<Object<'py>> {
+pub(super) fn imported<'py>(name: &Object<'py>) -> Result<Object<'py>> {
     let py = name.py();
     // SAFETY: attached; a new reference, or null with or without an exception.
     unsafe {
@@ -556,7 +579,7 @@ fn imported<'py>(name: &Object<'py>) -> Result<Object<'py>> {
 }
 
 /// An attribute of a module; `a.b` is looked up step by step unless there is one of that very name.
-fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<Object<'py>> {
+pub(super) fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<Object<'py>> {
     let raised = match module.getattr(name) {
         Ok(value) => return Ok(value),
         Err(raised) => raised,
@@ -579,7 +602,7 @@ fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<Object<'py>
     Err(Raised::seen(py))
 }
 
-fn evaluate<'py>(
+pub(super) fn evaluate<'py>(
     code: &Object<'py>,
     globals: &Object<'_>,
     locals: &Object<'_>,

@@ -1,6 +1,7 @@
 //! Contexts: an interpreter, the one OS thread that runs it, and the mailbox between it and Erlang.
 
 mod begun;
+mod birth;
 pub(crate) mod callback;
 mod client;
 mod code;
@@ -32,6 +33,7 @@ pub(crate) use context::{Closing, Context, Envelope, Mode, Settings};
 pub(crate) use environment::{Environment, Scope};
 pub(crate) use owner::{STACK, prepare_main, start};
 pub(crate) use permit::Permit;
+pub(crate) use queue::Queue;
 use reaper::reaper;
 pub(crate) use reaper::start_reaper;
 pub(crate) use registry::registry;

@@ -11,7 +11,7 @@ use super::{
     COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute, loops,
     python_functions, reactor, retire, spares,
 };
-use crate::beam::{TermEnv, atoms};
+use crate::beam::{TermEnv, Word, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
 use crate::memory;
@@ -55,6 +55,8 @@ pub(crate) struct Owner {
     pub(crate) spinner: Spinner,
     /// What code finds that calls Erlang, while a context is served.
     pub(crate) stage: Option<Rc<Stage>>,
+    /// The step of a birth that has failed just now.
+    pub(super) failed_step: Option<Word>,
     /// `erlang._tasks`, once it was needed, and asyncio's functions, once it is loaded.
     pub(crate) loop_tools: Option<LoopTools>,
     pub(crate) running_loop: Option<RunningLoop>,
@@ -211,6 +213,7 @@ fn prepare(py: Python<'_>, mode: Mode, policy: &Policy) -> Result<Owner> {
         interpreter_id: py.interpreter_id(),
         spinner: Spinner::default(),
         stage: None,
+        failed_step: None,
         loop_tools: None,
         running_loop: None,
         continuations: HashMap::new(),

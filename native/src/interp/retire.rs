@@ -10,12 +10,13 @@
 //! the node down, and handing it out would give a stranger's threads to a new context.
 
 use super::owner::Owner;
+use super::spares::Sort;
 use super::{COUNTERS, Context, Counters, Mode, Stage, Station, spares};
 use crate::facts::facts;
 use crate::interrupt::{evict_a_thread, let_sleep, wake_sleepers};
 use crate::memory;
 use crate::py::{Object, Python, Result, ThreadState, ffi};
-use crate::sandbox::{self, Policy};
+use crate::sandbox;
 use crate::term::Held;
 use crate::tracing;
 use parking_lot::{Condvar, Mutex};
@@ -50,7 +51,7 @@ pub(super) fn retire(
     }
     if recycle {
         context.end();
-        let following = wait_as_spare(&mut state, &owner.held, &context.guard.policy);
+        let following = wait_as_spare(&mut state, &owner.held, &context.sort());
         return Some((state, owner, following));
     }
     let lending = owner.mode == Mode::OwnGil && owner.held.is_lending();
@@ -115,10 +116,10 @@ fn wait_until_returned(state: &mut ThreadState, held: &Held) -> bool {
 
 /// Waits for another context. Bytes that Erlang has of the one before go meanwhile, which runs no code of users;
 /// while memory is traced they wait for that context, too.
-fn wait_as_spare(state: &mut ThreadState, held: &Held, policy: &Arc<Policy>) -> Arc<Context> {
+fn wait_as_spare(state: &mut ThreadState, held: &Held, sort: &Sort) -> Arc<Context> {
     held.serve(NO_CONTEXT, Arc::new(spares::look_again));
     let following = spares::wait_as_spare(
-        policy,
+        sort,
         || held.has_dropped() && tracing::enter(),
         || {
             let attached = state.attach();

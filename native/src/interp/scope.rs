@@ -8,21 +8,61 @@ use std::collections::HashMap;
 /// Each is a module object entered into `sys.modules` under the name that its functions and classes carry,
 /// so that pickling, dataclasses and `typing.get_type_hints` find them.
 #[derive(Default)]
-pub(crate) struct Namespaces(HashMap<u64, Kept>);
+pub(crate) struct Namespaces {
+    of_clients: HashMap<u64, Kept>,
+    /// The name and the module that all others begin as copies of.
+    first: Option<(String, Kept)>,
+}
 
 impl Namespaces {
-    fn name(py: Python<'_>, client: u64) -> Result<Object<'_>> {
-        Object::str(py, &format!("_erlang_process_{client}"))
+    fn name(client: u64) -> String {
+        format!("_erlang_process_{client}")
     }
 
     /// The module of a client, made at its first use.
     pub(crate) fn module<'py>(&mut self, py: Python<'py>, client: u64) -> Result<Object<'py>> {
-        if let Some(module) = self.0.get(&client) {
+        if let Some(module) = self.of_clients.get(&client) {
             return Ok(module.get(py));
         }
-        let name = Self::name(py, client)?;
+        let module = Self::make(py, &Self::name(client))?;
+        if let Some((_, first)) = &self.first {
+            // SAFETY: attached; the dicts of modules are borrowed from them. What the new one has stays: its name.
+            unsafe {
+                let dict = ffi::PyModule_GetDict(module.as_ptr());
+                let known = ffi::PyModule_GetDict(first.as_ptr());
+                if ffi::PyDict_Merge(dict, known, 0) != 0 {
+                    return Err(Raised::seen(py));
+                }
+            }
+        }
+        self.of_clients.insert(client, module.again().keep());
+        Ok(module)
+    }
+
+    /// The dict of a new module, which all namespaces to come begin as copies of.
+    pub(super) fn begin_with<'py>(
+        &mut self,
+        py: Python<'py>,
+        serial: Option<u64>,
+    ) -> Result<Object<'py>> {
+        let name = match serial {
+            Some(serial) => format!("_erlang_preload_{serial}"),
+            None => "_erlang_preload".into(),
+        };
+        let module = Self::make(py, &name)?;
+        // SAFETY: attached; borrowed from the module, which is kept below.
+        let dict = unsafe { Object::borrowed(py, ffi::PyModule_GetDict(module.as_ptr())) };
+        if let Some((_, before)) = self.first.replace((name, module.keep())) {
+            before.release(py);
+        }
+        Ok(dict)
+    }
+
+    /// A module in `sys.modules`.
+    fn make<'py>(py: Python<'py>, name: &str) -> Result<Object<'py>> {
+        let name = Object::str(py, name)?;
         // SAFETY: attached; the dict of a module is borrowed from it; dicts take references of their own.
-        let module = unsafe {
+        unsafe {
             let module = Object::owned_or_raised(py, ffi::PyModule_NewObject(name.as_ptr()))?;
             let dict = ffi::PyModule_GetDict(module.as_ptr());
             let builtins = ffi::PyEval_GetBuiltins();
@@ -35,12 +75,8 @@ impl Namespaces {
             {
                 return Err(Raised::seen(py));
             }
-            module
-        };
-        // SAFETY: attached; a second reference for the table.
-        let kept = unsafe { Object::borrowed(py, module.as_ptr()) }.keep();
-        self.0.insert(client, kept);
-        Ok(module)
+            Ok(module)
+        }
     }
 
     /// The dict of a client's module.
@@ -52,17 +88,20 @@ impl Namespaces {
 
     /// A client is gone.
     pub(crate) fn remove(&mut self, py: Python<'_>, client: u64) {
-        let Some(module) = self.0.remove(&client) else {
-            return;
-        };
-        if let Err(raised) = Self::forget(py, client) {
+        if let Some(module) = self.of_clients.remove(&client) {
+            Self::end(py, &Self::name(client), module);
+        }
+    }
+
+    fn end(py: Python<'_>, name: &str, module: Kept) {
+        if let Err(raised) = Self::forget(py, name) {
             raised.clear(py);
         }
         module.release(py);
     }
 
-    fn forget(py: Python<'_>, client: u64) -> Result<()> {
-        let name = Self::name(py, client)?;
+    fn forget(py: Python<'_>, name: &str) -> Result<()> {
+        let name = Object::str(py, name)?;
         // SAFETY: attached; `sys.modules` is borrowed. User code may have removed the entry.
         unsafe {
             let modules = ffi::PyImport_GetModuleDict();
@@ -76,8 +115,11 @@ impl Namespaces {
 
     /// All clients are gone.
     pub(crate) fn clear(&mut self, py: Python<'_>) {
-        for client in self.0.keys().copied().collect::<Vec<_>>() {
+        for client in self.of_clients.keys().copied().collect::<Vec<_>>() {
             self.remove(py, client);
+        }
+        if let Some((name, module)) = self.first.take() {
+            Self::end(py, &name, module);
         }
     }
 }

@@ -33,6 +33,10 @@ pub(super) enum Task<'e> {
     Echo {
         term: Word,
     },
+    /// What a context is given by the node; see `birth`.
+    Birth {
+        steps: Word,
+    },
 }
 
 impl<'e> Task<'e> {
@@ -65,6 +69,7 @@ impl<'e> Task<'e> {
             }
             [kind, object] if kind == known.to_term => Some(Self::ToTerm { object }),
             [kind, term] if kind == known.echo => Some(Self::Echo { term }),
+            [kind, steps] if kind == known.birth => Some(Self::Birth { steps }),
             _ => None,
         }
     }

@@ -4,7 +4,8 @@ use super::{context_died, target, word};
 use crate::beam::{Pid, Shared, Word, atoms};
 use crate::interp::callback::{self, Circle};
 use crate::interp::{
-    Body, Callback, Closing, Context, Envelope, Environment, Kind, Origin, Permit, Request, Scope,
+    Body, Callback, Closing, Context, Envelope, Environment, Kind, Origin, Permit, Queue, Request,
+    Scope,
 };
 use crate::term::ObjectRef;
 use py_core::protocol::Cancel;
@@ -24,6 +25,8 @@ pub(super) struct Asked<'a> {
     parent: Term<'a>,
     /// Milliseconds, or `infinity`.
     timeout: Term<'a>,
+    /// Bounds are for others.
+    unbounded: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -44,12 +47,21 @@ impl<'a> Asked<'a> {
             scope,
             parent: word(env, known.none),
             timeout: word(env, known.infinity),
+            unbounded: false,
         }
     }
 
     /// Answered with this reference.
     pub(super) fn answered_to(self, tag: Term<'a>) -> Self {
         Self { tag, ..self }
+    }
+
+    /// Outside all bounds.
+    pub(super) fn unbounded(self) -> Self {
+        Self {
+            unbounded: true,
+            ..self
+        }
     }
 
     /// Made in this callback, or none.
@@ -129,7 +141,9 @@ fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
     if origin.deadline.is_some_and(|deadline| deadline < started) {
         return Err(super::error(env, word(env, atoms().timeout)));
     }
-    let (permit, place) = if origin.parent.is_some() {
+    let (permit, place) = if asked.unbounded {
+        (Permit::none(), Queue::enter_unseen())
+    } else if origin.parent.is_some() {
         // What it is a part of holds a permit, and waits for it.
         (Permit::none(), context.queue.enter_anyway())
     } else {

@@ -33,6 +33,10 @@ struct Options<'a> {
     memory_limit: Term<'a>,
     /// Bytes, or `infinity`.
     max_result_size: Term<'a>,
+    /// See `py_birth`; only compared.
+    birth: Binary<'a>,
+    /// Where modules come from besides `sys.path`.
+    folders: Vec<Binary<'a>>,
 }
 
 /// See `py_conversion`.
@@ -70,6 +74,7 @@ impl Options<'_> {
             policy: Arc::new(self.sandbox.policy()),
             memory_limit: bound(self.memory_limit),
             max_result_size: bound(self.max_result_size),
+            birth: Arc::from(self.birth.as_slice()),
         }
     }
 }
@@ -160,14 +165,17 @@ fn canonical(path: &Path) -> PathBuf {
     })
 }
 
+/// Folders by their names, without links.
+pub(super) fn under(folders: &[Binary<'_>]) -> Vec<PathBuf> {
+    folders
+        .iter()
+        .map(|folder| canonical(Path::new(OsStr::from_bytes(folder))))
+        .collect()
+}
+
 fn files(folders: Term) -> Files {
     match Vec::<Binary>::decode(folders) {
-        Ok(folders) => Files::Under(
-            folders
-                .iter()
-                .map(|folder| canonical(Path::new(OsStr::from_bytes(folder))))
-                .collect(),
-        ),
+        Ok(folders) => Files::Under(under(&folders)),
         Err(_all) => Files::All,
     }
 }
@@ -195,6 +203,7 @@ fn context_start<'a>(env: Env<'a>, options: Options<'a>) -> Term<'a> {
     }
     let owner = env.pid();
     let context = Context::new(Pid::new(owner), &settings);
+    context.guard.trust(under(&options.folders));
     let owned = Shared::new(Owned(context.clone()));
     if !owned.monitor(Some(env), &context.pid) {
         return super::context_died(env, known.noproc);

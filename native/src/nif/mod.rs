@@ -1,6 +1,7 @@
 //! The functions of the Erlang module `py_nif`: decode, guard, hand on. They give symbolic reasons; words
 //! for people are made in Erlang.
 
+mod birth;
 mod call;
 mod callback;
 mod context;

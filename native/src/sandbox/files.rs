@@ -219,15 +219,7 @@ fn module_folders(py: Python<'_>) -> Result<Vec<PathBuf>> {
 }
 
 fn may_read(guard: &Guard, path: &Path) -> bool {
-    guard.policy.read.allows(path) || is_of_modules(guard, path)
-}
-
-/// Whether a file lies where modules come from.
-pub(super) fn is_of_modules(guard: &Guard, path: &Path) -> bool {
-    guard
-        .modules
-        .get()
-        .is_some_and(|folders| folders.iter().any(|folder| path.starts_with(folder)))
+    guard.policy.read.allows(path) || guard.is_of_modules(path)
 }
 
 /// What is at an allowed place may be a link that leads elsewhere.

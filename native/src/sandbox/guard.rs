@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +22,8 @@ pub(crate) struct Guard {
     listener: Option<Listener>,
     /// Folders that code may read whatever the policy says: those that modules come from.
     pub(super) modules: OnceLock<Vec<PathBuf>>,
+    /// Those that the node's operator has named since.
+    named: RwLock<Vec<PathBuf>>,
     /// What the allowed names of hosts were found to mean.
     pub(super) resolved: Mutex<HashMap<IpAddr, HashSet<String>>>,
     /// The processes that code has started.
@@ -47,9 +49,21 @@ impl Guard {
             refused: [const { AtomicU64::new(0) }; KINDS],
             listener,
             modules: OnceLock::new(),
+            named: RwLock::default(),
             resolved: Mutex::default(),
             children: Mutex::default(),
         }
+    }
+
+    /// Modules come from these folders as well. They have no links in them.
+    pub(crate) fn trust(&self, folders: Vec<PathBuf>) {
+        *self.named.write() = folders;
+    }
+
+    /// Whether a file lies where modules come from.
+    pub(super) fn is_of_modules(&self, path: &Path) -> bool {
+        let is_in = |folders: &Vec<PathBuf>| folders.iter().any(|folder| path.starts_with(folder));
+        self.modules.get().is_some_and(is_in) || is_in(&self.named.read())
     }
 
     /// Counts a refusal, and sets the exception for it.

@@ -1,6 +1,5 @@
 //! Which modules code loads.
 
-use super::files;
 use super::guard::{Guard, current};
 use super::guarded::{Call, Kept};
 use super::hook::Event;
@@ -128,7 +127,7 @@ fn is_of_a_library(guard: &Guard, file: &str) -> bool {
     let path = Path::new(file);
     path.is_absolute()
         && (standard_library().is_some_and(|folder| path.starts_with(folder))
-            || files::is_of_modules(guard, path))
+            || guard.is_of_modules(path))
 }
 
 fn is_of_the_standard_library(file: &str) -> bool {
