@@ -16,7 +16,12 @@ write(Folder) ->
     {KeyType, Key} = proplists:get_value(key, Server),
     ok = pem(Folder, "cert.pem", [{'Certificate', proplists:get_value(cert, Server)}]),
     ok = pem(Folder, "key.pem", [{KeyType, Key}]),
-    ok = pem(Folder, "cacerts.pem", [{'Certificate', Authority} || Authority <- proplists:get_value(cacerts, Client)]).
+    ok = pem(Folder, "cacerts.pem", [{'Certificate', Authority} || Authority <- proplists:get_value(cacerts, Client)]),
+    %% All suites have the same folder, and what was there is remembered for two minutes.
+    case whereis(ssl_pem_cache) of
+        undefined -> ok;
+        _ -> ssl:clear_pem_cache()
+    end.
 
 pem(Folder, File, Entries) ->
     Encoded = public_key:pem_encode([{Type, Der, not_encrypted} || {Type, Der} <- Entries]),
