@@ -13,9 +13,11 @@ PYTHON=$(scripts/find-python.sh)
 export PYTHON PYO3_PYTHON=$PYTHON
 target=${CARGO_TARGET_DIR:-$root/target}
 logs=$root/_build/checks
-step_limit=1800
+step_limit=2700
 mkdir -p "$logs"
-passed=0 failed=0 failures=() skips=()
+passed=0 failed=0 failures=() skips=() unsteady=()
+# So many failed cases may be looked at again; the least is what one case gives that has two modes.
+looked_at_again=4
 # timeout puts a step into a process group of its own, which Ctrl-C does not reach.
 running=
 trap 'kill "$running"; exit 130' INT TERM
@@ -33,13 +35,15 @@ count_ct() {
              function number(word) { return match(line, word "[0-9]+ tests") ? \
                  substr(line, RSTART + length(word)) + 0 : 0 }'
 }
+count_pair()  { sed -n 's/^matrix [^ ]*: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$1"; }
+
 # The failed cases that a step's log, or what it left, tells of.
 cases_one()   { :; }
 cases_cargo() { sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$1"; }
 cases_ct()    { "$PYTHON" -E -S scripts/failed-cases.py _build/test/logs; }
 cases_pair()  { sed -n 's/^.*erlang_python: failed case: //p' "$1"; }
-
-count_pair()  { sed -n 's/^matrix [^ ]*: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$1"; }
+# Those of them that passed when they ran again.
+unsteady_pair() { sed -n 's/^.*erlang_python: unsteady, failed and then passed: //p' "$1"; }
 
 # step NAME COUNTER COMMAND...
 step() {
@@ -62,6 +66,9 @@ step() {
     p=${p:-0} f=${f:-0}
     if [ "$status" != 0 ] && [ "$f" = 0 ]; then f=1; fi
     passed=$((passed + p)) failed=$((failed + f))
+    if [ "$counter" = pair ]; then
+        while IFS= read -r line; do unsteady+=("$line"); done < <(unsteady_pair "$log")
+    fi
     printf '    %s passed, %s failed, %s s\n' "$p" "$f" "$((SECONDS - start))"
     if [ "$f" != 0 ]; then
         failures+=("failed: $name ($log)")
@@ -80,10 +87,32 @@ plan_check() {
     step "receive optimisation" one scripts/check-receive.escript
 }
 
+# The Erlang suites; those with failed cases once more, alone. What passes then is unsteady, and the end of the run
+# names it: a fault to be mended, but no reason to refuse a change that has nothing to do with it. More than a few
+# failures, or the end of the node, are no accident.
+erlang_suites() {
+    local failed_before=$failed failures_before=("${failures[@]}") failed_first passed_first cases=() suites=()
+    step "Erlang suites" ct rebar3 ct
+    failed_first=$failed passed_first=$passed
+    [ "$failed_first" != "$failed_before" ] || return 0
+    mapfile -t cases < <(cases_ct)
+    mapfile -t suites < <(printf '%s\n' "${cases[@]}" | sed -n 's|^\([a-z0-9_]*_SUITE\):.*|test/\1|p' | sort -u)
+    if [ ${#suites[@]} = 0 ] || [ ${#cases[@]} -gt "$looked_at_again" ] ||
+        printf '%s\n' "${cases[@]}" | grep -q ': has not ended'; then
+        return 0
+    fi
+    step "Erlang suites that failed, again" ct rebar3 ct --suite "$(IFS=,; echo "${suites[*]}")"
+    if [ "$failed" = "$failed_first" ]; then
+        failed=$failed_before failures=("${failures_before[@]}")
+        passed=$((passed_first + ${#cases[@]}))
+        unsteady+=("${cases[@]}")
+    fi
+}
+
 plan_suites() {
     scripts/test-venv.sh
     step "Rust tests" cargo cargo test --workspace --locked
-    step "Erlang suites" ct rebar3 ct
+    erlang_suites
 }
 
 plan_test() {
@@ -98,6 +127,7 @@ plan_test() {
 "plan_$1"
 
 for skip in "${skips[@]}"; do say "skipped $skip"; done
+for case in "${unsteady[@]}"; do say "unsteady, failed and then passed: $case"; done
 for failure in "${failures[@]}"; do say "$failure"; done
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]
