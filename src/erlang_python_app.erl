@@ -25,7 +25,7 @@ steps([]) ->
 
 %% Python runs from here on.
 start_processes() ->
-    case steps([fun py_config:check_mode/0, fun py_semaphore:configure/0, fun bound_atoms/0]) of
+    case steps([fun py_config:check_mode/0, fun py_semaphore:configure/0, fun py_state:open/0, fun bound_atoms/0]) of
         ok ->
             case erlang_python_sup:start_link() of
                 {ok, Pid} -> {ok, Pid};
@@ -48,7 +48,8 @@ stopped(Error) ->
 -spec stop(term()) -> ok.
 stop(_State) ->
     _ = py_nif:runtime_stop(),
-    ok.
+    %% A stuck context may go on.
+    py_nif:state_open(0).
 
 start_python() ->
     Package = filename:join([py_config:priv_dir(), "python"]),

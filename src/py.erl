@@ -26,6 +26,8 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([register_pool/2, unregister_pool/1, get_local_env/1]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([memory_stats/0, gc/0, gc/1, tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
+-export([state_fetch/1, state_store/2, state_remove/1, state_keys/0, state_clear/0]).
+-export([state_incr/1, state_incr/2, state_decr/1, state_decr/2]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export_type([name/0, result/0, kwargs/0, code/0, async_call/0]).
 
@@ -505,3 +507,51 @@ execution_mode() ->
 -spec subinterp_supported() -> boolean().
 subinterp_supported() ->
     py_nif:subinterp_supported().
+
+%% ------------------------------------------------------------------------------------------------
+%% State that Erlang and all contexts share
+
+?DOC("The same as `py_state:fetch/1`: the value under a key that Erlang and all contexts share.").
+-spec state_fetch(Key :: term()) -> {ok, term()} | {error, not_found | not_running}.
+state_fetch(Key) ->
+    py_state:fetch(Key).
+
+?DOC("The same as `py_state:store/2`.").
+-spec state_store(Key :: term(), Value :: term()) -> ok | {error, py_state:full() | not_running}.
+state_store(Key, Value) ->
+    py_state:store(Key, Value).
+
+?DOC("The same as `py_state:remove/1`.").
+-spec state_remove(Key :: term()) -> ok | {error, not_running}.
+state_remove(Key) ->
+    py_state:remove(Key).
+
+?DOC("The same as `py_state:keys/0`.").
+-spec state_keys() -> [term()] | {error, not_running}.
+state_keys() ->
+    py_state:keys().
+
+?DOC("The same as `py_state:clear/0`.").
+-spec state_clear() -> ok | {error, not_running}.
+state_clear() ->
+    py_state:clear().
+
+?DOC("The same as `py_state:incr/1`.").
+-spec state_incr(Key :: term()) -> py_state:sum().
+state_incr(Key) ->
+    py_state:incr(Key).
+
+?DOC("The same as `py_state:incr/2`.").
+-spec state_incr(Key :: term(), Amount :: integer()) -> py_state:sum().
+state_incr(Key, Amount) ->
+    py_state:incr(?FORM([key, amount], [Key, Amount]), Key, Amount).
+
+?DOC("The same as `py_state:decr/1`.").
+-spec state_decr(Key :: term()) -> py_state:sum().
+state_decr(Key) ->
+    py_state:decr(Key).
+
+?DOC("The same as `py_state:decr/2`.").
+-spec state_decr(Key :: term(), Amount :: integer()) -> py_state:sum().
+state_decr(Key, Amount) ->
+    py_state:decr(?FORM([key, amount], [Key, Amount]), Key, Amount).

@@ -11,7 +11,8 @@
 -type form() :: {module(), Function :: atom(), [role()], [term()]}.
 %% A call as the user wrote it: what each argument means in the form that was recognised, and its value.
 -type role() ::
-    args
+    amount
+    | args
     | attribute
     | bound
     | callable
@@ -25,6 +26,7 @@
     | generation
     | grace
     | index
+    | key
     | info
     | frames
     | handler
@@ -67,7 +69,7 @@ position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
 
 is_ours({Module, _, _, _}) ->
     lists:member(Module, [
-        ?MODULE, py_arguments, py, py_memory, py_context, py_context_router, py_semaphore, py_callback,
+        ?MODULE, py_arguments, py, py_memory, py_state, py_context, py_context_router, py_semaphore, py_callback,
         py_event_loop, py_event_loop_pool, py_reactor, py_reactor_context
     ]).
 
@@ -94,6 +96,7 @@ text(options, {unknown_option, Key, Allowed}) ->
 text(options, {wrong_option, Key, Value}) ->
     io_lib:format("option ~ts is ~0tP, not ~ts", [Key, Value, 10, expected(Key)]).
 
+expected(amount) -> "an integer of at most 64 bits";
 expected(args) -> "a list of arguments";
 expected(attribute) -> "an attribute's name: an atom, a binary or a string";
 expected(bound) -> "a bound: an integer from 1 to 4294967294, or infinity";

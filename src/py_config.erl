@@ -16,6 +16,7 @@ The application's environment: every key with its default and what it may be.
 | `max_result_size` | `infinity` | for the same: bytes that a result may take in Erlang |
 | `call_timeout` | 30000 | for the pool `default`: milliseconds that a call may take which says nothing of that, or `infinity` |
 | `max_concurrent` | `infinity` | requests that may be in flight in the node |
+| `max_state_entries` | 100000 | keys of `py_state` that there may be at a time, or `infinity` |
 | `max_atoms` | 4096 | names from Python code that may become new atoms in the life of the node |
 | `context_start_timeout` | 10000 | milliseconds that a context may take to start |
 | `stuck_after` | 5000 | milliseconds that running code may ignore an interrupt |
@@ -45,6 +46,7 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | call_timeout
     | max_concurrent
     | max_atoms
+    | max_state_entries
     | context_start_timeout
     | stuck_after
     | max_stuck
@@ -67,6 +69,7 @@ keys() ->
         call_timeout,
         max_concurrent,
         max_atoms,
+        max_state_entries,
         context_start_timeout,
         stuck_after,
         max_stuck,
@@ -96,7 +99,6 @@ without_effect() ->
         imports,
         paths,
         enable_memory_limits,
-        max_state_entries,
         included_applications
     ].
 
@@ -158,6 +160,7 @@ default(max_result_size) -> infinity;
 default(call_timeout) -> 30_000;
 default(max_concurrent) -> infinity;
 default(max_atoms) -> 4096;
+default(max_state_entries) -> 100_000;
 default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
 default(max_stuck) -> 4;
@@ -176,6 +179,7 @@ is_valid(max_result_size, Max) -> py_pool_options:is_valid(max_result_size, Max)
 is_valid(call_timeout, Timeout) -> py_pool_options:is_valid(timeout, Timeout);
 is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
 is_valid(max_atoms, N) -> is_integer(N) andalso N >= 0 andalso N < 1 bsl 32;
+is_valid(max_state_entries, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0 andalso Max < 1 bsl 32);
 is_valid(context_start_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
@@ -203,6 +207,7 @@ allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
 allowed(call_timeout) -> py_pool_options:allowed(timeout);
 allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
 allowed(max_atoms) -> "an integer from 0 to 4294967295";
+allowed(max_state_entries) -> "an integer from 1 to 4294967295, or infinity";
 allowed(context_start_timeout) -> "a positive number of milliseconds";
 allowed(stuck_after) -> "a positive number of milliseconds";
 allowed(max_stuck) -> "an integer, 0 or more";

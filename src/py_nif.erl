@@ -67,7 +67,15 @@ function answers `{error, not_running}`.
     permits_max/1,
     permits_wait/0,
     permits_stop_waiting/0,
-    permits_release/0
+    permits_release/0,
+    state_open/1,
+    state_fetch/1,
+    state_store/2,
+    state_remove/1,
+    state_add/2,
+    state_keys/0,
+    state_clear/0,
+    state_counted/0
 ]).
 -export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 -export_type([listener/0, step/0]).
@@ -131,7 +139,15 @@ function answers `{error, not_running}`.
     permits_max/1,
     permits_wait/0,
     permits_stop_waiting/0,
-    permits_release/0
+    permits_release/0,
+    state_open/1,
+    state_fetch/1,
+    state_store/2,
+    state_remove/1,
+    state_add/2,
+    state_keys/0,
+    state_clear/0,
+    state_counted/0
 ]).
 -on_load(load/0).
 
@@ -466,3 +482,29 @@ permits_stop_waiting() -> not_loaded().
 
 -spec permits_release() -> ok | {error, not_running}.
 permits_release() -> not_loaded().
+
+-spec state_open(pos_integer() | infinity | 0) -> ok.
+state_open(_Max) -> not_loaded().
+
+-spec state_fetch(term()) -> {ok, term()} | {error, not_found | not_running}.
+state_fetch(_Key) -> not_loaded().
+
+-spec state_store(term(), term()) -> ok | {error, py_state:full() | not_running}.
+state_store(_Key, _Value) -> not_loaded().
+
+-spec state_remove(term()) -> ok | {error, not_running}.
+state_remove(_Key) -> not_loaded().
+
+-spec state_add(term(), integer()) ->
+    integer() | {error, py_state:full() | not_an_integer | too_large | not_running}.
+state_add(_Key, _Amount) -> not_loaded().
+
+-spec state_keys() -> [term()] | {error, not_running}.
+state_keys() -> not_loaded().
+
+-spec state_clear() -> ok | {error, not_running}.
+state_clear() -> not_loaded().
+
+-spec state_counted() ->
+    {Entries :: non_neg_integer(), Max :: pos_integer() | infinity} | {error, not_running}.
+state_counted() -> not_loaded().

@@ -14,6 +14,7 @@
 //! | [`memory`] | what each interpreter has of it, and may have |
 //! | [`facts`] | what is settled when the runtime starts |
 //! | [`sandbox`] | what the code of a context may do |
+//! | [`state`] | values that Erlang and all contexts share |
 //! | [`py`] | fence around CPython's C API |
 //! | [`beam`] | fence around the BEAM's C API |
 
@@ -28,6 +29,7 @@ mod nif;
 mod py;
 mod runtime;
 mod sandbox;
+mod state;
 mod term;
 mod tracing;
 

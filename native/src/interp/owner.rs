@@ -260,6 +260,7 @@ fn restrict(py: Python<'_>, boot: &Object<'_>, policy: &Policy) -> Result<()> {
 fn install(py: Python<'_>) -> Result<Types> {
     let types = erlang_module::install(py)?;
     python_functions::add(py, &callback::METHODS)?;
+    python_functions::add(py, &callback::STATE_METHODS)?;
     python_functions::add(py, &loops::METHODS)?;
     python_functions::add(py, &reactor::METHODS)?;
     Ok(types)

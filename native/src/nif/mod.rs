@@ -11,6 +11,7 @@ mod reactor;
 mod resources;
 mod runtime;
 mod sandbox;
+mod state;
 
 use crate::beam::{Shared, atoms};
 use crate::interp::{Context, registry};

@@ -141,6 +141,25 @@ impl<'py> Object<'py> {
         }
     }
 
+    /// The text of an exact str as UTF-8, `None` for other objects; an exception where it has lone surrogates.
+    pub(crate) fn exact_str(&self) -> Result<Option<&[u8]>> {
+        let mut size = 0;
+        // SAFETY: attached; reads the type of a live object, and the buffer of a str, which lives as long.
+        unsafe {
+            if ffi::PyUnicode_CheckExact(self.as_ptr()) == 0 {
+                return Ok(None);
+            }
+            let data = ffi::PyUnicode_AsUTF8AndSize(self.as_ptr(), &mut size);
+            if data.is_null() {
+                return Err(Raised::seen(self.py));
+            }
+            Ok(Some(std::slice::from_raw_parts(
+                data.cast(),
+                size.cast_unsigned(),
+            )))
+        }
+    }
+
     /// The name of its class, for texts.
     pub(crate) fn type_name(&self) -> String {
         // SAFETY: attached; the type of a live object.

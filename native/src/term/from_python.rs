@@ -38,6 +38,8 @@ pub(crate) struct FromPython<'a, 'py> {
     context: u64,
     options: Conversion,
     simplifier: &'a mut Simplifier,
+    /// Large bytes are lent.
+    lends: bool,
     size: Size,
     /// Elements of the containers that are being built, innermost last.
     words: Vec<Word>,
@@ -95,6 +97,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
             context,
             options,
             simplifier,
+            lends: true,
             size: Size::up_to(usize::MAX),
             words: Vec::new(),
             waiting: Vec::new(),
@@ -106,6 +109,12 @@ impl<'a, 'py> FromPython<'a, 'py> {
     /// No more than so many bytes of Erlang's.
     pub(crate) fn up_to(mut self, bytes: usize) -> Self {
         self.size = Size::up_to(bytes);
+        self
+    }
+
+    /// The terms need nothing of the interpreter but the objects that are no values.
+    pub(crate) fn lending_nothing(mut self) -> Self {
+        self.lends = false;
         self
     }
 
@@ -530,8 +539,10 @@ impl<'a, 'py> FromPython<'a, 'py> {
             let size = ffi::PyBytes_Size(object).cast_unsigned();
             self.takes(size.saturating_add(BINARY))?;
             let owned = Object::borrowed(self.py, object);
-            let lent = self.held.lend(self.env, self.context, &owned);
-            Ok(lent.unwrap_or_else(|| self.copied(object)))
+            let lent = self
+                .lends
+                .then(|| self.held.lend(self.env, self.context, &owned));
+            Ok(lent.flatten().unwrap_or_else(|| self.copied(object)))
         }
     }
 

@@ -19,6 +19,13 @@ from _erlang import (
     adopt_descriptor,
     call,
     send,
+    state_clear,
+    state_decr,
+    state_delete,
+    state_get,
+    state_incr,
+    state_keys,
+    state_set,
     whereis,
 )
 from _erlang import is_registered as _is_registered
@@ -70,6 +77,13 @@ __all__ = [
     "send",
     "sleep",
     "spawn_task",
+    "state_clear",
+    "state_decr",
+    "state_delete",
+    "state_get",
+    "state_incr",
+    "state_keys",
+    "state_set",
     "whereis",
 ]
 

@@ -29,17 +29,29 @@ impl Tools<'_> {
         env: &TermEnv,
         object: &Object<'py>,
     ) -> Result<Word> {
-        let (types, held) = (self.types, self.held);
+        self.converter(py, env).term(object)
+    }
+
+    /// For terms that stay: they need nothing of the interpreter but the objects that are no values.
+    pub(super) fn lasting_term<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        object: &Object<'py>,
+    ) -> Result<Word> {
+        self.converter(py, env).lending_nothing().term(object)
+    }
+
+    fn converter<'c, 'py>(&'c mut self, py: Python<'py>, env: &'c TermEnv) -> FromPython<'c, 'py> {
         FromPython::new(
             py,
             env,
-            types,
-            held,
+            self.types,
+            self.held,
             self.context,
             self.options,
             self.simplifier,
         )
-        .term(object)
     }
 
     pub(super) fn object<'py>(
