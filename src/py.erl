@@ -26,6 +26,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([register_pool/2, unregister_pool/1, get_local_env/1]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([memory_stats/0, gc/0, gc/1, tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0]).
+-export([reload/1]).
 -export([state_fetch/1, state_store/2, state_remove/1, state_keys/0, state_clear/0]).
 -export([state_incr/1, state_incr/2, state_decr/1, state_decr/2]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
@@ -436,18 +437,25 @@ unregister_function(Name) ->
 What the garbage collector of the process's context has done: `gc_stats` (a map for each generation), `gc_count`
 and `gc_threshold` (a number for each generation), and while memory is traced, `traced_memory_current` and
 `traced_memory_peak` in bytes.
+
+`contexts` has the same for every context of the node that is ready, with its `mode`, the number of its `interpreter`,
+and in mode `owngil` the memory that it has `used`, its `peak` and its `limit`. One that is too busy to answer within 30
+seconds has an `error` instead of the collector's figures.
 """).
 -spec memory_stats() -> {ok, py_memory:stats()} | {error, term()}.
 memory_stats() ->
     py_memory:stats(?DEFAULT_TIMEOUT).
 
-?DOC("Collects garbage in the process's context; how many objects could not be reached.").
--spec gc() -> {ok, non_neg_integer()} | {error, term()}.
+?DOC("Collects garbage in all contexts of the node that are ready; how many objects could not be reached. See `gc/1`.").
+-spec gc() -> {ok, non_neg_integer()} | {error, py_memory:failures() | not_running}.
 gc() ->
     py_memory:collect(2, ?DEFAULT_TIMEOUT).
 
-?DOC("Collects the garbage of a generation and of those that are younger: 0, 1, or 2 for all.").
--spec gc(0..2) -> {ok, non_neg_integer()} | {error, term()}.
+?DOC("""
+Collects the garbage of a generation and of those that are younger: 0, 1, or 2 for all. Each interpreter does it once, all at
+the same time. Contexts that fail, or are too busy to do it within 30 seconds, are `{error, [{Context, Reason}]}`.
+""").
+-spec gc(0..2) -> {ok, non_neg_integer()} | {error, py_memory:failures() | not_running}.
 gc(Generation) when Generation =:= 0; Generation =:= 1; Generation =:= 2 ->
     py_memory:collect(Generation, ?DEFAULT_TIMEOUT);
 gc(Generation) ->
@@ -555,3 +563,16 @@ state_decr(Key) ->
 -spec state_decr(Key :: term(), Amount :: integer()) -> py_state:sum().
 state_decr(Key, Amount) ->
     py_state:decr(?FORM([key, amount], [Key, Amount]), Key, Amount).
+
+%% ------------------------------------------------------------------------------------------------
+%% Modules in all contexts
+
+?DOC("""
+Loads a module anew, from its file as it is now, in every context of the node that has it loaded. Names that code has taken
+out of it (`from module import name`) stay as they were, and so do objects of its classes. Contexts in which that fails, or
+that are too busy to do it within 30 seconds, are `{error, [{Context, Reason}]}`; the others have it.
+""").
+-spec reload(name()) -> ok | {error, py_memory:failures() | not_running}.
+reload(Module) ->
+    Name = py_arguments:name(?FORM([module], [Module]), module, Module),
+    py_memory:reload(Name, ?DEFAULT_TIMEOUT).

@@ -25,7 +25,7 @@ groups() ->
     ].
 
 common() ->
-    [collector_tells_what_it_did, garbage_is_collected, generations_are_collected_one_by_one].
+    [collector_tells_what_it_did, every_context_is_told_of, garbage_is_collected, garbage_of_all_contexts_is_collected, generations_are_collected_one_by_one].
 
 init_per_group(Mode, Config) ->
     py_suite:init_group(Mode, Config, #{num_contexts => 1}).
@@ -53,7 +53,7 @@ check_refused() ->
 
 collector_tells_what_it_did(_Config) ->
     {ok, Stats} = py:memory_stats(),
-    ?assertEqual([gc_count, gc_stats, gc_threshold], lists:sort(maps:keys(Stats))),
+    ?assertEqual([contexts, gc_count, gc_stats, gc_threshold], lists:sort(maps:keys(Stats))),
     #{gc_count := Count, gc_stats := Generations, gc_threshold := Threshold} = Stats,
     [?assert(is_tuple(Numbers) andalso lists:all(fun is_integer/1, tuple_to_list(Numbers))) || Numbers <- [Count, Threshold]],
     [
@@ -69,9 +69,54 @@ collections(Generations) ->
     #{<<"collections">> := Number} = lists:last(Generations),
     Number.
 
+every_context_is_told_of(Config) ->
+    Mode = py_suite:mode(Config),
+    Own = py:context(),
+    Other = py_suite:new_context(Config),
+    {ok, #{contexts := Contexts}} = py:memory_stats(),
+    ?assertEqual(lists:sort([Own, Other]), lists:sort(maps:keys(Contexts))),
+    Always = [gc_count, gc_stats, gc_threshold, interpreter, mode],
+    Account = [Key || Mode =:= owngil, Key <- [limit, peak, used]],
+    [
+        begin
+            ?assertEqual(lists:sort(Always ++ Account), lists:sort(maps:keys(Stats))),
+            ?assertMatch(#{mode := Mode}, Stats),
+            ?assertEqual({ok, maps:get(interpreter, Stats)}, py_context:get_interp_id(Context))
+        end
+     || {Context, Stats} <- maps:to_list(Contexts)
+    ],
+    ok = py_context:stop(Other).
+
+garbage_of_all_contexts_is_collected(Config) ->
+    Others = [py_suite:new_context(Config) || _ <- [1, 2]],
+    [
+        begin
+            ok = make_cycles(Context, 50),
+            ok = py:exec(Context, <<"import erlang, weakref\nknots = [weakref.ref(one) for one in gc.get_objects() if isinstance(one, Knot)]">>)
+        end
+     || Context <- [py:context() | Others]
+    ],
+    {ok, Collected} = py:gc(),
+    %% In the main interpreter each collects what the one before has made.
+    Interpreters =
+        case py_suite:mode(Config) of
+            owngil -> 3;
+            worker -> 1
+        end,
+    ?assert(Collected >= Interpreters * 100),
+    [
+        ?assertEqual({ok, true}, py:eval(Context, <<"len(knots) == 100 and all(knot() is None for knot in knots)">>))
+     || Context <- [py:context() | Others]
+    ],
+    [ok = py:exec(Context, <<"gc.enable()">>) || Context <- [py:context() | Others]],
+    [ok = py_context:stop(Context) || Context <- Others].
+
 %% Two objects that only know each other.
 make_cycles(N) ->
-    ok = py:exec([
+    make_cycles(py:context(), N).
+
+make_cycles(Context, N) ->
+    ok = py:exec(Context, [
         "import gc\ngc.collect()\ngc.disable()\n"
         "class Knot:\n    pass\n"
         "def tie():\n    a = Knot()\n    b = Knot()\n    a.other = b\n    b.other = a\n"
