@@ -30,6 +30,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([state_fetch/1, state_store/2, state_remove/1, state_keys/0, state_clear/0]).
 -export([state_incr/1, state_incr/2, state_decr/1, state_decr/2]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
+-export([info/0, info/1]).
 -export_type([name/0, result/0, kwargs/0, code/0, async_call/0]).
 
 -include("py_arguments.hrl").
@@ -576,3 +577,27 @@ that are too busy to do it within 30 seconds, are `{error, [{Context, Reason}]}`
 reload(Module) ->
     Name = py_arguments:name(?FORM([module], [Module]), module, Module),
     py_memory:reload(Name, ?DEFAULT_TIMEOUT).
+
+%% ------------------------------------------------------------------------------------------------
+%% For operators
+
+?DOC("""
+What the node's Python is at, in one map: versions, contexts with what runs there and for how long, pools, counters,
+memory, refusals and bounds; `docs/observability.md` tells about each key. It takes microseconds, and waits neither for
+Python nor for the process of a context, so it answers whatever those do. The numbers are not of one moment.
+""").
+-spec info() -> {ok, py_info:info()} | {error, not_running}.
+info() ->
+    py_info:all().
+
+?DOC("""
+One item of `info/0`, or what it says of one context, which may be on another node: that is asked for 5 seconds at most.
+""").
+-spec info(atom() | pid()) -> {ok, term()} | {error, term()}.
+info(Context) when is_pid(Context) ->
+    py_info:context(Context);
+info(Item) ->
+    case lists:member(Item, py_info:items()) of
+        true -> py_info:item(Item);
+        false -> py_badarg:refuse(?FORM([item], [Item]), item, wrong)
+    end.

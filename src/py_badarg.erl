@@ -28,6 +28,7 @@
     | index
     | key
     | info
+    | item
     | frames
     | handler
     | id
@@ -70,7 +71,7 @@ position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
 is_ours({Module, _, _, _}) ->
     lists:member(Module, [
         ?MODULE, py_arguments, py, py_memory, py_state, py_context, py_context_router, py_semaphore, py_callback,
-        py_event_loop, py_event_loop_pool, py_reactor, py_reactor_context
+        py_event_loop, py_event_loop_pool, py_reactor, py_reactor_context, py_top, py_telemetry, py_trace
     ]).
 
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() => unicode:chardata()}.
@@ -115,6 +116,8 @@ expected(handler) -> "a fun of one argument, the list of arguments";
 expected(id) -> "an identifier";
 expected(index) -> "the index of a context, from 1, or a pool's name (an atom)";
 expected(info) -> "a map, which becomes client_info";
+expected(interval) -> "a positive number of milliseconds";
+expected(item) -> "an item of py:info/0 (an atom), or a context: its pid";
 expected(kwargs) -> "a map of keyword arguments";
 expected(locals) -> "a map of names to values";
 expected(loop) -> "a loop: the reference that get_loop or loop_ref gave";
@@ -132,6 +135,7 @@ expected(registered) -> "a module's name or {Module, Function}, with atoms, bina
 expected(request) ->
     "a map with ref, caller (a pid), module, func, args and, if need be, kwargs";
 expected(size) -> "a number of contexts: a positive integer";
+expected(sort) -> "cpu, requests, queue, memory or time";
 expected(socket) -> "a socket of gen_tcp, gen_udp or socket, or the number of a descriptor";
 expected(tasks) -> "a list of {Module, Function, Args} and {Module, Function, Args, Kwargs}";
 expected(timeout) -> "a time limit: milliseconds from 0 to 4294967295, or infinity".

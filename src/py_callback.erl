@@ -11,6 +11,7 @@ with `unregister/1`, or when the application stops.
 -include("py_arguments.hrl").
 
 -export([register/2, unregister/1, lookup/1, execute/2]).
+-export([count/0]).
 -export([start_link/0, new_table/0, find/1, apply_function/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([callable/0]).
@@ -70,6 +71,14 @@ execute(Name, Args) ->
 
 ?DOC(false).
 %% By the name as it was registered, which is not checked.
+-spec count() -> non_neg_integer().
+count() ->
+    case ets:info(?MODULE, size) of
+        undefined -> 0;
+        Size -> Size
+    end.
+
+?DOC(false).
 -spec find(binary()) -> {ok, callable()} | {error, not_found | not_running}.
 find(Key) ->
     try ets:lookup(?MODULE, Key) of

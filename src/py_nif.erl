@@ -62,6 +62,12 @@ function answers `{error, not_running}`.
     is_object/1,
     interrupt/1,
     least_loaded/1,
+    context_serials/0,
+    context_serial/1,
+    context_seen/1,
+    context_sample/1,
+    observe/2,
+    atoms_created/0,
     permits/0,
     permits_open/0,
     permits_max/1,
@@ -134,6 +140,12 @@ function answers `{error, not_running}`.
     is_object/1,
     interrupt/1,
     least_loaded/1,
+    context_serials/0,
+    context_serial/1,
+    context_seen/1,
+    context_sample/1,
+    observe/2,
+    atoms_created/0,
     permits/0,
     permits_open/0,
     permits_max/1,
@@ -508,3 +520,31 @@ state_clear() -> not_loaded().
 -spec state_counted() ->
     {Entries :: non_neg_integer(), Max :: pos_integer() | infinity} | {error, not_running}.
 state_counted() -> not_loaded().
+
+?DOC(false).
+%% The serial numbers of the contexts that are there, also of such as end or are stuck.
+-spec context_serials() -> [pos_integer()] | {error, not_running}.
+context_serials() -> not_loaded().
+
+?DOC(false).
+-spec context_serial(target()) -> pos_integer() | refused().
+context_serial(_Target) -> not_loaded().
+
+?DOC(false).
+%% See native/src/nif/watch.rs.
+-spec context_seen(pos_integer()) -> tuple() | gone.
+context_seen(_Serial) -> not_loaded().
+
+?DOC(false).
+-spec context_sample(pos_integer()) -> tuple() | gone.
+context_sample(_Serial) -> not_loaded().
+
+?DOC(false).
+%% Gives what was so before.
+-spec observe(samples | interrupts, boolean()) -> boolean() | {error, not_running}.
+observe(_What, _On) -> not_loaded().
+
+?DOC(false).
+%% How many names from Python code have become new atoms.
+-spec atoms_created() -> non_neg_integer() | {error, not_running}.
+atoms_created() -> not_loaded().

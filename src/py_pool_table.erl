@@ -11,6 +11,7 @@
 %%   {{turn, Pool}, Count}            one row a pool that spans nodes
 
 -export([start_link/0, size/1, pool/1, ready/1, context/2, place_of/1, shared/0, timeout/1, turn/2]).
+-export([pools/0, places/0]).
 -export([put_pool/4, put_context/4, delete_context/2, delete_pool/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 -export_type([binding/0]).
@@ -82,6 +83,24 @@ shared() ->
         ets:select(?MODULE, [{{'$1', '$2', '_', shared}, [], [{{'$1', '$2'}}]}])
     catch
         error:badarg -> []
+    end.
+
+%% All pools.
+-spec pools() -> [{atom(), pos_integer(), binding()}].
+pools() ->
+    try
+        ets:select(?MODULE, [{{'$1', '_', '$2', '$3'}, [{is_atom, '$1'}], [{{'$1', '$2', '$3'}}]}])
+    catch
+        error:badarg -> []
+    end.
+
+%% Which places the contexts of pools have.
+-spec places() -> #{pid() => {atom(), pos_integer()}}.
+places() ->
+    try
+        maps:from_list(ets:select(?MODULE, [{{{'$1', '$2'}, '$3', '_'}, [], [{{'$3', {{'$1', '$2'}}}}]}]))
+    catch
+        error:badarg -> #{}
     end.
 
 %% How long calls may take that go to the pool and do not say. Where there is no pool they fail for that.

@@ -44,6 +44,7 @@ known_atoms! {
     allow = "allow", required = "required", best_effort = "best_effort", refused = "refused",
     notes = "notes", cause = "cause", context = "context", exceptions = "exceptions", syntax = "syntax",
     qualname = "qualname", frames = "frames", omitted = "omitted",
+    idle = "idle", running = "running", waiting = "waiting", closing = "closing", gone = "gone", interrupts = "interrupts",
 }
 
 fn make(env: *mut ErlNifEnv, text: &str) -> Word {
@@ -64,6 +65,10 @@ static CREATED: AtomicUsize = AtomicUsize::new(0);
 /// Another bound; gives how many there are. Those beyond it stay.
 pub(crate) fn bound_atoms(most: usize) -> usize {
     MOST_CREATED.store(most, Ordering::Relaxed);
+    CREATED.load(Ordering::Relaxed)
+}
+
+pub(crate) fn atoms_created() -> usize {
     CREATED.load(Ordering::Relaxed)
 }
 

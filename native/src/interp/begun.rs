@@ -167,6 +167,15 @@ impl Context {
         all.chain(begun.tasks.values()).cloned().collect()
     }
 
+    /// What runs, outermost first, and what is a task; whether the innermost code waits.
+    pub(super) fn glance(&self) -> (Vec<Shared<Request>>, Vec<Shared<Request>>, bool) {
+        let begun = self.begun.lock();
+        let depth = begun.running.len();
+        let waits = begun.waits.last().is_some_and(|wait| wait.depth == depth);
+        let tasks = begun.tasks.values().cloned().collect();
+        (begun.running.clone(), tasks, waits)
+    }
+
     /// The request whose code runs now.
     pub(crate) fn innermost(&self) -> Option<Shared<Request>> {
         self.begun.lock().running.last().cloned()

@@ -5,6 +5,7 @@ use super::callback::{Relay, wake_loops};
 use super::queue::Queue;
 use super::reactor::{Handoff, Shared as Connections};
 use super::spares::Sort;
+use super::watch::Watch;
 use super::{COUNTERS, Client, Counters, Request, reaper, registry};
 use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
 use crate::event::Root;
@@ -134,6 +135,7 @@ pub(crate) struct Context {
     pub(super) max_nested_runs: usize,
     /// What lives as long as the context: the monitor of its process.
     companions: Mutex<Vec<Box<dyn Send>>>,
+    pub(crate) watch: Watch,
 }
 
 impl Context {
@@ -178,6 +180,7 @@ impl Context {
             reactor: OnceLock::new(),
             max_nested_runs: settings.max_nested_runs,
             companions: Mutex::default(),
+            watch: Watch::default(),
         })
     }
 
@@ -204,6 +207,15 @@ impl Context {
     /// A number that no other request of this node has.
     pub(crate) fn next_request(&self) -> u64 {
         (self.serial << 40) | (self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// How many requests there were.
+    pub(super) fn request_count(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
     }
 
     /// The record of a process here, made at its first use.
@@ -482,6 +494,7 @@ impl Context {
     /// The owner thread is done with it, and says so to the context's process.
     pub(crate) fn end(self: &Arc<Self>) {
         let first = !self.ended.swap(true, Ordering::SeqCst);
+        self.watch.end();
         if first && self.mode == Mode::OwnGil && !self.set_aside.load(Ordering::SeqCst) {
             tracing::leave();
         }

@@ -25,6 +25,7 @@ mod sources;
 mod spares;
 mod stack;
 mod task;
+pub(crate) mod watch;
 
 pub(crate) use begun::Turn;
 pub(crate) use callback::{Callback, Stage, Station};

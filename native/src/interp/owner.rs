@@ -292,6 +292,7 @@ impl Owner {
             holder.account.restart(context.memory_limit);
             let _first = context.memory.set(holder);
         }
+        context.watch.begin();
         self.stage = Some(Stage::open(context));
         Station::enter(self.interpreter_id, &self.held, context);
         context
@@ -321,6 +322,7 @@ impl Owner {
         let mut looked = false;
         while let Some(first) = self.next(context, &mut reply, looked) {
             let attached = state.attach();
+            context.watch.note_attaching();
             let py = attached.python();
             self.handle(py, context, first, &mut reply);
             looked = match self.mode {

@@ -34,6 +34,11 @@ impl Queue {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// How many may wait; `usize::MAX`: any number.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     pub(super) fn is_bounded(&self) -> bool {
         self.most != Self::UNBOUNDED
     }

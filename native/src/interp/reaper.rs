@@ -3,7 +3,7 @@
 //! tells who waits for a permit.
 //! With nothing to do it sleeps without a time limit.
 
-use super::{Closing, Context, Envelope, Request, permit};
+use super::{Closing, Context, Envelope, Request, permit, watch};
 use crate::beam::atoms;
 use crate::interrupt::Met;
 use crate::memory::{self, Holder};
@@ -47,6 +47,8 @@ struct Work {
     permits_granted: bool,
     /// Interpreters whose code is to be told that it has too much memory.
     greedy: Vec<&'static Holder>,
+    /// Contexts whose processes are to be told of interrupts.
+    interrupted: Vec<Arc<Context>>,
 }
 
 impl Work {
@@ -107,6 +109,10 @@ impl Reaper {
         };
         if work.interrupts.iter().any(known) {
             return;
+        }
+        context.watch.count_interrupt();
+        if watch::tells_of_interrupts() {
+            work.interrupted.push(context.clone());
         }
         let mut intervals = Backoff::default();
         let due = since + intervals.next().unwrap_or_default();
@@ -197,6 +203,7 @@ impl Reaper {
             if !work.closed.is_empty()
                 || work.permits_granted
                 || !work.greedy.is_empty()
+                || !work.interrupted.is_empty()
                 || due.is_some_and(|due| due <= Instant::now())
             {
                 break;
@@ -222,7 +229,14 @@ impl Reaper {
         let closed = std::mem::take(&mut work.closed);
         work.permits_granted = false;
         let greedy = std::mem::take(&mut work.greedy);
+        let interrupted = std::mem::take(&mut work.interrupted);
         drop(work);
+        for context in interrupted {
+            let count = context.watch.take_untold();
+            if count > 0 {
+                context.tell(|env| env.tuple(&[atoms().interrupted, env.int(count.cast_signed())]));
+            }
+        }
         for holder in greedy {
             memory::post(holder);
         }

@@ -1,6 +1,7 @@
 //! One request: what was asked, by whom, and how the answer goes back.
 
 use super::queue::Place;
+use super::watch::coarse_now;
 use super::{Callback, Client, Context, Permit, Scope, registry};
 use crate::beam::{Env, Shared, TermEnv, Word, atoms};
 use parking_lot::Mutex;
@@ -81,6 +82,8 @@ pub(crate) struct Request {
     called_out: AtomicBool,
     timed_out: AtomicBool,
     sent: AtomicBool,
+    /// When its code began, by the coarse clock; 0 before.
+    started: AtomicU64,
 }
 
 impl Request {
@@ -112,6 +115,7 @@ impl Request {
             called_out: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             sent: AtomicBool::new(false),
+            started: AtomicU64::new(0),
         }
     }
 
@@ -297,11 +301,21 @@ impl Request {
     pub(super) fn start(&self) -> bool {
         let alive = self.leave_queue();
         if alive && self.state.start() {
+            self.started.store(coarse_now(), Ordering::Relaxed);
             return true;
         }
         let _unstarted = self.state.cancel();
         self.permit.give_back();
         false
+    }
+
+    /// When its code began, by the coarse clock.
+    pub(super) fn started_at(&self) -> u64 {
+        match self.started.load(Ordering::Relaxed) {
+            // It is just about to.
+            0 => u64::MAX,
+            at => at,
+        }
     }
 
     /// Its code has ended, however it did.

@@ -18,7 +18,7 @@ pub(crate) use config::{StartError, start_main};
 pub(crate) use error::{Raised, Result};
 pub(crate) use new_bytes::NewBytes;
 pub(crate) use object::{Kept, Object};
-pub(crate) use thread_state::{Python, ThreadState};
+pub(crate) use thread_state::{Python, TakenAttached, ThreadState, observe_attaching};
 pub(crate) use view::View;
 
 pub(crate) use pyo3_ffi as ffi;

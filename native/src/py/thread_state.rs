@@ -1,7 +1,64 @@
 //! Being attached to an interpreter.
 
 use super::ffi;
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Whether somebody wants to know how long threads wait for GILs.
+static OBSERVED: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn observe_attaching(on: bool) {
+    OBSERVED.store(on, Ordering::Relaxed);
+}
+
+/// How often the calling thread has taken a GIL since it asked last, and how long that took in all, and at most.
+#[derive(Clone, Copy)]
+pub(crate) struct TakenAttached {
+    pub(crate) count: u64,
+    pub(crate) total: Duration,
+    pub(crate) most: Duration,
+}
+
+thread_local! {
+    static TAKEN: Cell<Option<TakenAttached>> = const { Cell::new(None) };
+}
+
+impl TakenAttached {
+    pub(crate) fn take() -> Option<Self> {
+        TAKEN.take()
+    }
+
+    fn add(took: Duration) {
+        let before = TAKEN.get().unwrap_or(Self {
+            count: 0,
+            total: Duration::ZERO,
+            most: Duration::ZERO,
+        });
+        TAKEN.set(Some(Self {
+            count: before.count + 1,
+            total: before.total + took,
+            most: before.most.max(took),
+        }));
+    }
+}
+
+/// Attaches the calling thread.
+///
+/// # Safety
+/// `state` is the calling thread's, which is not attached.
+unsafe fn restore(state: *mut ffi::PyThreadState) {
+    if !OBSERVED.load(Ordering::Relaxed) {
+        // SAFETY: the caller's promise.
+        unsafe { ffi::PyEval_RestoreThread(state) };
+        return;
+    }
+    let begun = Instant::now();
+    // SAFETY: the caller's promise.
+    unsafe { ffi::PyEval_RestoreThread(state) };
+    TakenAttached::add(begun.elapsed());
+}
 
 /// Proof that the calling thread is attached to an interpreter (holds its GIL).
 #[derive(Clone, Copy)]
@@ -27,7 +84,7 @@ impl Python<'_> {
         impl Drop for Detached {
             fn drop(&mut self) {
                 // SAFETY: the state that was saved below, on this thread.
-                unsafe { ffi::PyEval_RestoreThread(self.0) };
+                unsafe { restore(self.0) };
             }
         }
         // SAFETY: attached, and so again when the guard is dropped.
@@ -65,7 +122,7 @@ impl ThreadState {
     /// Takes the GIL; blocks while another thread of the interpreter holds it.
     pub(crate) fn attach(&mut self) -> Attached<'_> {
         // SAFETY: the thread state is this thread's and is not attached, since `attach` borrows it.
-        unsafe { ffi::PyEval_RestoreThread(self.0) };
+        unsafe { restore(self.0) };
         Attached(PhantomData)
     }
 

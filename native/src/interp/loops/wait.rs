@@ -63,6 +63,7 @@ impl Wait<'_, '_> {
     ) -> Result<()> {
         let (context, poller) = (&stage.context, self.poller);
         context.interrupts.count_turn();
+        let _turn = Turn::ends(context);
         Owner::clean_up(py, context);
         let mut owner = stage.borrow();
         let anything = context.enter_loop(context.interrupts.pumps());
@@ -166,9 +167,12 @@ impl Wait<'_, '_> {
             let limit = limit.and_then(|request| request.deadline());
             let due = reactor.as_ref().and_then(|reactor| reactor.due());
             let until = deadline.into_iter().chain(limit).chain(due).min();
+            context.watch.turn_ends();
             let slept = context.interrupts.asleep(py, INSIDE, || {
                 sleep(context, poller, spinner, until, events)
             });
+            context.watch.turn_begins();
+            context.watch.note_attaching();
             checked(py, slept)?;
             if let Some(reactor) = &reactor {
                 events.retain(|event| !reactor.is_own(event));
@@ -200,6 +204,24 @@ impl Wait<'_, '_> {
         checked(py, slept)?;
         let raised = context.interrupts.take_raised_in_loop(py);
         raised.map_or(Ok(()), Err)
+    }
+}
+
+/// The loop has come to where it waits; when this is dropped it goes on.
+struct Turn<'a>(&'a Context);
+
+impl<'a> Turn<'a> {
+    fn ends(context: &'a Context) -> Self {
+        context.watch.turn_ends();
+        context.watch.turn_begins();
+        Self(context)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.watch.turn_ends();
+        self.0.watch.turn_begins();
     }
 }
 
