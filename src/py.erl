@@ -29,6 +29,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([reload/1]).
 -export([state_fetch/1, state_store/2, state_remove/1, state_keys/0, state_clear/0]).
 -export([state_incr/1, state_incr/2, state_decr/1, state_decr/2]).
+-export([ensure_venv/2, ensure_venv/3]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export([info/0, info/1]).
 -export_type([name/0, result/0, kwargs/0, code/0, async_call/0]).
@@ -600,4 +601,35 @@ info(Item) ->
     case lists:member(Item, py_info:items()) of
         true -> py_info:item(Item);
         false -> py_badarg:refuse(?FORM([item], [Item]), item, wrong)
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% Environments
+
+?DOC("As `ensure_venv/3` without options.").
+-spec ensure_venv(file:name_all(), py_venv:requirements()) -> ok | {error, py_venv:reason()}.
+ensure_venv(Path, Requirements) ->
+    ensure_venv(?FORM([path, requirements], [Path, Requirements]), Path, Requirements, #{}).
+
+?DOC("""
+Makes a virtual environment that holds the requirements, unless it is there already. `Requirements` is a list such
+as `["requests>=2", "six"]`, or the path of a requirements file, of a project's folder or of its `pyproject.toml`.
+
+The options are `extras` (of a project), `editable` (a project's modules stay where they are), `installer` (`uv` or
+`pip`; otherwise `uv` if it is there), `installer_options` (further arguments of `uv pip install` or `pip install`),
+`python` (its program, instead of the one that this library was built for), `force` (make it anew) and `timeout` (in
+milliseconds). They may be a map or a list.
+""").
+-spec ensure_venv(file:name_all(), py_venv:requirements(), py_venv:options() | [term()]) ->
+    ok | {error, py_venv:reason()}.
+ensure_venv(Path, Requirements, Options) ->
+    ensure_venv(?FORM([path, requirements, options], [Path, Requirements, Options]), Path, Requirements, Options).
+
+ensure_venv(Form, Path, Requirements, Options) ->
+    case {py_venv_options:text(Path), py_venv_requirements:kind(Requirements), py_nif:python()} of
+        {error, _, _} -> py_badarg:refuse(Form, path, wrong);
+        {_, error, _} -> py_badarg:refuse(Form, requirements, wrong);
+        {_, _, {error, _} = Error} -> Error;
+        {{ok, Text}, Kind, _} when is_map(Options); is_list(Options) -> py_venv:ensure(Text, Kind, Options);
+        _ -> py_badarg:refuse(Form, options, wrong)
     end.

@@ -41,11 +41,13 @@
     | name
     | object
     | options
+    | path
     | place
     | pool
     | ref
     | registered
     | request
+    | requirements
     | size
     | socket
     | tasks
@@ -128,12 +130,14 @@ expected(name) -> "a name of 1 to 255 characters: an atom, a binary or a string"
 expected(object) -> "a reference to a Python object";
 expected(options) -> "a map of options";
 expected(owner) -> "a pid";
+expected(path) -> "a path: a string or a binary";
 expected(place) -> "the index of a context, from 1";
 expected(pool) -> "a pool's name: an atom";
 expected(ref) -> "a reference of spawn_call or of a task that this process made";
 expected(registered) -> "a module's name or {Module, Function}, with atoms, binaries or strings";
 expected(request) ->
     "a map with ref, caller (a pid), module, func, args and, if need be, kwargs";
+expected(requirements) -> "a list of requirements, or the path of a requirements file or of a project";
 expected(size) -> "a number of contexts: a positive integer";
 expected(sort) -> "cpu, requests, queue, memory or time";
 expected(socket) -> "a socket of gen_tcp, gen_udp or socket, or the number of a descriptor";

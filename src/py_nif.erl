@@ -81,7 +81,8 @@ function answers `{error, not_running}`.
     state_add/2,
     state_keys/0,
     state_clear/0,
-    state_counted/0
+    state_counted/0,
+    built_for/0
 ]).
 -export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 -export_type([listener/0, step/0]).
@@ -159,7 +160,8 @@ function answers `{error, not_running}`.
     state_add/2,
     state_keys/0,
     state_clear/0,
-    state_counted/0
+    state_counted/0,
+    built_for/0
 ]).
 -on_load(load/0).
 
@@ -548,3 +550,6 @@ observe(_What, _On) -> not_loaded().
 %% How many names from Python code have become new atoms.
 -spec atoms_created() -> non_neg_integer() | {error, not_running}.
 atoms_created() -> not_loaded().
+
+-spec built_for() -> {Version :: binary(), Executable :: binary()} | {error, not_running}.
+built_for() -> not_loaded().

@@ -2,7 +2,7 @@
 
 use super::word;
 use crate::beam::{Pid, atoms, bound_atoms};
-use crate::facts::{BUILT_FOR, FREE_THREADED};
+use crate::facts::{BUILT_EXECUTABLE, BUILT_FOR, FREE_THREADED};
 use crate::interp::COUNTERS;
 use crate::runtime::{self, Settings};
 use rustler::{Encoder, Env, Term};
@@ -43,6 +43,14 @@ fn python(env: Env<'_>) -> Term<'_> {
         atoms().owngil
     };
     (version, word(env, mode)).encode(env)
+}
+
+/// `built_for() -> {Version, Executable}`: the Python that the library was built for, such as `3.14`, with a `t` behind
+/// where it has no GIL, and its program. There is no need for it to run.
+#[rustler::nif]
+fn built_for(env: Env<'_>) -> Term<'_> {
+    let kind = if FREE_THREADED { "t" } else { "" };
+    (format!("{BUILT_FOR}{kind}"), BUILT_EXECUTABLE).encode(env)
 }
 
 /// `atoms_max(Max) -> Created`: names that come from Python code may become so many new atoms in the life of the node; so
