@@ -4,7 +4,7 @@ use super::guard::current;
 use super::guarded::{Call, Kept, Rule, guard};
 use super::policy::Imports;
 use super::replaced::{IMPORTS, RULES, items, replace_in, set_item};
-use super::{descriptors, methods};
+use super::{descriptors, imports, methods};
 use crate::py::{Object, Result, ffi};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,13 @@ use std::ffi::CStr;
 /// `_imp.create_builtin(spec)`, `_imp.create_dynamic(spec, file)`: a module made anew has its own functions again.
 pub(super) fn made(call: &Call<'_, '_>) -> Result<Kept> {
     let module = match call.argument(0, "spec") {
-        Some(spec) => call.proceed_with((0, "spec"), &settled(&spec)?)?,
+        Some(spec) => {
+            let spec = settled(&spec)?;
+            if let Some(name) = spec.getattr_str("name")?.str_of()? {
+                current(|guard| imports::may_be_loaded(call.py, guard, &name))?;
+            }
+            call.proceed_with((0, "spec"), &spec)?
+        }
         None => call.proceed()?,
     };
     mend(call, &module)?;

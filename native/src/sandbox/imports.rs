@@ -44,30 +44,37 @@ pub(super) fn imported(event: &Event<'_, '_>) -> Result<()> {
         return Ok(());
     };
     let (py, guard) = (event.py, event.guard);
-    let policy = &guard.policy;
-    // A module in C is found by the last part of its name, whatever stands before it.
-    let last = name.rsplit('.').next().unwrap_or_default();
-    if INTERPRETERS.contains(&last) {
-        return Err(guard.refuse(py, Refusal::Interpreters, ""));
-    }
-    if INTERNALS.contains(&last) {
-        return Err(guard.refuse(py, Refusal::Internals, &name));
-    }
-    if last == "_ctypes" && !policy.ctypes {
-        return Err(guard.refuse(py, Refusal::CtypesModule, ""));
-    }
-    if FILE_MODULES.contains(&last) && (policy.read != Files::All || policy.write != Files::All) {
-        return Err(guard.refuse(py, Refusal::FileModule, &name));
-    }
-    if !policy.native
+    may_be_loaded(py, guard, &name)?;
+    if !guard.policy.native
         && let Some(file) = event.argument(1)
         && let Some(file) = file.str_of()?
         && !is_of_the_standard_library(&file)
     {
         return Err(guard.refuse(py, Refusal::NativeModule, &name));
     }
-    if policy.imports != Imports::All && asked_by_user(py, guard)? {
+    if guard.policy.imports != Imports::All && asked_by_user(py, guard)? {
         allowed(py, guard, &name)?;
+    }
+    Ok(())
+}
+
+/// Whether a module in C may be loaded, by its name. One that the interpreter has loaded before is made again without an
+/// event.
+pub(super) fn may_be_loaded(py: Python<'_>, guard: &Guard, name: &str) -> Result<()> {
+    let policy = &guard.policy;
+    // It is found by the last part of its name, whatever stands before it.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if INTERPRETERS.contains(&last) {
+        return Err(guard.refuse(py, Refusal::Interpreters, ""));
+    }
+    if INTERNALS.contains(&last) {
+        return Err(guard.refuse(py, Refusal::Internals, name));
+    }
+    if last == "_ctypes" && !policy.ctypes {
+        return Err(guard.refuse(py, Refusal::CtypesModule, ""));
+    }
+    if FILE_MODULES.contains(&last) && (policy.read != Files::All || policy.write != Files::All) {
+        return Err(guard.refuse(py, Refusal::FileModule, name));
     }
     Ok(())
 }
