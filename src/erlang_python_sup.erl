@@ -18,6 +18,7 @@ init([]) ->
     {ok, {Flags, [
         #{id => py_pool_table, start => {py_pool_table, start_link, []}},
         #{id => py_callback_sup, start => {py_callback_sup, start_link, []}, type => supervisor},
+        #{id => py_streams, start => {py_streams, start_link, []}, type => supervisor},
         #{id => py_remote_sup, start => {py_remote_sup, start_link, []}, type => supervisor},
         #{id => py_loop_sup, start => {py_loop_sup, start_link, []}, type => supervisor},
         #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor},

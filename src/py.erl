@@ -20,6 +20,8 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([call/3, call/4, call/5, cast/3, cast/4, cast/5]).
 -export([spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2, cancel/1]).
 -export([async_call/3, async_call/4, async_await/1, async_await/2, async_gather/1, async_gather/2]).
+-export([stream/3, stream/4, stream_eval/1, stream_eval/2]).
+-export([stream_start/3, stream_start/4, stream_demand/2, stream_cancel/1]).
 -export([eval/1, eval/2, eval/3, exec/1, exec/2, parallel/1, interrupt/1]).
 -export([is_ref/1, getattr/2, call_method/3, to_term/1]).
 -export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0]).
@@ -32,7 +34,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([ensure_venv/2, ensure_venv/3]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export([info/0, info/1]).
--export_type([name/0, result/0, kwargs/0, code/0, async_call/0]).
+-export_type([name/0, result/0, kwargs/0, code/0, async_call/0, stream_options/0]).
 
 -include("py_arguments.hrl").
 
@@ -45,6 +47,14 @@ does not run, every function answers `{error, not_running}`; what asks whether s
     {Module :: name(), Function :: name(), Args :: [term()]}
     | {Module :: name(), Function :: name(), Args :: [term()], kwargs()}.
 -type result() :: {ok, term()} | {error, term()}.
+-type stream_options() :: #{
+    owner => pid(),
+    demand => non_neg_integer() | infinity,
+    kwargs => kwargs(),
+    timeout => timeout(),
+    context => pid(),
+    pool => atom()
+}.
 
 -define(DEFAULT_TIMEOUT, 30_000).
 
@@ -633,3 +643,86 @@ ensure_venv(Form, Path, Requirements, Options) ->
         {{ok, Text}, Kind, _} when is_map(Options); is_list(Options) -> py_venv:ensure(Text, Kind, Options);
         _ -> py_badarg:refuse(Form, options, wrong)
     end.
+
+%% ------------------------------------------------------------------------------------------------
+%% Streams
+
+?DOC("As `stream/4` without keyword arguments.").
+-spec stream(name(), name(), [term()]) -> {ok, [term()]} | {error, term()}.
+stream(Module, Function, Args) ->
+    Form = ?FORM([module, function, args], [Module, Function, Args]),
+    collected(py_arguments:call(Form, Module, Function, Args, #{})).
+
+?DOC("""
+Calls a function and collects the items of what it returns: a generator, or another iterator or iterable, asynchronous
+or not. It is a call like any other, with the time limit of the pool; `stream_start/4` gives the items one by one.
+""").
+-spec stream(name(), name(), [term()], kwargs()) -> {ok, [term()]} | {error, term()}.
+stream(Module, Function, Args, Kwargs) ->
+    Form = ?FORM([module, function, args, kwargs], [Module, Function, Args, Kwargs]),
+    collected(py_arguments:call(Form, Module, Function, Args, Kwargs)).
+
+?DOC("As `stream_eval/2` without names of its own.").
+-spec stream_eval(code()) -> {ok, [term()]} | {error, term()}.
+stream_eval(Code) ->
+    Form = ?FORM([code], [Code]),
+    py_call:pooled(default, {collect, py_arguments:evaluation(Form, Code, #{})}, default).
+
+?DOC("The items of an expression in the process's namespace, as `stream/4` collects them.").
+-spec stream_eval(code(), map()) -> {ok, [term()]} | {error, term()}.
+stream_eval(Code, Locals) ->
+    Form = ?FORM([code, locals], [Code, Locals]),
+    py_call:pooled(default, {collect, py_arguments:evaluation(Form, Code, Locals)}, default).
+
+collected(Payload) ->
+    py_call:pooled(pool_of(Payload), {collect, Payload}, default).
+
+?DOC("As `stream_start/4`, for the calling process, with all items as they come.").
+-spec stream_start(name(), name(), [term()]) -> {ok, reference()} | {error, term()}.
+stream_start(Module, Function, Args) ->
+    Form = ?FORM([module, function, args], [Module, Function, Args]),
+    stream_started(Form, Module, Function, Args, #{}).
+
+?DOC("""
+Calls a function, and sends the items of what it returns as messages: a generator, or another iterator or iterable,
+asynchronous or not.
+
+  * `{py_stream, Ref, {data, Item}}` for each, in order;
+  * `{py_stream, Ref, done}` after the last one, or `{py_stream, Ref, {error, Reason}}`; nothing comes after that.
+
+The options are `owner` (who gets them, the calling process by default), `demand` (how many, until `stream_demand/2` asks
+for more; `infinity` by default), `kwargs`, `timeout` (milliseconds until the last item; `infinity` by default), and
+`context` or `pool` (where; by default as `call/3` finds it). When the owner ends, the generator is closed.
+""").
+-spec stream_start(name(), name(), [term()], stream_options()) -> {ok, reference()} | {error, term()}.
+stream_start(Module, Function, Args, Options) ->
+    Form = ?FORM([module, function, args, options], [Module, Function, Args, Options]),
+    stream_started(Form, Module, Function, Args, Options).
+
+stream_started(Form, Module, Function, Args, Options) ->
+    {Kwargs, Checked} = py_arguments:stream_options(Form, Options),
+    Payload = py_arguments:call(Form, Module, Function, Args, Kwargs),
+    At =
+        case Checked of
+            #{context := Context} -> {context, Context};
+            #{pool := Pool} -> {pool, Pool};
+            _ -> {pool, pool_of(Payload)}
+        end,
+    py_stream:start(Payload, At, Checked).
+
+?DOC("""
+So many more items of a stream are wanted, or all, with `infinity`. Any process may say so; of a stream that has
+ended, nothing comes.
+""").
+-spec stream_demand(reference(), pos_integer() | infinity) -> ok.
+stream_demand(Ref, More) ->
+    Form = ?FORM([stream, more], [Ref, More]),
+    py_stream:demand(py_arguments:stream(Form, Ref), py_arguments:demand(Form, More)).
+
+?DOC("""
+Ends a stream: its owner gets `{py_stream, Ref, {error, <<"cancelled">>}}`, unless it has ended before, and the
+generator is closed; one that computes is interrupted. Any process may do so.
+""").
+-spec stream_cancel(reference()) -> ok.
+stream_cancel(Ref) ->
+    py_stream:cancel(py_arguments:stream(?FORM([stream], [Ref]), Ref)).

@@ -6,6 +6,7 @@
 %% native side, or raises `badarg' for the form that the user wrote.
 
 -export([call/5, method/4, arguments/2, calls/2, tasks/2, evaluation/3, statements/2, options/2, options/3]).
+-export([stream/2, stream_options/2, demand/2]).
 -export([name/3, context/2, environment/2, kwargs/2, object/2, pool/2, reference/2, timeout/2, registered/2]).
 -export([registration/2, callable/3, erlang_name/3, owner/2, grace/2, loop/2, request/2]).
 -include("py_arguments.hrl").
@@ -124,6 +125,50 @@ options(Form, Options, Default) when is_map(Options) ->
     end;
 options(Form, _Options, _Default) ->
     py_badarg:refuse(Form, options, wrong).
+
+%% A stream, and what is said of it: `#{kwargs, owner, demand, timeout}', and where it is, with `context' or `pool'.
+-spec stream(form(), term()) -> reference().
+stream(_Form, Stream) when is_reference(Stream) -> Stream;
+stream(Form, _Stream) -> py_badarg:refuse(Form, stream, wrong).
+
+-spec stream_options(form(), term()) ->
+    {map(), #{owner := pid(), demand := non_neg_integer() | infinity, timeout := timeout(), context => pid(), pool => atom()}}.
+stream_options(Form, Options) when is_map(Options) ->
+    Wrong = [{Key, Value} || {Key, Value} <- lists:sort(maps:to_list(Options)), not is_stream_option(Key, Value)],
+    case Wrong of
+        [] when is_map_key(context, Options), is_map_key(pool, Options) ->
+            py_badarg:refuse(Form, options, {wrong_option, pool, maps:get(pool, Options)});
+        [] ->
+            Defaults = #{owner => self(), demand => infinity, timeout => infinity},
+            {maps:get(kwargs, Options, #{}), maps:merge(Defaults, maps:remove(kwargs, Options))};
+        [{Key, Value} | _] ->
+            Known = [context, demand, kwargs, owner, pool, timeout],
+            Cause =
+                case lists:member(Key, Known) of
+                    true -> {wrong_option, Key, Value};
+                    false -> {unknown_option, Key, Known}
+                end,
+            py_badarg:refuse(Form, options, Cause)
+    end;
+stream_options(Form, _Options) ->
+    py_badarg:refuse(Form, options, wrong).
+
+is_stream_option(context, Context) -> is_pid(Context);
+is_stream_option(demand, Demand) -> Demand =:= infinity orelse is_number_of_items(Demand, 0);
+is_stream_option(kwargs, Kwargs) -> is_map(Kwargs);
+is_stream_option(owner, Owner) -> is_pid(Owner);
+is_stream_option(pool, Pool) -> is_atom(Pool);
+is_stream_option(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);
+is_stream_option(_Unknown, _Value) -> false.
+
+-spec demand(form(), term()) -> pos_integer() | infinity.
+demand(_Form, infinity) -> infinity;
+demand(Form, More) ->
+    _ = is_number_of_items(More, 1) orelse py_badarg:refuse(Form, more, wrong),
+    More.
+
+%% What the native side counts.
+is_number_of_items(N, Least) -> is_integer(N) andalso N >= Least andalso N < 1 bsl 59.
 
 %% Who owns a loop: `#{owner => pid()}', or the calling process.
 -spec owner(form(), term()) -> pid().

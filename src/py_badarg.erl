@@ -36,6 +36,7 @@
     | locals
     | loop
     | mode
+    | more
     | method
     | module
     | name
@@ -50,6 +51,7 @@
     | requirements
     | size
     | socket
+    | stream
     | tasks
     | timeout.
 -type cause() ::
@@ -107,6 +109,7 @@ expected(callable) -> "a fun of one argument, the list of arguments, or {Module,
 expected(calls) -> "a list of {Module, Function, Args}";
 expected(code) -> "Python code: a binary or a string";
 expected(context) -> "a context: its pid";
+expected(demand) -> "a number of items: an integer from 0, or infinity";
 expected(environment) -> "an environment: the reference that create_local_env or get_local_env gave";
 expected(erlang_function) -> "the name of an Erlang function: an atom";
 expected(erlang_module) -> "the name of an Erlang module: an atom";
@@ -124,6 +127,7 @@ expected(kwargs) -> "a map of keyword arguments";
 expected(locals) -> "a map of names to values";
 expected(loop) -> "a loop: the reference that get_loop or loop_ref gave";
 expected(method) -> "a method's name: an atom, a binary or a string";
+expected(more) -> "a number of items: a positive integer, or infinity";
 expected(mode) -> "owngil or worker";
 expected(module) -> "a module's name: an atom, a binary or a string";
 expected(name) -> "a name of 1 to 255 characters: an atom, a binary or a string";
@@ -141,5 +145,6 @@ expected(requirements) -> "a list of requirements, or the path of a requirements
 expected(size) -> "a number of contexts: a positive integer";
 expected(sort) -> "cpu, requests, queue, memory or time";
 expected(socket) -> "a socket of gen_tcp, gen_udp or socket, or the number of a descriptor";
+expected(stream) -> "a stream: the reference that stream_start gave";
 expected(tasks) -> "a list of {Module, Function, Args} and {Module, Function, Args, Kwargs}";
 expected(timeout) -> "a time limit: milliseconds from 0 to 4294967295, or infinity".

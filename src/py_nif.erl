@@ -82,7 +82,9 @@ function answers `{error, not_running}`.
     state_keys/0,
     state_clear/0,
     state_counted/0,
-    built_for/0
+    built_for/0,
+    stream_demand/2,
+    stream_end/1
 ]).
 -export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 -export_type([listener/0, step/0]).
@@ -161,7 +163,9 @@ function answers `{error, not_running}`.
     state_keys/0,
     state_clear/0,
     state_counted/0,
-    built_for/0
+    built_for/0,
+    stream_demand/2,
+    stream_end/1
 ]).
 -on_load(load/0).
 
@@ -208,6 +212,9 @@ function answers `{error, not_running}`.
     | {call_method, object(), name(), [term()], map()}
     | {to_term, object()}
     | {echo, term()}
+    %% What gives the items; who gets them, with a reference; how many at first.
+    | {stream, payload(), pid(), reference(), non_neg_integer() | infinity}
+    | {collect, payload()}
     | {birth, [step(), ...]}.
 -type step() ::
     {settle, [term()]}
@@ -553,3 +560,9 @@ atoms_created() -> not_loaded().
 
 -spec built_for() -> {Version :: binary(), Executable :: binary()} | {error, not_running}.
 built_for() -> not_loaded().
+
+-spec stream_demand(request(), pos_integer() | infinity) -> ok | {error, not_running}.
+stream_demand(_Request, _More) -> not_loaded().
+
+-spec stream_end(request()) -> ok | {error, not_running}.
+stream_end(_Request) -> not_loaded().

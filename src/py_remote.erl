@@ -11,7 +11,7 @@
 %% keeps the order of what the caller submits. The caller itself never touches the distribution, so no
 %% connection that is slow, busy or not there makes it wait longer than it wants to.
 
--export([call/4, spawn/3, cast/3, task/3, task_cast/3, ask/2]).
+-export([call/4, spawn/3, cast/3, task/3, task_cast/3, stream/3, ask/2]).
 -export([is_mine/1, cancel/1]).
 
 -type refused() :: {refused, Reason :: term()}.
@@ -31,6 +31,17 @@ ask(Function, Context) ->
     case request(node(Context), {ask, Context, Function}, infinity) of
         {refused, Reason} -> {error, Reason};
         Answer -> Answer
+    end.
+
+?DOC(false).
+%% Starts a stream; its process there. The owner is a process of this node.
+-spec stream(py_nif:target(), py_nif:payload(), py_remote_session:stream()) -> {ok, pid()} | {error, term()}.
+stream(Context, Payload, Stream) ->
+    case request(node(Context), {stream, Context, Payload, Stream}, infinity) of
+        {ok, Process} when is_pid(Process) -> {ok, Process};
+        {refused, not_running} -> {error, {context_died, noproc}};
+        {refused, Reason} -> {error, Reason};
+        {error, _} = Error -> Error
     end.
 
 request(Node, Submission, Timeout) ->

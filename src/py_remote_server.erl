@@ -14,7 +14,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% What nodes say to one another. To be raised with every change of a message between nodes.
--define(VERSION, 2).
+-define(VERSION, 3).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->

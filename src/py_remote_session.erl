@@ -9,11 +9,18 @@
 
 -export([start_link/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
--export_type([peer/0, submission/0]).
+-export_type([peer/0, submission/0, stream/0]).
 
 -type peer() :: {Proxy :: pid(), Ref :: reference(), Caller :: pid()}.
+-type stream() :: #{
+    ref := reference(),
+    owner := pid(),
+    demand := non_neg_integer() | infinity,
+    timeout := infinity
+}.
 -type submission() ::
     {call | cast | task | task_cast, py_nif:target(), py_nif:payload(), py_nif:scope()}
+    | {stream, py_nif:target(), py_nif:payload(), stream()}
     | {ask, py_nif:target(), context_info | context_memory | interrupt | environment | own_environment}.
 
 %% Environments of one context, which is monitored.
@@ -79,6 +86,11 @@ handle_info({async_result, Request, Result}, #state{requests = Requests, tasks =
 ->
     {Ref, Others} = maps:take(Request, Tasks),
     {noreply, answer({Ref, Result}, State#state{requests = maps:remove(Ref, Requests), tasks = Others})};
+handle_info({Ref, {stream, Context, Payload, Stream}}, #state{proxy = Proxy} = State) ->
+    %% It lives as long as its owner does. What it answers is for the proxy.
+    Source = {here, Context, Payload, none},
+    ok = py_streams:start_for(Proxy, Ref, Stream#{starter => self(), source => Source}),
+    {noreply, State};
 handle_info({Ref, {ask, Context, Function}}, State) ->
     {Answer, Kept} = ask(Function, Context, State),
     {noreply, answer({Ref, Answer}, Kept)};

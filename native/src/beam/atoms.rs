@@ -31,6 +31,7 @@ known_atoms! {
     py_response = "py_response", async_result = "async_result", arm = "arm", readable = "readable", loop_failed = "loop_failed", py_context = "py_context", py_runtime = "py_runtime",
     py_permits = "py_permits",
     not_found = "not_found", state_full = "state_full", not_an_integer = "not_an_integer", too_large = "too_large",
+    stream = "stream", collect = "collect", py_stream = "py_stream", data = "data",
     ready = "ready", failed = "failed", ended = "ended", stuck = "stuck", cast_failed = "cast_failed", handler_failed = "handler_failed", draining = "draining", not_reactor = "not_reactor", already_open = "already_open", empty = "empty", more = "more", closed = "closed", ebadf = "ebadf", emfile = "emfile", enfile = "enfile", einval = "einval", enomem = "enomem",
     interrupted = "interrupted", stop_iteration = "stop_iteration",
     context_died = "context_died", killed = "killed", unloaded = "unloaded", crashed = "crashed", noproc = "noproc", not_running = "not_running",

@@ -128,7 +128,8 @@ impl Context {
                 Scope::Of(client) => client,
                 Scope::In(_) => return false,
             };
-            of.id == namespace && !request.state.is_over()
+            // Those of a stream may last for ever, and its code needs no name.
+            of.id == namespace && !request.state.is_over() && request.known_flow().is_none()
         };
         self.begun.lock().suspended.iter().any(uses)
     }

@@ -255,6 +255,7 @@ impl Context {
             // By process: a request that moved here has its client record in the context that it came from.
             if request.client.pid.word() == client.pid.word() {
                 request.caller_ended();
+                Request::unpark(&request);
             }
         }
     }

@@ -110,6 +110,7 @@ impl Owner {
         reply: &mut TermEnv,
     ) {
         let Some(continuation) = self.continuations.remove(&request.id) else {
+            self.stream_goes_on(py, context, request, reply);
             return;
         };
         let namespace = self.namespace(context, request);

@@ -3,6 +3,7 @@
 use super::code::Grammar;
 use super::continuation::Continuation;
 use super::owner::Owner;
+use super::stream::Items;
 use super::task::Task;
 use super::{Closing, Context, Request, Scope, failure, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
@@ -60,6 +61,8 @@ pub(crate) enum Outcome {
     },
     /// It goes on in Python, later.
     Next(Continuation),
+    /// It goes on as a stream.
+    Items(Items),
 }
 
 /// Answers an `{echo, Term}` request, which measures the way through the mailbox, before Python is entered.
@@ -230,6 +233,10 @@ impl Owner {
                 self.suspend(context, request, continuation);
                 return;
             }
+            Outcome::Items(items) => {
+                self.begin_stream(py, context, request, items, reply);
+                return;
+            }
         };
         let body = request.body.lock().take_if(|_| over);
         if let Some(body) = body {
@@ -278,20 +285,8 @@ impl Owner {
         let known = atoms();
         let options = context.conversion;
         let value = match Task::read(env, payload) {
-            Some(Task::Call {
-                module,
-                function,
-                arguments,
-                keywords,
-            }) => {
-                let function = self.function(py, env, namespace, module, function)?;
-                self.call(py, env, options, &function, arguments, keywords)?
-            }
-            Some(Task::Eval { code, locals }) => {
-                let code = self.code.get(py, Grammar::Expression, code)?;
-                let globals = self.namespaces.dict(py, namespace)?;
-                let locals = self.converter(py, env, options).variables(locals)?;
-                self.lending(|| evaluate(&code, &globals, &locals))?
+            task @ Some(Task::Call { .. } | Task::Eval { .. }) => {
+                self.value_of(py, env, options, namespace, task)?
             }
             Some(Task::Exec { code }) => {
                 let code = self.code.get(py, Grammar::Statements, code)?;
@@ -327,6 +322,16 @@ impl Owner {
                 self.born(py, context, env, steps)?;
                 return Ok(Answer::of(known.ok));
             }
+            Some(Task::Stream { source, to }) => {
+                let source = Task::read(env, source);
+                let value = self.value_of(py, env, options, namespace, source)?;
+                return self.items(&value, &to);
+            }
+            Some(Task::Collect { source }) => {
+                let source = Task::read(env, source);
+                let value = self.value_of(py, env, options, namespace, source)?;
+                self.collected(&value)?
+            }
             None => return Err(Raised::type_error(py, "malformed request")),
         };
         self.outcome(&value, context, reply)
@@ -342,7 +347,7 @@ impl Owner {
         if let Some(next) = self.continuation(value, context, reply)? {
             return Ok(next);
         }
-        refuse_coroutine(value)?;
+        refuse_coroutine(value, COROUTINE)?;
         let result = self.result(value.py(), context, reply, value)?;
         Ok(Answer::of(result))
     }
@@ -356,18 +361,35 @@ impl Owner {
         object: &Object<'py>,
     ) -> Result<Word> {
         let known = atoms();
+        Ok(match self.limited(py, context, env, object)? {
+            Ok(term) => env.tuple(&[known.ok, term]),
+            Err(reason) => env.tuple(&[known.error, reason]),
+        })
+    }
+
+    /// The term of an object that goes to Erlang as a result, or the reason why it is none: it is too large.
+    pub(super) fn limited<'py>(
+        &mut self,
+        py: Python<'py>,
+        context: &Context,
+        env: &TermEnv,
+        object: &Object<'py>,
+    ) -> Result<std::result::Result<Word, Word>> {
         let mut convert = self
             .terms_of(py, context, env)
             .up_to(context.max_result_size);
         match convert.term(object) {
-            Ok(term) => Ok(env.tuple(&[known.ok, term])),
+            Ok(term) => Ok(Ok(term)),
             Err(raised) => match convert.too_large() {
                 Some(TooLarge(size)) => {
                     raised.clear(py);
                     let number = |bytes: usize| env.int(i64::try_from(bytes).unwrap_or(i64::MAX));
                     let max = number(context.max_result_size);
-                    let reason = env.tuple(&[known.result_too_large, number(size), max]);
-                    Ok(env.tuple(&[known.error, reason]))
+                    Ok(Err(env.tuple(&[
+                        atoms().result_too_large,
+                        number(size),
+                        max,
+                    ])))
                 }
                 None => Err(raised),
             },
@@ -550,16 +572,17 @@ impl Owner {
     }
 }
 
+const COROUTINE: &str = "the result is a coroutine, which nobody awaits: call the function with py:async_call, or \
+                         run the coroutine in Python, with erlang.run";
+
 /// A coroutine that is a result would never run.
-fn refuse_coroutine(value: &Object<'_>) -> Result<()> {
+pub(super) fn refuse_coroutine(value: &Object<'_>, text: &str) -> Result<()> {
     // SAFETY: attached; reads the type of a live object.
     if unsafe { ffi::PyCoro_CheckExact(value.as_ptr()) } == 0 {
         return Ok(());
     }
     // Python would warn that it was never awaited. Of one that has begun this runs the end.
     value.getattr_str("close")?.call(&[])?;
-    let text = "the result is a coroutine, which nobody awaits: call the function with py:async_call, or run the \
-                coroutine in Python, with erlang.run";
     Err(Raised::type_error(value.py(), text))
 }
 

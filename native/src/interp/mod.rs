@@ -10,6 +10,7 @@ mod continuation;
 mod environment;
 mod execute;
 mod failure;
+mod flow;
 mod loops;
 mod owner;
 pub(crate) mod permit;
@@ -24,6 +25,7 @@ mod scope;
 mod sources;
 mod spares;
 mod stack;
+mod stream;
 mod task;
 pub(crate) mod watch;
 

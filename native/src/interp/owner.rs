@@ -7,6 +7,7 @@ use super::loops::{Aside, LoopTools, RunningLoop};
 use super::scope::Namespaces;
 use super::sources::Sources;
 use super::stack;
+use super::stream::{self, StreamTools};
 use super::{
     COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute, loops,
     python_functions, reactor, retire, spares,
@@ -15,7 +16,7 @@ use crate::beam::{TermEnv, Word, atoms};
 use crate::erlang_module::{self, Types};
 use crate::facts::facts;
 use crate::memory;
-use crate::py::{Object, Python, Raised, Result, StartError, ThreadState, ffi};
+use crate::py::{Kept, Object, Python, Raised, Result, StartError, ThreadState, ffi};
 use crate::sandbox::{self, Environment, Files, GuardedInterpreter, Guarding, Imports, Policy};
 use crate::term::{AtomNames, Held, KeyNames, Simplifier};
 use parking_lot::Mutex;
@@ -62,6 +63,10 @@ pub(crate) struct Owner {
     pub(crate) running_loop: Option<RunningLoop>,
     /// What suspended requests go on with.
     pub(crate) continuations: HashMap<u64, Continuation>,
+    /// The iterators of streams that are not asynchronous, by request.
+    pub(crate) streams: HashMap<u64, Kept>,
+    /// `erlang._streams`, once it was needed.
+    pub(crate) stream_tools: Option<StreamTools>,
 }
 
 /// Finds or starts an owner thread for a context.
@@ -217,6 +222,8 @@ fn prepare(py: Python<'_>, mode: Mode, policy: &Policy) -> Result<Owner> {
         loop_tools: None,
         running_loop: None,
         continuations: HashMap::new(),
+        streams: HashMap::new(),
+        stream_tools: None,
     })
 }
 
@@ -263,6 +270,7 @@ fn install(py: Python<'_>) -> Result<Types> {
     python_functions::add(py, &callback::STATE_METHODS)?;
     python_functions::add(py, &loops::METHODS)?;
     python_functions::add(py, &reactor::METHODS)?;
+    python_functions::add(py, &stream::METHODS)?;
     Ok(types)
 }
 

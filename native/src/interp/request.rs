@@ -1,13 +1,14 @@
 //! One request: what was asked, by whom, and how the answer goes back.
 
+use super::flow::Flow;
 use super::queue::Place;
 use super::watch::coarse_now;
 use super::{Callback, Client, Context, Permit, Scope, registry};
 use crate::beam::{Env, Shared, TermEnv, Word, atoms};
 use parking_lot::Mutex;
 use py_core::protocol::{Cancel, RequestState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// How the answer goes back.
@@ -84,6 +85,8 @@ pub(crate) struct Request {
     sent: AtomicBool,
     /// When its code began, by the coarse clock; 0 before.
     started: AtomicU64,
+    /// Of a stream.
+    flow: OnceLock<Box<Flow>>,
 }
 
 impl Request {
@@ -116,6 +119,7 @@ impl Request {
             timed_out: AtomicBool::new(false),
             sent: AtomicBool::new(false),
             started: AtomicU64::new(0),
+            flow: OnceLock::new(),
         }
     }
 
@@ -339,6 +343,16 @@ impl Request {
         self.over();
         env.send(&self.client.pid, message);
         self.sent.store(true, Ordering::SeqCst);
+    }
+
+    /// Where the items go if it is a stream. More may be wanted before it has begun.
+    pub(crate) fn flow(&self) -> &Flow {
+        self.flow.get_or_init(Box::default)
+    }
+
+    /// That, if it is one.
+    pub(super) fn known_flow(&self) -> Option<&Flow> {
+        self.flow.get().map(|flow| &**flow)
     }
 
     /// Whether the answer is in the caller's mailbox, or was.

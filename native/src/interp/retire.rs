@@ -160,6 +160,7 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     context.enter_unasked();
     owner.end_loop(py);
     owner.forget_continuations(py);
+    owner.forget_streams(py);
     owner.namespaces.clear(py);
     owner.held.release_of(py, context.serial);
     // The texts of the code go, too, so it cannot be used again.
@@ -205,6 +206,7 @@ impl Owner {
     /// Gives every reference back.
     fn release(mut self, py: Python<'_>) {
         self.release_loop(py);
+        self.release_streams(py);
         self.namespaces.clear(py);
         self.code.release(py);
         self.attributes.release(py);

@@ -1,6 +1,7 @@
 //! What a request asks for.
 
-use crate::beam::{TermEnv, Word, atoms};
+use super::stream::Destination;
+use crate::beam::{Pid, TermEnv, Word, atoms};
 
 /// One request's wish, its terms still in the request's environment.
 pub(super) enum Task<'e> {
@@ -37,6 +38,15 @@ pub(super) enum Task<'e> {
     Birth {
         steps: Word,
     },
+    /// The items of a call or an expression, one by one.
+    Stream {
+        source: Word,
+        to: Destination,
+    },
+    /// The same, all together.
+    Collect {
+        source: Word,
+    },
 }
 
 impl<'e> Task<'e> {
@@ -70,6 +80,16 @@ impl<'e> Task<'e> {
             [kind, object] if kind == known.to_term => Some(Self::ToTerm { object }),
             [kind, term] if kind == known.echo => Some(Self::Echo { term }),
             [kind, steps] if kind == known.birth => Some(Self::Birth { steps }),
+            [kind, source, owner, tag, wanted] if kind == known.stream => Some(Self::Stream {
+                source,
+                to: Destination {
+                    owner: Pid::of_term(env, owner)?,
+                    tag,
+                    // `infinity`, or a number.
+                    wanted: env.get_int(wanted).map_or(u64::MAX, i64::cast_unsigned),
+                },
+            }),
+            [kind, source] if kind == known.collect => Some(Self::Collect { source }),
             _ => None,
         }
     }

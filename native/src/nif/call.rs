@@ -291,7 +291,9 @@ fn cancel<'a>(env: Env<'a>, request: Shared<Request>) -> Term<'a> {
     if Pid::new(env.pid()).word() != request.client.pid.word() {
         return word(env, atoms().not_owner);
     }
-    word(env, cancelled(&request, request.cancel()))
+    let met = request.cancel();
+    Request::unpark(&request);
+    word(env, cancelled(&request, met))
 }
 
 /// What [`cancel`] says.

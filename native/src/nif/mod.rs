@@ -12,6 +12,7 @@ mod resources;
 mod runtime;
 mod sandbox;
 mod state;
+mod stream;
 mod watch;
 
 use crate::beam::{Shared, atoms};

@@ -130,11 +130,21 @@ impl Owner {
         let function = self.function(py, env, namespace, module, function)?;
         let (arguments, keywords) =
             self.arguments(py, env, context.conversion, arguments, keywords)?;
+        self.start_function(py, request.id, &function, &arguments, &keywords)
+    }
+
+    /// The same, of a function that is at hand.
+    pub(in crate::interp) fn start_function(
+        &mut self,
+        py: Python<'_>,
+        request: u64,
+        function: &Object<'_>,
+        arguments: &Object<'_>,
+        keywords: &Object<'_>,
+    ) -> Result<()> {
         let start = self.loop_function(py, |tools| &tools.start)?;
-        let number = Object::int(py, request.id.cast_signed())?;
-        self.inside_loop(py, || {
-            start.call(&[&number, &function, &arguments, &keywords])
-        })
+        let number = Object::int(py, request.cast_signed())?;
+        self.inside_loop(py, || start.call(&[&number, function, arguments, keywords]))
     }
 
     /// The positional and the keyword arguments of a call as a tuple and a dict.
@@ -264,7 +274,7 @@ impl Owner {
 
 impl Request {
     /// What was asked is not needed any more; how to answer still is.
-    fn forget_question(&self, context: &Context) {
+    pub(in crate::interp) fn forget_question(&self, context: &Context) {
         let asked = {
             let mut body = self.body.lock();
             body.as_mut().map(|body| {
