@@ -13,6 +13,7 @@ groups() ->
         {"load", "50 callers", fun bench_load:rows/1},
         {"callbacks", "Python calls Erlang", fun bench_callbacks:rows/1},
         {"state", "the shared state", fun bench_state:rows/1},
+        {"streams", "items of generators", fun bench_streams:rows/1},
         {"loop", "event loops", fun bench_loop:rows/1},
         {"echo", "echo servers on event loops, processor time per message", fun bench_echo:rows/1},
         {"reactor", "echo servers on reactors, processor time per message", fun bench_reactor:rows/1},
