@@ -6,7 +6,7 @@
 %% A turn has two parts. Batches, timed as a whole, give the time of one operation without the clock's share:
 %% from them come medians. Single operations, each timed, give the distribution: from them comes the p99.
 
--export([one/2, many/3, inside/3, run/2]).
+-export([one/2, many/3, inside/3, around/3, run/2]).
 -export([value/2, p99/2, spread/2, ratios/3, median/1, percentile/2]).
 -export_type([variant/0, maker/0, loop/0, results/0, plan/0]).
 
@@ -43,6 +43,21 @@ inside(Name, Count, Maker) ->
         Loop = Maker(),
         _ = Loop(batches, Count),
         fun(Part, Deadline) -> looped(Part, Count, Loop, Deadline, []) end
+    end}.
+
+%% The same with something that is so during its turns alone.
+-spec around(fun(() -> term()), fun(() -> term()), variant()) -> variant().
+around(Before, After, {Name, Start}) ->
+    {Name, fun() ->
+        Sampler = Start(),
+        fun(Part, Deadline) ->
+            _ = Before(),
+            try
+                Sampler(Part, Deadline)
+            after
+                After()
+            end
+        end
     end}.
 
 %% So many processes that repeat it at the same time. The time of one operation is that of a burst divided by

@@ -47,6 +47,7 @@ stopped(Error) ->
 
 -spec stop(term()) -> ok.
 stop(_State) ->
+    ok = py_telemetry_table:forget(),
     _ = py_nif:runtime_stop(),
     %% A stuck context may go on.
     py_nif:state_open(0).

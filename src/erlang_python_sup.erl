@@ -17,6 +17,7 @@ init([]) ->
     Flags = #{strategy => rest_for_one, intensity => 5, period => 10},
     {ok, {Flags, [
         #{id => py_pool_table, start => {py_pool_table, start_link, []}},
+        #{id => py_telemetry_sup, start => {py_telemetry_sup, start_link, []}, type => supervisor},
         #{id => py_callback_sup, start => {py_callback_sup, start_link, []}, type => supervisor},
         #{id => py_streams, start => {py_streams, start_link, []}, type => supervisor},
         #{id => py_remote_sup, start => {py_remote_sup, start_link, []}, type => supervisor},

@@ -30,6 +30,8 @@
     | info
     | item
     | frames
+    | event_handler
+    | events
     | handler
     | id
     | kwargs
@@ -58,6 +60,7 @@
     wrong
     | improper
     | {not_a_call, Place :: pos_integer()}
+    | {unknown_event, Event :: term()}
     | {unknown_option, Key :: term(), Allowed :: [atom()]}
     | {wrong_option, Key :: atom(), Value :: term()}.
 
@@ -95,6 +98,8 @@ text(calls, {not_a_call, Place}) ->
     io_lib:format("element ~b is not {Module, Function, Args} with names and a list", [Place]);
 text(tasks, {not_a_call, Place}) ->
     io_lib:format("element ~b is not {Module, Function, Args} or {Module, Function, Args, Kwargs}", [Place]);
+text(events, {unknown_event, Event}) ->
+    io_lib:format("~0tP is none of py_telemetry:events/0", [Event, 10]);
 text(options, {unknown_option, Key, Allowed}) ->
     Names = lists:join(", ", [atom_to_list(Name) || Name <- Allowed]),
     io_lib:format("unknown option ~0tP; what there is: ~ts", [Key, 10, Names]);
@@ -113,6 +118,8 @@ expected(demand) -> "a number of items: an integer from 0, or infinity";
 expected(environment) -> "an environment: the reference that create_local_env or get_local_env gave";
 expected(erlang_function) -> "the name of an Erlang function: an atom";
 expected(erlang_module) -> "the name of an Erlang module: an atom";
+expected(event_handler) -> "a fun of three arguments: event, measurements and metadata";
+expected(events) -> "an event of py_telemetry:events/0, or a list of them";
 expected(frames) -> "a number of frames: a positive integer";
 expected(function) -> "a function's name: an atom, a binary or a string";
 expected(generation) -> "a generation: 0, 1 or 2";

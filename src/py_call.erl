@@ -29,6 +29,15 @@ explicit(Context, Payload, Timeout) ->
 %% In the namespace that is named.
 -spec explicit(py_nif:target(), payload(), timeout(), py_nif:scope()) -> result().
 explicit(Context, Payload, Timeout, Scope) ->
+    case py_telemetry_table:listeners() of
+        #{calls := true} = Listeners ->
+            Call = fun() -> on_context(Context, Payload, Timeout, Scope) end,
+            py_telemetry_calls:observed(Listeners, {target, Context}, Payload, Call);
+        _ ->
+            on_context(Context, Payload, Timeout, Scope)
+    end.
+
+on_context(Context, Payload, Timeout, Scope) ->
     case request(Context, Payload, Timeout, Scope) of
         {refused, Reason} -> {error, Reason};
         Result -> Result
@@ -40,6 +49,15 @@ explicit(Context, Payload, Timeout, Scope) ->
 pooled(Pool, Payload, default) ->
     pooled(Pool, Payload, py_pool_table:timeout(Pool));
 pooled(Pool, Payload, Timeout) ->
+    case py_telemetry_table:listeners() of
+        #{calls := true} = Listeners ->
+            Call = fun() -> in_pool(Pool, Payload, Timeout) end,
+            py_telemetry_calls:observed(Listeners, {pool, Pool}, Payload, Call);
+        _ ->
+            in_pool(Pool, Payload, Timeout)
+    end.
+
+in_pool(Pool, Payload, Timeout) ->
     case py_context_router:known(Pool) of
         {ok, Handle} ->
             case lasting(Handle, request(Handle, Payload, Timeout, own)) of
@@ -255,7 +273,8 @@ spawn_pooled(Pool, Payload) ->
     end.
 
 %% A refused submission has a reference, too; the error comes as its message.
-refused(Error) ->
+refused({error, Reason} = Error) ->
+    ok = py_telemetry_calls:refused(Reason),
     Ref = make_ref(),
     self() ! {py_response, Ref, Error},
     Ref.
@@ -274,7 +293,9 @@ cast_pooled(Pool, Payload) ->
 %% As with gen_server:cast, it does not matter whether anybody is there any more.
 -spec cast_outcome(ok | py_nif:request() | {error, term()}) -> ok | {error, term()}.
 cast_outcome({error, {context_died, _}}) -> ok;
-cast_outcome({error, _} = Error) -> Error;
+cast_outcome({error, Reason} = Error) ->
+    ok = py_telemetry_calls:refused(Reason),
+    Error;
 cast_outcome(_Request) -> ok.
 
 ?DOC(false).

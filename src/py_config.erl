@@ -22,6 +22,7 @@ The application's environment: every key with its default and what it may be.
 | `stuck_after` | 5000 | milliseconds that running code may ignore an interrupt |
 | `max_nested_runs` | 8 | calls of one context that may be inside `erlang.run` at a time, one in another |
 | `event_loop_pool_size` | none | contexts of a pool of its own for `py_event_loop_pool`, which otherwise uses the pool `default` |
+| `telemetry_interval` | 5000 | milliseconds between the samples of `py_telemetry`, while somebody listens to them, or `infinity` |
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
@@ -52,6 +53,7 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | max_stuck
     | max_nested_runs
     | event_loop_pool_size
+    | telemetry_interval
     | python_home
     | python_executable.
 
@@ -75,6 +77,7 @@ keys() ->
         max_stuck,
         max_nested_runs,
         event_loop_pool_size,
+        telemetry_interval,
         python_home,
         python_executable
     ].
@@ -165,6 +168,7 @@ default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
 default(max_stuck) -> 4;
 default(max_nested_runs) -> 8;
+default(telemetry_interval) -> 5_000;
 default(event_loop_pool_size) -> undefined.
 
 is_valid(num_contexts, N) -> is_integer(N) andalso N > 0;
@@ -185,6 +189,7 @@ is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
 is_valid(max_nested_runs, N) -> is_integer(N) andalso N > 0;
 is_valid(event_loop_pool_size, N) -> is_integer(N) andalso N > 0;
+is_valid(telemetry_interval, Ms) -> Ms =:= infinity orelse (is_integer(Ms) andalso Ms > 0 andalso Ms < 1 bsl 32);
 is_valid(python_home, Path) -> is_path(Path);
 is_valid(python_executable, Path) -> is_path(Path).
 
@@ -213,5 +218,6 @@ allowed(stuck_after) -> "a positive number of milliseconds";
 allowed(max_stuck) -> "an integer, 0 or more";
 allowed(max_nested_runs) -> "a positive integer";
 allowed(event_loop_pool_size) -> "a positive integer";
+allowed(telemetry_interval) -> "a positive number of milliseconds below 4294967296, or infinity";
 allowed(python_home) -> "a path, as a string or a binary";
 allowed(python_executable) -> "a path, as a string or a binary".

@@ -56,7 +56,10 @@ the context's mailbox themselves, and its thread answers them.
     %% What sends to other nodes, once there was something to send, and how much of that it has not reported yet.
     relay = none :: {pid(), Unsent :: non_neg_integer()} | none,
     %% See py_loop.
-    loop = none :: pid() | none
+    loop = none :: pid() | none,
+    %% For whoever listens to telemetry.
+    began :: integer(),
+    mode :: mode()
 }).
 
 %% How long a thread may take to end before its process goes without it.
@@ -479,6 +482,7 @@ init(Options) ->
         birth => <<>>,
         folders => []
     },
+    Began = erlang:monotonic_time(),
     case py_nif:context_start(Settings) of
         {ok, Handle, Serial} ->
             Pool = maps:get(pool, Options, undefined),
@@ -491,7 +495,9 @@ init(Options) ->
                 serial = Serial,
                 pool = Pool,
                 policy = maps:get(sandbox, Options),
-                starting = Timer
+                starting = Timer,
+                began = Began,
+                mode = maps:get(mode, Options)
             }};
         {error, Reason} ->
             {stop, Reason}
@@ -573,6 +579,9 @@ handle_info(_Message, State) ->
 %% What the context's thread, or the reaper in its place, has to say.
 native({ready, _InterpreterId}, State) ->
     _ = erlang:cancel_timer(State#state.starting),
+    ok = py_telemetry_watcher:ready(
+        State#state.id, State#state.mode, erlang:monotonic_time() - State#state.began, State#state.serial
+    ),
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
     _ = [Pool ! {py_context_ready, self(), State#state.handle} || Pool <- [State#state.pool], is_pid(Pool)],
     {noreply, State#state{starting = ready, waiting = []}};
@@ -606,7 +615,12 @@ native({handler_failed, Story}, State) ->
         #{report_cb => fun py_error:report/1}
     ),
     {noreply, State};
+native({interrupted, Count}, State) ->
+    ok = py_telemetry_watcher:event([erlang_python, context, interrupt], #{count => Count}, told_of(State)),
+    {noreply, State};
 native({refused, Refusal, Count}, State) ->
+    Of = (told_of(State))#{refused => Refusal},
+    ok = py_telemetry_watcher:event([erlang_python, sandbox, refused], #{count => Count}, Of),
     ok = py_sandbox:log_refusal(State#state.id, Refusal, Count),
     {noreply, State};
 native({relay, To, Term}, State) ->
@@ -624,6 +638,9 @@ native(ended, #state{failed = {context_start, _}} = State) ->
     {noreply, State};
 native(ended, State) ->
     {stop, {shutdown, ended}, State}.
+
+told_of(#state{id = Id, mode = Mode, serial = Serial}) ->
+    #{context => self(), id => Id, mode => Mode, serial => Serial}.
 
 relay(To, Term, #state{relay = none} = State) ->
     case py_callback_sup:start_relay(self()) of

@@ -18,7 +18,7 @@
     pools := #{atom() => pool()},
     threads := #{live := count(), spare := count(), stuck := count(), set_aside := count()},
     requests := #{in_flight := count(), queued := count(), running := count(), tasks := count()},
-    memory := #{contexts := count(), node := count()},
+    memory := #{contexts := count()},
     refusals := #{binary() => pos_integer()},
     functions := count(),
     atoms := count(),
@@ -132,7 +132,8 @@ value(requests, Contexts) ->
     };
 value(memory, Contexts) ->
     Used = [Used || #{memory := #{used := Used}} <- Contexts],
-    #{contexts => lists:sum(Used), node => erlang:memory(total)};
+    %% Erlang's own would take an answer of every scheduler.
+    #{contexts => lists:sum(Used)};
 value(refusals, _) ->
     maps:from_list(known(py_nif:refusals(), fun(Refusals) -> Refusals end, []));
 value(functions, _) ->

@@ -64,6 +64,7 @@ function answers `{error, not_running}`.
     least_loaded/1,
     context_serials/0,
     context_serial/1,
+    context_pid/1,
     context_seen/1,
     context_sample/1,
     observe/2,
@@ -145,6 +146,7 @@ function answers `{error, not_running}`.
     least_loaded/1,
     context_serials/0,
     context_serial/1,
+    context_pid/1,
     context_seen/1,
     context_sample/1,
     observe/2,
@@ -566,3 +568,8 @@ stream_demand(_Request, _More) -> not_loaded().
 
 -spec stream_end(request()) -> ok | {error, not_running}.
 stream_end(_Request) -> not_loaded().
+
+?DOC(false).
+%% The process of the context that a handle or a reference to an object is of.
+-spec context_pid(target()) -> pid() | refused().
+context_pid(_Target) -> not_loaded().

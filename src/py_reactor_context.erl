@@ -461,7 +461,7 @@ warn(Id, Busy, #state{context = Context}) ->
     ?LOG_WARNING("Python reactor ~p: a handler has been running for ~b ms; py:interrupt(~p) ends it", [
         Id, Busy div 1000, Context
     ]),
-    py_reactor_telemetry:lag(Id, Context, Busy).
+    py_telemetry_watcher:event([erlang_python, reactor, lag], #{microseconds => Busy}, #{id => Id, context => Context}).
 
 ?DOC(false).
 -spec terminate(term(), #state{}) -> ok.

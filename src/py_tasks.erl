@@ -33,7 +33,8 @@ submitted(Pool, Payload, Timeout) ->
     py_call:on_bound(Pool, fun(Handle) -> py_target:task(Handle, Payload, own) end, Timeout).
 
 %% A refused submission has a reference, too; the error comes as its message.
-referred({error, _} = Error) ->
+referred({error, Reason} = Error) ->
+    ok = py_telemetry_calls:refused(Reason),
     Ref = make_ref(),
     self() ! {async_result, Ref, Error},
     Ref;
@@ -45,6 +46,9 @@ referred(Task) ->
 run(Pool, Payload, default) ->
     run(Pool, Payload, py_pool_table:timeout(Pool));
 run(Pool, Payload, Timeout) ->
+    observed({pool, Pool}, Payload, fun() -> run_in_pool(Pool, Payload, Timeout) end).
+
+run_in_pool(Pool, Payload, Timeout) ->
     Limit = py_call:limited(Timeout),
     Deadline = py_call:deadline(Limit),
     Run = fun(Handle) -> py_call:task(Handle, Payload, py_call:remaining(Deadline)) end,
@@ -56,6 +60,15 @@ run(Pool, Payload, Timeout) ->
 ?DOC(false).
 -spec run_explicit(py_nif:target(), payload(), timeout()) -> py:result().
 run_explicit(Target, Payload, Timeout) ->
+    observed({target, Target}, Payload, fun() -> run_on_context(Target, Payload, Timeout) end).
+
+observed(Where, Payload, Run) ->
+    case py_telemetry_table:listeners() of
+        #{calls := true} = Listeners -> py_telemetry_calls:observed(Listeners, Where, Payload, Run);
+        _ -> Run()
+    end.
+
+run_on_context(Target, Payload, Timeout) ->
     case py_call:task(Target, Payload, py_call:limited(Timeout)) of
         {answered, Result} -> Result;
         {error, _} = Error -> Error

@@ -136,7 +136,7 @@ show(State) ->
 
 show(Info, #screen{before = Before, leader = Leader} = State) ->
     Now = erlang:monotonic_time(millisecond),
-    View = #{sort => State#screen.sort, clock => time(), columns => columns(Leader), rows => rows(Leader)},
+    View = #{sort => State#screen.sort, clock => time(), erlang => erlang:memory(total), columns => columns(Leader), rows => rows(Leader)},
     Lines = py_top_text:lines(Info, since(Before, Now), View),
     ok = written(Leader, [clear(Leader) | [[Line, $\n] || Line <- Lines]]),
     Timer = erlang:start_timer(State#screen.interval, self(), show),

@@ -8,7 +8,10 @@
 -export_type([view/0, sort/0]).
 
 -type sort() :: cpu | requests | queue | memory | time.
--type view() :: #{columns := pos_integer(), rows := pos_integer(), sort := sort(), clock := calendar:time()}.
+-type view() :: #{columns := pos_integer(), rows := pos_integer(), sort := sort(), clock := calendar:time(),
+    %% What Erlang has, in bytes.
+    erlang := non_neg_integer()
+}.
 
 %% The columns: title, width, and which side the text is on. What comes last takes the rest of the line.
 -define(COLUMNS, [
@@ -47,9 +50,9 @@ more(Count) -> [io_lib:format("... and ~b more", [Count])].
 %% ------------------------------------------------------------------------------------------------
 %% The head
 
-head(Info, Rated, #{sort := Sort, clock := {Hour, Minute, Second}}) ->
+head(Info, Rated, #{sort := Sort, clock := {Hour, Minute, Second}, erlang := Total}) ->
     #{python := Python, mode := Mode, otp := Otp, node := Node, threads := Threads, requests := Requests} = Info,
-    #{memory := #{contexts := Used, node := Total}, limits := #{max_concurrent := Most}} = Info,
+    #{memory := #{contexts := Used}, limits := #{max_concurrent := Most}} = Info,
     #{live := Live, spare := Spare, stuck := Stuck, set_aside := Aside} = Threads,
     #{in_flight := InFlight, queued := Queued, tasks := Tasks} = Requests,
     States = [State || {#{state := State}, _} <- Rated],

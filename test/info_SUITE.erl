@@ -210,8 +210,8 @@ memory_of_an_interpreter_is_told(Config) ->
     {ok, Limited} = py_context:new(#{memory_limit => 1 bsl 30}),
     ?assertMatch(#{memory := #{limit := 1073741824}}, told(Limited)),
     ok = py_context:stop(Limited),
-    {ok, #{contexts := All, node := Node}} = py:info(memory),
-    ?assert(All > 0 andalso Node > 0).
+    {ok, #{contexts := All}} = py:info(memory),
+    ?assert(All > 0).
 
 stuck_context_is_told(Config) ->
     Socket = socket(Config),

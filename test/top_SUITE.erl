@@ -59,7 +59,7 @@ info(Contexts) ->
         pools => #{},
         threads => #{live => 6, spare => 2, stuck => 1, set_aside => 0},
         requests => #{in_flight => 3, queued => 4, running => 2, tasks => 5},
-        memory => #{contexts => 50 bsl 20, node => 2 bsl 30},
+        memory => #{contexts => 50 bsl 20},
         refusals => #{<<"os.fork">> => 7, <<"os._exit">> => 1},
         functions => 0,
         atoms => 0,
@@ -94,7 +94,7 @@ running(Number, What, Milliseconds) ->
     }.
 
 view() ->
-    #{columns => 120, rows => 40, sort => cpu, clock => {7, 8, 9}}.
+    #{columns => 120, rows => 40, sort => cpu, clock => {7, 8, 9}, erlang => 2 bsl 30}.
 
 text(Info, Before, View) ->
     [unicode:characters_to_list(Line) || Line <- py_top_text:lines(Info, Before, View)].

@@ -30,6 +30,15 @@ fn context_serial<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
     }
 }
 
+/// `context_pid(Target) -> Pid | {error, Reason}`.
+#[rustler::nif]
+fn context_pid<'a>(env: Env<'a>, at: Term<'a>) -> Term<'a> {
+    match super::target(env, at) {
+        Ok(context) => word(env, context.pid.word()),
+        Err(answer) => answer,
+    }
+}
+
 /// `context_seen(Serial) -> {Pid, Mode, State, Interpreter, Processes, Queue, MaxQueue, Requests, Interrupts, CpuTime,
 /// Memory, Running, Tasks, OldestTask} | gone`.
 ///
