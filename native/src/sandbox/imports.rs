@@ -131,10 +131,18 @@ fn asked_by_user(py: Python<'_>, guard: &Guard) -> Result<bool> {
 /// Whether code comes from a file of an installation. Code that was compiled from a text under the name of such a file
 /// passes for it.
 fn is_of_a_library(guard: &Guard, file: &str) -> bool {
+    let inside = |path: &Path| {
+        standard_library().is_some_and(|folder| path.starts_with(folder))
+            || guard.is_of_modules(path)
+    };
     let path = Path::new(file);
+    if file.starts_with("<frozen ") {
+        // Modules of the standard library that are part of the interpreter.
+        return true;
+    }
+    // The folders are known without links, the file as it was found.
     path.is_absolute()
-        && (standard_library().is_some_and(|folder| path.starts_with(folder))
-            || guard.is_of_modules(path))
+        && (inside(path) || std::fs::canonicalize(path).is_ok_and(|path| inside(&path)))
 }
 
 fn is_of_the_standard_library(file: &str) -> bool {
