@@ -25,15 +25,25 @@ steps([]) ->
 
 %% Python runs from here on.
 start_processes() ->
-    case steps([fun py_config:check_mode/0, fun py_semaphore:configure/0, fun py_state:open/0, fun bound_atoms/0]) of
+    Steps = [
+        fun py_config:check_mode/0, fun py_birth:check/0, fun py_semaphore:configure/0, fun py_state:open/0, fun bound_atoms/0
+    ],
+    case steps(Steps) of
         ok ->
             case erlang_python_sup:start_link() of
-                {ok, Pid} -> {ok, Pid};
+                {ok, Pid} -> settled(Pid, py_birth:settle_main());
                 {error, _} = Error -> stopped(Error)
             end;
         {error, _} = Refused ->
             stopped(Refused)
     end.
+
+settled(Pid, ok) ->
+    {ok, Pid};
+settled(Pid, {error, _} = Error) ->
+    true = unlink(Pid),
+    ok = gen_server:stop(Pid, shutdown, infinity),
+    stopped(Error).
 
 bound_atoms() ->
     case py_nif:atoms_max(py_config:get(max_atoms)) of

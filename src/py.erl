@@ -34,6 +34,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([ensure_venv/2, ensure_venv/3]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export([info/0, info/1]).
+-export([activate_venv/1, deactivate_venv/0, venv_info/0]).
 -export_type([name/0, result/0, kwargs/0, code/0, async_call/0, stream_options/0]).
 
 -include("py_arguments.hrl").
@@ -726,3 +727,47 @@ generator is closed; one that computes is interrupted. Any process may do so.
 -spec stream_cancel(reference()) -> ok.
 stream_cancel(Ref) ->
     py_stream:cancel(py_arguments:stream(?FORM([stream], [Ref]), Ref)).
+
+%% ------------------------------------------------------------------------------------------------
+%% Packages
+
+?DOC("""
+Has every context use the packages of a virtual environment, now and later, in place of those of the Python
+installation, and of any other environment; `.pth` files and editable installs work as they do elsewhere. Contexts and
+pools that were started with the option `venv` keep theirs.
+
+A context that runs gets it through its mailbox: what is asked of it later finds the packages, and nobody waits for a
+context that is busy. Packages in Python that were imported from elsewhere are imported anew when they are next asked
+for; those with native parts stay until their context ends.
+
+Errors: `{invalid_venv, Path, Reason}`, where the reason is `no_config` (there is no `pyvenv.cfg`), `{python, Version}`
+(it was made for another minor version), `no_site_packages`, or that of the file system; `{context_start, Reason}` where
+the main interpreter cannot use it. Nothing is changed then.
+""").
+-spec activate_venv(unicode:chardata()) -> ok | {error, term()}.
+activate_venv(Path) ->
+    case py_birth_venv:as_path(Path) of
+        {ok, Absolute} ->
+            case py_birth_venv:inspect(Absolute) of
+                {ok, Venv} -> py_birth:change({venv, Venv});
+                {error, _} = Error -> Error
+            end;
+        error ->
+            py_badarg:refuse(?FORM([path], [Path]), path, wrong)
+    end.
+
+?DOC("""
+Takes the environment away again from every context: its paths, what its `.pth` files have put into the import system,
+and its packages in Python, which are not imported any more. ok also when there is none.
+""").
+-spec deactivate_venv() -> ok | {error, term()}.
+deactivate_venv() ->
+    py_birth:change({venv, none}).
+
+?DOC("""
+The environment in use, as the calling process's context of the pool `default` has it: `active`, and where that is true
+`venv_path`, `site_packages` and `sys_path`.
+""").
+-spec venv_info() -> {ok, #{binary() => term()}} | {error, term()}.
+venv_info() ->
+    py_call:pooled(default, {call, <<"erlang._birth">>, <<"info">>, [], #{}}, ?DEFAULT_TIMEOUT).

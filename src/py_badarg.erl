@@ -45,6 +45,7 @@
     | object
     | options
     | path
+    | paths
     | place
     | pool
     | ref
@@ -78,7 +79,8 @@ position(Role, [_ | Roles], N) -> position(Role, Roles, N + 1).
 is_ours({Module, _, _, _}) ->
     lists:member(Module, [
         ?MODULE, py_arguments, py, py_memory, py_state, py_context, py_context_router, py_semaphore, py_callback,
-        py_event_loop, py_event_loop_pool, py_reactor, py_reactor_context, py_top, py_telemetry, py_trace
+        py_event_loop, py_event_loop_pool, py_reactor, py_reactor_context, py_top, py_telemetry, py_trace,
+        py_import, py_preload
     ]).
 
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() => unicode:chardata()}.
@@ -142,6 +144,7 @@ expected(object) -> "a reference to a Python object";
 expected(options) -> "a map of options";
 expected(owner) -> "a pid";
 expected(path) -> "a path: a string or a binary";
+expected(paths) -> "a list of paths";
 expected(place) -> "the index of a context, from 1";
 expected(pool) -> "a pool's name: an atom";
 expected(ref) -> "a reference of spawn_call or of a task that this process made";

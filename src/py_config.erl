@@ -23,6 +23,10 @@ The application's environment: every key with its default and what it may be.
 | `max_nested_runs` | 8 | calls of one context that may be inside `erlang.run` at a time, one in another |
 | `event_loop_pool_size` | none | contexts of a pool of its own for `py_event_loop_pool`, which otherwise uses the pool `default` |
 | `telemetry_interval` | 5000 | milliseconds between the samples of `py_telemetry`, while somebody listens to them, or `infinity` |
+| `imports` | `[]` | modules that every context imports at its start: names, or `{Module, Function}` |
+| `paths` | `[]` | folders where every context looks for modules, before all others |
+| `venv` | none | the path of a virtual environment whose packages contexts use |
+| `preload` | none | Python code that every context runs at its start; see `py_preload` |
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
@@ -54,6 +58,10 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | max_nested_runs
     | event_loop_pool_size
     | telemetry_interval
+    | imports
+    | paths
+    | venv
+    | preload
     | python_home
     | python_executable.
 
@@ -78,6 +86,10 @@ keys() ->
         max_nested_runs,
         event_loop_pool_size,
         telemetry_interval,
+        imports,
+        paths,
+        venv,
+        preload,
         python_home,
         python_executable
     ].
@@ -99,8 +111,6 @@ unknown() ->
 %% Settings of the C library that belong to what is not there yet, and what the application controller adds.
 without_effect() ->
     [
-        imports,
-        paths,
         enable_memory_limits,
         included_applications
     ].
@@ -134,6 +144,9 @@ get(Key) when Key =:= python_home; Key =:= python_executable ->
         {ok, Path} -> unicode:characters_to_binary(Path);
         undefined -> undefined
     end;
+get(Key) when Key =:= imports; Key =:= paths; Key =:= venv; Key =:= preload ->
+    {ok, Value} = py_import:read(Key, application:get_env(erlang_python, Key, undefined)),
+    Value;
 get(Key) ->
     case application:get_env(erlang_python, Key) of
         {ok, Value} -> Value;
@@ -190,6 +203,8 @@ is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
 is_valid(max_nested_runs, N) -> is_integer(N) andalso N > 0;
 is_valid(event_loop_pool_size, N) -> is_integer(N) andalso N > 0;
 is_valid(telemetry_interval, Ms) -> Ms =:= infinity orelse (is_integer(Ms) andalso Ms > 0 andalso Ms < 1 bsl 32);
+is_valid(Key, Value) when Key =:= imports; Key =:= paths; Key =:= venv; Key =:= preload ->
+    py_import:read(Key, Value) =/= error;
 is_valid(python_home, Path) -> is_path(Path);
 is_valid(python_executable, Path) -> is_path(Path).
 
@@ -219,5 +234,9 @@ allowed(max_stuck) -> "an integer, 0 or more";
 allowed(max_nested_runs) -> "a positive integer";
 allowed(event_loop_pool_size) -> "a positive integer";
 allowed(telemetry_interval) -> "a positive number of milliseconds below 4294967296, or infinity";
+allowed(imports) -> "a list of names of modules, or {Module, Function}";
+allowed(paths) -> "a list of folders, as strings or binaries";
+allowed(venv) -> "the path of a virtual environment, as a string or a binary, or none";
+allowed(preload) -> "Python code, as a binary or a string, or none";
 allowed(python_home) -> "a path, as a string or a binary";
 allowed(python_executable) -> "a path, as a string or a binary".

@@ -14,7 +14,7 @@ the context's mailbox themselves, and its thread answers them.
 -export([memory_usage/1, get_interp_id/1, is_subinterp/1, create_local_env/1, get_nif_ref/1]).
 -export([submit/4, submit/5, submit_await/4, submit_await/5, submit_await/6]).
 -export([start_loop/1, start_loop/2, stop_loop/1, stop_loop/2, loop_ref/1]).
--export([start_default/2, start_process/1, handle/1, sandbox/2]).
+-export([start_default/2, start_process/1, new_with/1, handle/1, sandbox/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([mode/0, options/0, settings/0]).
 
@@ -28,7 +28,9 @@ the context's mailbox themselves, and its thread answers them.
     conversion => py_conversion:options(),
     sandbox => py_sandbox:policy(),
     memory_limit => pos_integer() | infinity,
-    max_result_size => pos_integer() | infinity
+    max_result_size => pos_integer() | infinity,
+    venv => node | none | unicode:chardata(),
+    preload => node | none | py:code()
 }.
 %% `id' is for logs only; `pool' hears of the start by `{py_context_ready, Pid, Handle}'.
 -type options() :: #{
@@ -38,8 +40,12 @@ the context's mailbox themselves, and its thread answers them.
     sandbox := py_sandbox:checked(),
     memory_limit := pos_integer() | infinity,
     max_result_size := pos_integer() | infinity,
+    %% Contexts for pools on other nodes may be asked for without.
+    venv => node | none | binary(),
+    preload => node | none | binary(),
     id => term(),
-    pool => pid()
+    pool => pid(),
+    birth => py_birth:birth()
 }.
 
 -record(state, {
@@ -50,6 +56,9 @@ the context's mailbox themselves, and its thread answers them.
     policy :: py_sandbox:checked(),
     %% Why the start is not over yet: its time limit, and who waits for it.
     starting :: reference() | ready,
+    %% What it is given first, once its interpreter is there.
+    birth = none :: none | py_nif:request(),
+    is_born = false :: boolean(),
     waiting = [] :: [gen_server:from()],
     %% Why it did not start, until somebody has asked.
     failed = none :: none | {context_start, term()},
@@ -423,9 +432,16 @@ interrupt(Context) ->
 start_process(Options) ->
     case gen_server:start_link(?MODULE, Options, []) of
         {ok, Pid} -> {ok, Pid};
+        {error, {shutdown, {context_start, _} = Reason}} -> {error, Reason};
         {error, Reason} -> {error, Reason};
         ignore -> {error, not_running}
     end.
+
+?DOC(false).
+%% Options that were checked.
+-spec new_with(options()) -> {ok, pid()} | {error, term()}.
+new_with(Options) ->
+    ready(py_context_sup:start_context(Options)).
 
 ?DOC(false).
 -spec handle(pid()) -> {ok, py_nif:handle()} | {error, term()}.
@@ -445,13 +461,16 @@ start(Options, Start) ->
         {{error, _} = Error, _} ->
             Error;
         {_, {ok, Checked}} ->
-            case Start(Checked) of
-                {ok, Pid} -> await_ready(Pid);
+            case birth(Checked) of
+                {ok, Birth} -> ready(Start(Checked#{birth => Birth}));
                 {error, _} = Error -> Error
             end;
         {_, {error, _} = Error} ->
             Error
     end.
+
+ready({ok, Pid}) -> await_ready(Pid);
+ready({error, _} = Error) -> Error.
 
 await_ready(Pid) ->
     case server_call(Pid, await_ready) of
@@ -476,15 +495,28 @@ server_call(Context, Request) ->
 init(Options) ->
     process_flag(trap_exit, true),
     ok = py_sandbox:prepare(maps:get(sandbox, Options)),
+    case birth(Options) of
+        {ok, Birth} -> init(Options, Birth);
+        {error, Reason} -> {stop, {shutdown, Reason}}
+    end.
+
+birth(#{birth := Birth}) ->
+    {ok, Birth};
+birth(#{mode := Mode} = Options) ->
+    py_birth:born(Mode, maps:get(venv, Options, node), maps:get(preload, Options, node)).
+
+init(Options, #{key := Key, folders := Folders} = Birth) ->
     Settings = (maps:with(py_pool_options:context_keys(), Options))#{
         stuck_after => py_config:get(stuck_after),
         max_nested_runs => py_config:get(max_nested_runs),
-        birth => <<>>,
-        folders => []
+        birth => Key,
+        folders => Folders
     },
     Began = erlang:monotonic_time(),
     case py_nif:context_start(Settings) of
         {ok, Handle, Serial} ->
+            %% Nobody knows the context yet, so nothing can be before that in its mailbox.
+            First = first_request(py_birth:begin_with(Handle, Birth)),
             Pool = maps:get(pool, Options, undefined),
             %% A pool that was killed could not end its contexts.
             _ = [erlang:monitor(process, Pool) || is_pid(Pool)],
@@ -497,14 +529,19 @@ init(Options) ->
                 policy = maps:get(sandbox, Options),
                 starting = Timer,
                 began = Began,
-                mode = maps:get(mode, Options)
+                mode = maps:get(mode, Options),
+                birth = First
             }};
         {error, Reason} ->
             {stop, Reason}
     end.
 
+%% Of a context that closes at once its end tells.
+first_request({ok, Request}) -> Request;
+first_request({error, _}) -> none.
+
 -spec handle_call(term(), gen_server:from(), #state{}) ->
-    {reply, term(), #state{}} | {noreply, #state{}}.
+    {reply, term(), #state{}} | {noreply, #state{}} | {stop, term(), term(), #state{}}.
 handle_call(handle, _From, State) ->
     {reply, {ok, State#state.handle}, State};
 handle_call({sandbox, policy}, _From, State) ->
@@ -554,8 +591,15 @@ handle_info({py_context, Serial, What}, #state{serial = Serial} = State) ->
     native(What, State);
 handle_info({timeout, Timer, start}, #state{starting = Timer, failed = {context_start, _} = Reason} = State) ->
     {stop, {shutdown, Reason}, State};
+handle_info({timeout, Timer, start}, #state{starting = Timer, is_born = true} = State) ->
+    {stop, {shutdown, {context_start, timeout}}, State};
 handle_info({timeout, Timer, start}, #state{starting = Timer} = State) ->
     {stop, {shutdown, {context_start, main_interpreter_busy}}, State};
+handle_info({py_response, Birth, ok}, #state{birth = Birth} = State) when is_reference(Birth) ->
+    {noreply, announce(State#state{birth = none})};
+handle_info({py_response, Birth, {error, Reason}}, #state{birth = Birth, handle = Handle} = State) when is_reference(Birth) ->
+    _ = py_nif:context_close(Handle, context_start),
+    not_started(Reason, State);
 handle_info({py_relay, Relay, Sent}, #state{relay = {Relay, _}} = State) ->
     {noreply, relayed(Sent, State)};
 handle_info({'DOWN', _Monitor, process, Relay, _Reason}, #state{relay = {Relay, Unsent}} = State) ->
@@ -577,19 +621,12 @@ handle_info(_Message, State) ->
     {noreply, State}.
 
 %% What the context's thread, or the reaper in its place, has to say.
+native({ready, _InterpreterId}, #state{birth = none} = State) ->
+    {noreply, announce(State)};
 native({ready, _InterpreterId}, State) ->
-    _ = erlang:cancel_timer(State#state.starting),
-    ok = py_telemetry_watcher:ready(
-        State#state.id, State#state.mode, erlang:monotonic_time() - State#state.began, State#state.serial
-    ),
-    lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
-    _ = [Pool ! {py_context_ready, self(), State#state.handle} || Pool <- [State#state.pool], is_pid(Pool)],
-    {noreply, State#state{starting = ready, waiting = []}};
-native({failed, Text}, #state{pool = undefined, waiting = []} = State) ->
-    %% Whoever starts it is about to ask.
-    {noreply, State#state{failed = {context_start, Text}}};
+    {noreply, State#state{is_born = true}};
 native({failed, Text}, State) ->
-    {stop, {shutdown, {context_start, Text}}, State};
+    not_started(Text, State);
 native(stuck, State) ->
     ?LOG_ERROR("Python context ~p is stuck: its code ignores interrupts; it is given up", [
         State#state.id
@@ -641,6 +678,21 @@ native(ended, State) ->
 
 told_of(#state{id = Id, mode = Mode, serial = Serial}) ->
     #{context => self(), id => Id, mode => Mode, serial => Serial}.
+
+announce(State) ->
+    _ = erlang:cancel_timer(State#state.starting),
+    ok = py_telemetry_watcher:ready(
+        State#state.id, State#state.mode, erlang:monotonic_time() - State#state.began, State#state.serial
+    ),
+    lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
+    _ = [Pool ! {py_context_ready, self(), State#state.handle} || Pool <- [State#state.pool], is_pid(Pool)],
+    State#state{starting = ready, waiting = []}.
+
+not_started(Reason, #state{pool = undefined, waiting = []} = State) ->
+    %% Whoever starts it is about to ask.
+    {noreply, State#state{failed = {context_start, Reason}}};
+not_started(Reason, State) ->
+    {stop, {shutdown, {context_start, Reason}}, State}.
 
 relay(To, Term, #state{relay = none} = State) ->
     case py_callback_sup:start_relay(self()) of

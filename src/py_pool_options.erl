@@ -23,6 +23,8 @@
     sandbox := py_sandbox:checked(),
     memory_limit := pos_integer() | infinity,
     max_result_size := pos_integer() | infinity,
+    venv := node | none | binary(),
+    preload := node | none | binary(),
     timeout := timeout()
 }.
 -type context() :: #{
@@ -31,7 +33,9 @@
     conversion := py_conversion:checked(),
     sandbox := py_sandbox:checked(),
     memory_limit := pos_integer() | infinity,
-    max_result_size := pos_integer() | infinity
+    max_result_size := pos_integer() | infinity,
+    venv := node | none | binary(),
+    preload := node | none | binary()
 }.
 -type reason() ::
     {bad_option, Key :: term(), Value :: term()} | {not_supported, atom()} | not_running.
@@ -51,6 +55,8 @@ pool(Options) ->
         sandbox => default,
         memory_limit => infinity,
         max_result_size => infinity,
+        venv => node,
+        preload => node,
         timeout => 30_000
     },
     placed(checked(Options, Defaults)).
@@ -103,7 +109,9 @@ context(Options) ->
                 _ -> py_config:get(memory_limit)
             end
         end,
-        max_result_size => fun() -> py_config:get(max_result_size) end
+        max_result_size => fun() -> py_config:get(max_result_size) end,
+        venv => node,
+        preload => node
     },
     checked(Options, Defaults).
 
@@ -111,7 +119,7 @@ context(Options) ->
 %% The options that a pool hands on to its contexts.
 -spec context_keys() -> [atom(), ...].
 context_keys() ->
-    [mode, max_queue, conversion, sandbox, memory_limit, max_result_size].
+    [mode, max_queue, conversion, sandbox, memory_limit, max_result_size, venv, preload].
 
 %% Options that nobody knows are found before values that are wrong.
 checked(Options, Defaults) ->
@@ -120,15 +128,17 @@ checked(Options, Defaults) ->
             {error, {bad_option, Unknown, maps:get(Unknown, Options)}};
         [] ->
             Missing = maps:map(fun(_, Default) -> default(Default) end, maps:without(maps:keys(Options), Defaults)),
-            together(each(lists:sort(maps:to_list(maps:merge(Missing, Options))), #{}))
+            together(Options, each(lists:sort(maps:to_list(maps:merge(Missing, Options))), #{}))
     end.
 
-%% The contexts of mode `worker' share one interpreter, and with it its memory and its `os.environ'.
-together({ok, #{mode := worker, memory_limit := Limit}}) when Limit =/= infinity ->
+%% The contexts of mode `worker' share one interpreter, and with it its memory, its `os.environ' and its modules.
+together(_Given, {ok, #{mode := worker, memory_limit := Limit}}) when Limit =/= infinity ->
     {error, {bad_option, memory_limit, Limit}};
-together({ok, #{mode := worker, sandbox := #{environment := Names}}}) when Names =/= all ->
+together(_Given, {ok, #{mode := worker, sandbox := #{environment := Names}}}) when Names =/= all ->
     {error, {bad_option, sandbox, {environment, worker}}};
-together(Checked) ->
+together(#{venv := Given}, {ok, #{mode := worker, venv := Venv}}) when Venv =/= node ->
+    {error, {bad_option, venv, Given}};
+together(_Given, Checked) ->
     Checked.
 
 default(Default) when is_function(Default, 0) -> Default();
@@ -153,10 +163,22 @@ check(conversion, Conversion) ->
     py_conversion:check(Conversion);
 check(sandbox, Policy) ->
     py_sandbox:check(Policy);
+check(venv, Venv) ->
+    path_or_word(venv, Venv, fun py_birth_venv:as_path/1);
+check(preload, Code) ->
+    path_or_word(preload, Code, fun py_preload:as_code/1);
 check(Key, Value) ->
     case is_valid(Key, Value) of
         true -> {ok, Value};
         false -> {error, {bad_option, Key, Value}}
+    end.
+
+path_or_word(_Key, Word, _Read) when Word =:= node; Word =:= none ->
+    {ok, Word};
+path_or_word(Key, Value, Read) ->
+    case Read(Value) of
+        {ok, Good} -> {ok, Good};
+        error -> {error, {bad_option, Key, Value}}
     end.
 
 ?DOC(false).
@@ -169,7 +191,9 @@ mode(Mode, _Default) when Mode =:= owngil; Mode =:= worker -> {ok, Mode};
 mode(Mode, _Default) -> {error, {bad_option, mode, Mode}}.
 
 ?DOC(false).
--spec is_valid(binding | start | nodes | shared | max_queue | memory_limit | max_result_size | timeout, term()) -> boolean().
+-spec is_valid(
+    binding | start | nodes | shared | max_queue | memory_limit | max_result_size | timeout | venv | preload, term()
+) -> boolean().
 is_valid(binding, Binding) -> lists:member(Binding, [least_loaded, scheduler]);
 is_valid(start, When) -> lists:member(When, [lazy, eager]);
 is_valid(nodes, Nodes) ->
@@ -180,12 +204,15 @@ is_valid(nodes, Nodes) ->
     end;
 is_valid(shared, Shared) -> is_boolean(Shared);
 is_valid(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);
+is_valid(Key, Value) when Key =:= venv; Key =:= preload -> element(1, check(Key, Value)) =:= ok;
 is_valid(_Bound, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
 
 ?DOC(false).
--spec allowed(binding | start | max_queue | memory_limit | max_result_size | timeout) -> string().
+-spec allowed(binding | start | max_queue | memory_limit | max_result_size | timeout | venv | preload) -> string().
 allowed(binding) -> "least_loaded or scheduler";
 allowed(start) -> "lazy or eager";
 allowed(max_queue) -> "a positive integer or infinity";
+allowed(venv) -> "the path of a virtual environment, none, or node";
+allowed(preload) -> "Python code, a binary or a string, none, or node";
 allowed(timeout) -> "a number of milliseconds, or infinity";
 allowed(_Size) -> "a positive number of bytes, or infinity".

@@ -203,8 +203,10 @@ as_path(Path) ->
         error:badarg -> false
     end.
 
-is_valid(Bound, Max) when Bound =:= max_queue; Bound =:= memory_limit; Bound =:= max_result_size ->
-    py_pool_options:is_valid(Bound, Max);
+is_valid(Key, Value) when
+    Key =:= max_queue; Key =:= memory_limit; Key =:= max_result_size; Key =:= venv; Key =:= preload
+->
+    py_pool_options:is_valid(Key, Value);
 is_valid(paths, Paths) -> is_proper(Paths) andalso lists:all(fun is_text/1, Paths);
 is_valid(setup_code, Code) -> is_text(Code);
 is_valid(app_module, Name) -> is_name(Name);
@@ -278,6 +280,8 @@ allowed(sandbox) -> "default, strict, or a map with the options of py_sandbox";
 allowed(memory_limit) -> py_pool_options:allowed(memory_limit);
 allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
 allowed(max_queue) -> py_pool_options:allowed(max_queue);
+allowed(venv) -> py_pool_options:allowed(venv);
+allowed(preload) -> py_pool_options:allowed(preload);
 allowed(paths) -> "a list of folders, as strings or binaries";
 allowed(setup_code) -> "Python code: a binary or a string";
 allowed(app_module) -> "a module's name: an atom, a binary or a string";

@@ -380,6 +380,7 @@ private(Module) ->
                 {handle_info, 2},
                 {terminate, 2},
                 {start_process, 1},
+                {new_with, 1},
                 {handle, 1},
                 %% Any identifier, and options that are answered.
                 {start_link, 2},
@@ -529,6 +530,7 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, register_function, 3} -> {[name, lists, reverse], No};
         {py, unregister_function, 1} -> {[name], No};
         {py, unregister_pool, 1} -> {[math], No};
+        {py, activate_venv, 1} -> {["venv"], No};
         {py, gc, 1} -> {[0], No};
         {py, tracemalloc_start, 1} -> {[5], No};
         {py, is_ref, 1} -> {[Ctx], false};

@@ -427,7 +427,7 @@ settings_are_checked_at_the_start(Config) ->
 setting_that_nobody_knows_is_named_in_a_warning(Config) ->
     Handler = py_suite:capture_log(),
     %% Those of the C library that have no effect are known.
-    ok = py_suite:restart(Config, #{max_concurent => 3, paths => [], imports => [], max_state_entries => 5}),
+    ok = py_suite:restart(Config, #{max_concurent => 3, enable_memory_limits => true, max_state_entries => 5}),
     ok = py_suite:release_log(Handler),
     Warnings = [
         lists:flatten(io_lib:format(Format, Args))

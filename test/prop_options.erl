@@ -36,7 +36,9 @@ functions() ->
         {conversion, [#{}, #{atoms => atom}, #{binaries => bytes, arrays => list}, #{atoms => bytes}, #{1 => 2}]},
         {sandbox, [default, strict, #{base => strict, seccomp => off}, #{network => none, imports => {deny, [json]}}, #{read => ["/tmp"]}]},
         {memory_limit, [infinity, 100_000_000]},
-        {max_result_size, [infinity, 1_000_000]}
+        {max_result_size, [infinity, 1_000_000]},
+        {venv, [node, none, "/nowhere"]},
+        {preload, [node, none, "x = 1", <<"1/0">>, "("]}
     ],
     Pool = Any ++ [{binding, [least_loaded, scheduler]}, {start, [lazy, eager]}, {nodes, [[node()], [other@nowhere]]}, {shared, [true, false]}],
     Limits = [
@@ -71,7 +73,8 @@ environment() ->
         {conversion, [#{}]}, {max_queue, [1, infinity]}, {sandbox, [default, strict]}, {memory_limit, [infinity, 100_000_000]},
         {max_result_size, [infinity, 1]}, {max_concurrent, [1, infinity]}, {context_start_timeout, [1, 1000]},
         {stuck_after, [1, 1000]}, {max_stuck, [0, 1]}, {max_nested_runs, [1, 2]}, {event_loop_pool_size, [1]},
-        {python_home, ["/"]}, {python_executable, ["/bin/python"]}
+        {imports, [[], [json], [{json, dumps}], [nowhere]]}, {paths, [[], ["/nowhere"], [<<"a">>]]}, {venv, [none, "/nowhere"]},
+        {preload, [none, "x = 1", <<"1/0">>]}, {python_home, ["/"]}, {python_executable, ["/bin/python"]}
     ].
 
 holds({Function, Options}, #{context := Context}) ->

@@ -1,7 +1,7 @@
 %% What the node holds now, and whether it has come back to what it held before.
 -module(py_leaks).
 
--export([snapshot/0, check/1, check/2, eventually/1, eventually/2, threads/0, resident/0]).
+-export([recycles/0, snapshot/0, check/1, check/2, eventually/1, eventually/2, threads/0, resident/0]).
 
 -type snapshot() :: #{atom() => term()}.
 

@@ -41,7 +41,7 @@ known_atoms! {
     own = "own", memoryview = "memoryview", getattr = "getattr", call_method = "call_method", to_term = "to_term",
     atom = "atom", text = "text", existing_atom = "existing_atom", binary = "binary",
     owngil = "owngil", worker = "worker", memory_limit = "memory_limit", result_too_large = "result_too_large", starting = "starting",
-    birth = "birth", settle = "settle", import = "import", preload = "preload", all = "all",
+    birth = "birth", settle = "settle", venv = "venv", imports = "imports", import = "import", preload = "preload", all = "all",
     allow = "allow", required = "required", best_effort = "best_effort", refused = "refused",
     notes = "notes", cause = "cause", context = "context", exceptions = "exceptions", syntax = "syntax",
     qualname = "qualname", frames = "frames", omitted = "omitted",

@@ -33,12 +33,12 @@ impl<'e> Step<'e> {
         }
     }
 
-    /// What the error of a step that fails is called.
+    /// What the error of a step that fails is called: by the setting that it is about.
     fn word(&self) -> Word {
         let known = atoms();
         match self {
-            Self::Settle { .. } => known.settle,
-            Self::Import { .. } => known.import,
+            Self::Settle { .. } => known.venv,
+            Self::Import { .. } => known.imports,
             Self::Preload { .. } => known.preload,
         }
     }

@@ -49,7 +49,10 @@ def prepare() -> None:
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
     sys.meta_path.insert(0, _AsyncioFinder())
+    # Which are made absolute.
+    before = {os.path.abspath(entry) for entry in sys.path}
     site.main()
+    _birth.installed = [entry for entry in sys.path if entry not in before]
     _sources.show_lines()
     _birth.remember()
 
@@ -202,6 +205,8 @@ class _Birth:
 
     def __init__(self) -> None:
         self.path: list[str] = []
+        #: What ``site`` has added to it.
+        self.installed: list[str] = []
         self.environ: dict[str, str] = {}
         self.has_audit_hooks = False
 
@@ -233,6 +238,18 @@ class _Birth:
 _birth = _Birth()
 
 
+def settle(*where: Any) -> None:
+    """Let modules be found where the node says; see ``_birth.settle``."""
+    from . import _birth as birth
+
+    birth.settle(*where)
+
+
+def installed_packages() -> list[str]:
+    """Give the entries of ``sys.path`` for packages that the Python installation itself has."""
+    return _birth.installed
+
+
 def finish(recycle: bool) -> bool:
     """Run exit handlers and let threads end, within bounds; with ``recycle``, clean up for the next user.
 
@@ -247,9 +264,11 @@ def finish(recycle: bool) -> bool:
     _revive_finalizers()
     _forget_packages()
     _sources.forget()
+    settled: Any = sys.modules.get("erlang._birth")
+    reusable = settled is None or settled.forget()
     # What tasks left in cycles may hold descriptors, which would stay open for as long as the interpreter waits.
     gc.collect()
-    return _birth.restore()
+    return _birth.restore() and reusable
 
 
 def _end_loop() -> None:
@@ -295,25 +314,41 @@ def _forget_packages() -> None:
     executors: Any = sys.modules.get("concurrent.futures.thread")
     if executors is not None:
         executors._shutdown = False
-    stdlib = os.path.dirname(os.__file__)
+    for _top, names in third_party_packages():
+        if is_pure(names):
+            forget(names)
+
+
+def third_party_packages() -> list[tuple[str, list[str]]]:
+    """Give packages and modules that are loaded and not the standard library's, with the names of what is in them."""
     packages: dict[str, list[str]] = {}
     for name in list(sys.modules):
         packages.setdefault(name.partition(".")[0], []).append(name)
-    for top, names in packages.items():
-        if top in ("erlang", "_erlang", "__main__") or top in sys.stdlib_module_names:
-            continue
-        if all(_is_pure_third_party(sys.modules.get(name), stdlib) for name in names):
-            _forget(names)
+    ours = ("erlang", "_erlang", "__main__")
+    return [
+        (top, names)
+        for top, names in packages.items()
+        if top not in ours and top not in sys.stdlib_module_names
+    ]
+
+
+def is_pure(names: list[str]) -> bool:
+    """Tell whether all these modules are third-party ones in Python, or packages that are but folders."""
+    stdlib = os.path.dirname(os.__file__)
+    return all(_is_pure_third_party(sys.modules.get(name), stdlib) for name in names)
 
 
 def _is_pure_third_party(module: ModuleType | None, stdlib: str) -> bool:
     file = getattr(module, "__file__", None)
+    if file is None and hasattr(module, "__path__"):
+        return True
     if not isinstance(file, str) or not file.endswith(".py"):
         return False
     in_stdlib = file.startswith(stdlib + os.sep)
     return not in_stdlib or (os.sep + "site-packages" + os.sep) in file
 
 
-def _forget(names: Iterable[str]) -> None:
+def forget(names: Iterable[str]) -> None:
+    """Let modules be imported anew."""
     for name in names:
         sys.modules.pop(name, None)
