@@ -16,7 +16,7 @@ start_link() ->
 init([]) ->
     Flags = #{strategy => rest_for_one, intensity => 5, period => 10},
     {ok, {Flags, [
-        #{id => py_birth, start => {py_birth, start_link, []}},
+        #{id => py_birth_table, start => {py_birth_table, start_link, []}},
         #{id => py_pool_table, start => {py_pool_table, start_link, []}},
         #{id => py_telemetry_sup, start => {py_telemetry_sup, start_link, []}, type => supervisor},
         #{id => py_callback_sup, start => {py_callback_sup, start_link, []}, type => supervisor},
@@ -29,5 +29,6 @@ init([]) ->
         #{id => py_semaphore, start => {py_semaphore, start_link, []}},
         #{id => py_routes, start => {py_routes, start_link, []}},
         #{id => py_pool_scope, start => {py_pool_share, start_scope, []}},
-        #{id => py_pool_share, start => {py_pool_share, start_link, []}}
+        #{id => py_pool_share, start => {py_pool_share, start_link, []}},
+        #{id => py_birth, start => {py_birth, start_link, []}}
     ]}}.

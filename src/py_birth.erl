@@ -7,13 +7,14 @@
 %% first request of their mailbox, before anything of a user's; those that run get changes in theirs, so that whatever is
 %% asked of them after a change finds it. Nobody waits for a context that is busy.
 %%
-%% What holds now lies in a table, where starting contexts read it; this process makes the changes, one after another. A
-%% change is told to a context as the whole of what holds, with a number: the interpreter ignores older ones, so the
-%% order in which a context hears of a change from here and of what it is born with does not matter.
+%% What holds now lies in a table, where starting contexts read it; this process makes the changes, one after another. Its
+%% successor finds the table, and tells all contexts once more, as this one may not have come to the last of them. A
+%% change is told to a context as the whole of what holds, with a number: the interpreter ignores older ones, so the order
+%% in which a context hears of a change from here and of what it is born with does not matter.
 
--export([start_link/0, check/0, settle_main/0, given/0, change/1]).
+-export([start_link/0, check/0, first/0, settle_main/0, given/0, change/1]).
 -export([born/3, begin_with/2]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([given/0, birth/0, change/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -42,7 +43,7 @@
 }.
 
 %% Requests to contexts, whose failures are logged: `#{Request => {Context, What}}'.
--type state() :: #{reference() => {pid(), change()}}.
+-type state() :: #{reference() => {pid(), change() | again}}.
 
 %% Set once the main interpreter was changed, which outlives the application.
 -define(MAIN_CHANGED, {?MODULE, main_changed}).
@@ -65,14 +66,25 @@ venv_set() ->
         Path -> py_birth_venv:inspect(Path)
     end.
 
+%% What the settings say.
+-spec first() -> {ok, given()} | {error, term()}.
+first() ->
+    case venv_set() of
+        {ok, Venv} ->
+            {ok, #{
+                version => version(),
+                venv => Venv,
+                paths => py_config:get(paths),
+                imports => py_config:get(imports),
+                preload => py_config:get(preload)
+            }};
+        {error, Reason} ->
+            {error, {venv, Reason}}
+    end.
+
 -spec given() -> given() | {error, not_running}.
 given() ->
-    try
-        [{given, Given}] = ets:lookup(?MODULE, given),
-        Given
-    catch
-        error:badarg -> {error, not_running}
-    end.
+    py_birth_table:read().
 
 -spec change(change()) -> ok | {error, term()}.
 change(Change) ->
@@ -181,25 +193,22 @@ followed(Target, {Whose, Own, Preload, _}, #{version := Version, venv := OfNode,
 %% ------------------------------------------------------------------------------------------------
 %% The process
 
--spec init([]) -> {ok, state()} | {stop, term()}.
+-spec init([]) -> {ok, state()} | {ok, state(), {continue, again}}.
 init([]) ->
-    ?MODULE = ets:new(?MODULE, [named_table, {read_concurrency, true}]),
-    case venv_set() of
-        {ok, Venv} ->
-            put_given(#{
-                version => version(),
-                venv => Venv,
-                paths => py_config:get(paths),
-                imports => py_config:get(imports),
-                preload => py_config:get(preload)
-            }),
-            {ok, #{}};
-        {error, Reason} ->
-            {stop, {venv, Reason}}
+    case py_birth_table:is_first(self()) of
+        true -> {ok, #{}};
+        false -> {ok, #{}, {continue, again}}
     end.
 
-put_given(Given) ->
-    true = ets:insert(?MODULE, {given, Given}).
+-spec handle_continue(again, state()) -> {noreply, state()}.
+handle_continue(again, State) ->
+    Given = (given())#{version := version()},
+    case in_main(Given) of
+        ok -> ok;
+        {error, Reason} -> ?LOG_ERROR("Python's main interpreter may lack paths of packages: ~tp", [Reason])
+    end,
+    ok = py_birth_table:write(Given),
+    {noreply, told(again, fun(Pid, Key) -> retold(Pid, Key, Given) end, State)}.
 
 %% Later ones are greater, in all lives of the application.
 version() ->
@@ -234,19 +243,26 @@ uniq([]) -> [].
 make(Change, Given, State) when element(1, Change) =:= venv; element(1, Change) =:= add_paths; Change =:= clear_paths ->
     case in_main(Given) of
         ok ->
-            put_given(Given),
+            ok = py_birth_table:write(Given),
             {reply, ok, told(Change, fun(Pid, Key) -> settled(Pid, Key, Given) end, State)};
         {error, _} = Error ->
             {reply, Error, State}
     end;
 make({add_import, Import} = Change, Given, State) ->
-    put_given(Given),
+    ok = py_birth_table:write(Given),
     Steps = importing([Import]),
     {reply, ok, told(Change, fun(Pid, _Key) -> py_nif:prepare(Pid, {birth, Steps}) end, State)};
 make(_Change, Given, State) ->
     %% Later contexts are born with it.
-    put_given(Given),
+    ok = py_birth_table:write(Given),
     {reply, ok, State}.
+
+%% What has nothing now may have had something.
+retold(Pid, Key, #{imports := Imports} = Given) ->
+    case followed(Pid, Key, Given) of
+        {ok, Step} -> py_nif:prepare(Pid, {birth, [Step | importing(Imports)]});
+        {error, _} = Error -> Error
+    end.
 
 settled(Pid, Key, Given) ->
     case followed(Pid, Key, Given) of
@@ -303,4 +319,5 @@ report({error, Reason}, Pid, Change) ->
 
 named({venv, none}) -> deactivate_venv;
 named({venv, #{path := Path}}) -> {activate_venv, Path};
+named(again) -> what_the_node_says;
 named(Change) -> Change.

@@ -86,6 +86,8 @@ Starts a context under the application's supervisor, and waits until it is ready
 modules that refuse any other); the default is the safest one that runs in parallel on the Python in use.
 `max_queue` is how many requests may wait in it (the setting `max_queue` where it is missing); a further one is
 answered `{error, {overloaded, Current, Max}}` at once. `conversion` is a map as `py_conversion` describes it.
+`venv` is the path of a virtual environment, `none`, or `node` for what `py:activate_venv/1` says; `preload` is code
+that runs first, `none`, or `node` for that of `py_preload`.
 It is not linked to the caller and not restarted when it ends. Errors: `{bad_option, Key, Value}`,
 `{not_supported, Mode}`, `{context_start, Reason}`, `not_running`.
 """).
@@ -118,7 +120,9 @@ A child specification for a supervisor of your own. All options are optional: `i
     conversion => py_conversion:options(),
     sandbox => py_sandbox:policy(),
     memory_limit => pos_integer() | infinity,
-    max_result_size => pos_integer() | infinity
+    max_result_size => pos_integer() | infinity,
+    venv => node | none | unicode:chardata(),
+    preload => node | none | py:code()
 }) -> supervisor:child_spec().
 child_spec(Options) when is_map(Options) ->
     Id = maps:get(id, Options, ?MODULE),

@@ -31,6 +31,7 @@ groups() ->
             birth_is_under_the_policy,
             contexts_that_start_amid_changes_have_them_all,
             changes_while_the_application_stops_are_answered,
+            server_that_dies_loses_nothing,
             reactor_context_is_born_like_any_other
         ],
         [
@@ -43,7 +44,7 @@ init_per_group(Mode, Config) ->
     py_suite:init_group(Mode, Config).
 
 end_per_group(_Mode, Config) ->
-    py_suite:end_group(Config, #{spares => 32}).
+    py_suite:end_group(Config, #{spares => 64}).
 
 %% Every case has the application to itself.
 init_per_testcase(_Case, Config) ->
@@ -298,6 +299,25 @@ changes_while_the_application_stops_are_answered(Config) ->
     {false, false, false} = {py_import:is_imported(json), py_import:is_path_added("/nowhere"), py_preload:has_preload()},
     ok = py_suite:restart(Config, #{}),
     {ok, []} = py:eval("[p for p in __import__('sys').path if p.startswith('/ct')]").
+
+server_that_dies_loses_nothing(Config) ->
+    {ok, Before} = new(Config, #{}),
+    ok = py_import:add_path("/ct/before"),
+    ok = py_import:ensure_imported(json),
+    ok = py_preload:set_code("x = 1"),
+    Dead = whereis(py_birth),
+    ok = py_suite:killed(Dead),
+    %% Contexts go on starting.
+    {ok, Between} = new(Config, #{}),
+    ok = py_leaks:eventually(fun() -> is_pid(whereis(py_birth)) andalso whereis(py_birth) =/= Dead end),
+    {[<<"/ct/before">>], true, <<"x = 1">>} = {py_import:all_paths(), py_import:is_imported(json), py_preload:get_code()},
+    ok = py_import:add_path("/ct/after"),
+    {ok, After} = new(Config, #{}),
+    [
+        {ok, [<<"/ct/before">>, <<"/ct/after">>]} = py:eval(C, "__import__('sys').path[:2]")
+     || C <- [Before, Between, After]
+    ],
+    {ok, 1} = py:eval(After, "x").
 
 change_until_stopped(Parent, N) ->
     case py_import:add_path("/ct" ++ integer_to_list(N)) of

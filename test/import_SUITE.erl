@@ -40,7 +40,7 @@ init_per_group(Mode, Config) ->
     py_suite:init_group(Mode, Config).
 
 end_per_group(_Mode, Config) ->
-    py_suite:end_group(Config, #{spares => 32}).
+    py_suite:end_group(Config, #{spares => 64}).
 
 %% Every case has the application to itself, and modules of its own: contexts of mode `worker' share what was imported.
 init_per_testcase(Case, Config) ->

@@ -37,7 +37,7 @@ init_per_group(Mode, Config) ->
     py_suite:init_group(Mode, Config).
 
 end_per_group(_Mode, Config) ->
-    py_suite:end_group(Config, #{spares => 32}).
+    py_suite:end_group(Config, #{spares => 64}).
 
 %% Every case has the application to itself.
 init_per_testcase(_Case, Config) ->
