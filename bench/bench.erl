@@ -25,6 +25,7 @@ groups() ->
         {"cpu", "CPU-bound work", fun bench_cpu:rows/1},
         {"remote", "a context on another node", fun bench_remote:rows/1},
         {"contexts", "contexts", fun bench_contexts:rows/1},
+        {"births", "what contexts are given at their start", fun bench_births:rows/1},
         {"sandbox", "sandboxes, processor time", fun bench_sandbox:rows/1},
         {"limits", "memory limits, processor time", fun bench_limits:rows/1},
         {"interrupts", "interrupts", fun bench_interrupts:rows/1},
