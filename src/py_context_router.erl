@@ -136,6 +136,8 @@ Starts a pool of `Size` contexts of a mode, or with options:
 | `sandbox` | `default` | what code may do in each context; see `py_sandbox` |
 | `memory_limit` | `infinity` | bytes that each context may have; mode `owngil` only |
 | `max_result_size` | `infinity` | bytes that a result may take in Erlang; a larger one is `{error, {result_too_large, Counted, Max}}` |
+| `venv` | `node` | the path of a virtual environment whose packages its contexts use, or `none`; `node`: what `py:activate_venv/1` says |
+| `preload` | `node` | Python code that its contexts run first, or `none`; `node`: that of `py_preload` |
 | `timeout` | 30000 | milliseconds, or `infinity`: how long calls may take that go to the pool and name no time limit |
 
 Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, `not_running`.
@@ -152,6 +154,8 @@ Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, 
         sandbox => py_sandbox:policy(),
         memory_limit => pos_integer() | infinity,
         max_result_size => pos_integer() | infinity,
+        venv => node | none | unicode:chardata(),
+        preload => node | none | py:code(),
         timeout => timeout()
     }.
 start_pool(Name, Size, Options) when is_atom(Name), is_integer(Size), Size > 0, is_map(Options) ->

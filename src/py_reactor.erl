@@ -44,7 +44,9 @@ handlers in Python, one set for each context, do the talking. `docs/reactor.md` 
     conversion => py_conversion:options(),
     sandbox => py_sandbox:policy(),
     memory_limit => pos_integer() | infinity,
-    max_result_size => pos_integer() | infinity
+    max_result_size => pos_integer() | infinity,
+    venv => node | none | unicode:chardata(),
+    preload => node | none | py:code()
 }.
 -type info() :: #{
     name := name(),

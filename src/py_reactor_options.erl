@@ -19,6 +19,8 @@
     sandbox => py_sandbox:policy(),
     memory_limit => pos_integer() | infinity,
     max_result_size => pos_integer() | infinity,
+    venv => node | none | unicode:chardata(),
+    preload => node | none | py:code(),
     paths := [unicode:chardata()],
     setup_code := py:code() | undefined,
     app_module := py:name() | undefined,

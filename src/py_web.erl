@@ -46,7 +46,9 @@ Each is a listener of `py_reactor`, whose functions work for it, too. `docs/web.
     max_queue => pos_integer() | infinity,
     sandbox => py_sandbox:policy(),
     memory_limit => pos_integer() | infinity,
-    max_result_size => pos_integer() | infinity
+    max_result_size => pos_integer() | infinity,
+    venv => node | none | unicode:chardata(),
+    preload => node | none | py:code()
 }.
 
 ?DOC("""
@@ -189,7 +191,7 @@ listener_keys() ->
     [
         transport, port, ip, path, backlog, socket_opts, ssl_opts, handshake_timeout, max_handshakes, acceptors,
         contexts, mode, setup_code, paths, max_connections, write_timeout, drain_timeout, lag_warning, max_queue,
-        sandbox, memory_limit, max_result_size
+        sandbox, memory_limit, max_result_size, venv, preload
     ].
 
 is_valid(asgi, App) -> is_app(App);

@@ -42,6 +42,7 @@ groups() ->
         [
             two_pools_have_different_versions_side_by_side,
             contexts_keep_an_environment_of_their_own,
+            web_server_uses_an_environment_of_its_own,
             main_interpreter_has_the_packages_first,
             packages_may_be_read_under_a_policy,
             extension_module_stays_in_no_other_environment
@@ -392,6 +393,27 @@ contexts_keep_an_environment_of_their_own(Config) ->
     [true = is_missing(version(Context)) || Context <- [None, Node]],
     {ok, Later} = py_context:new(#{venv => venv(Config, 3)}),
     {ok, 3} = version(Later).
+
+web_server_uses_an_environment_of_its_own(Config) ->
+    Application =
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [b'from the environment']\n",
+    Venv = py_venvs:venv(Config, "web", [{"ct_web_in_venv.py", Application}]),
+    {ok, _} = py_web:start(ct_in_venv, #{wsgi => "ct_web_in_venv:app", venv => Venv, port => 0, ip => {127, 0, 0, 1}}),
+    Port = py_web:port(ct_in_venv),
+    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [{active, false}]),
+    ok = gen_tcp:send(Socket, "GET / HTTP/1.0\r\n\r\n"),
+    "HTTP/1." ++ Answer = all_of(Socket),
+    ok = gen_tcp:close(Socket),
+    py_suite:contains(Answer, "from the environment"),
+    ok = py_web:stop(ct_in_venv).
+
+all_of(Socket) ->
+    case gen_tcp:recv(Socket, 0, 30_000) of
+        {ok, Text} -> Text ++ all_of(Socket);
+        {error, closed} -> ""
+    end.
 
 main_interpreter_has_the_packages_first(Config) ->
     {ok, Context} = py_context:new(),

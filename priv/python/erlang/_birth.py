@@ -168,7 +168,8 @@ def _look_again() -> None:
             finder.invalidate_caches()
     metadata: Any = sys.modules.get("importlib.metadata")
     if metadata is not None:
-        metadata.MetadataPathFinder.invalidate_caches()
+        # No class method before Python 3.13.
+        metadata.MetadataPathFinder().invalidate_caches()
 
 
 def _forget_strangers() -> None:
