@@ -522,6 +522,15 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, eval, 3} -> {[<<"1">>, #{}, 5000], No};
         {py, exec, 1} -> {[<<"1">>], No};
         {py, parallel, 1} -> {[[{math, sqrt, [16]}]], No};
+        {py, stream, 3} -> {[math, sqrt, [16]], No};
+        {py, stream, 4} -> {[math, sqrt, [16], #{}], No};
+        {py, stream_eval, 1} -> {[<<"[1]">>], No};
+        {py, stream_eval, 2} -> {[<<"[1]">>, #{}], No};
+        {py, stream_start, 3} -> {[math, sqrt, [16]], No};
+        {py, stream_start, 4} -> {[math, sqrt, [16], #{context => Ctx}], No};
+        %% One that has ended.
+        {py, stream_demand, 2} -> {[make_ref(), 1], ok};
+        {py, stream_cancel, 1} -> {[make_ref()], ok};
         {py, context, 1} -> {[1], No};
         {py, start_contexts, 1} -> {[#{contexts => 1}], No};
         {py, contexts_started, 0} -> {[], false};
