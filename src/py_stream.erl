@@ -11,7 +11,7 @@
 %%   context elsewhere:          such a process there ══▶ this process ──▶ owner
 
 -export([start/3, demand/2, cancel/1, start_link/1, run/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([source/0, options/0]).
 
 -type source() ::
@@ -115,6 +115,7 @@ start_link(Asked) ->
 ?DOC(false).
 -spec run(py_streams:asked()) -> no_return() | ok.
 run(#{ref := Ref, owner := Owner, timeout := Timeout} = Asked) ->
+    process_flag(trap_exit, true),
     ok = py_streams:begun(Ref, Owner),
     Watched = erlang:monitor(process, Owner),
     State = #state{ref = Ref, owner = Owner, watched = Watched, source = none},
@@ -197,8 +198,22 @@ outcome({error, _} = Error) -> Error;
 outcome(_Nothing) -> done.
 
 over(End, #state{ref = Ref} = State) ->
-    ok = py_streams:ended(Ref, End),
+    ok = ended(Ref, End, State),
     {stop, normal, State}.
+
+%% The one by whom it was started has ended.
+-spec terminate(term(), #state{}) -> ok.
+terminate(normal, _State) ->
+    ok;
+terminate(_Reason, #state{ref = Ref} = State) ->
+    ended(Ref, {error, not_running}, withdrawn(State)).
+
+ended(Ref, End, #state{owner = Owner, source = Source}) ->
+    case {py_streams:ended(Ref, End), Source} of
+        {ok, _} -> ok;
+        {gone, {request, Request}} -> py_streams:tell(Ref, Owner, Request, End);
+        {gone, _} -> py_streams:tell(Ref, Owner, none, End)
+    end.
 
 %% First nothing is sent any more, then the code is ended.
 withdrawn(#state{source = {request, Request}} = State) ->

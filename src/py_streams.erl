@@ -9,9 +9,10 @@
 %%   {{starting, Ref}, ReplyTo}                                      who is to be told that it has begun, or why not
 %%
 %% `Direct' says that the request itself can be asked for more. Whoever takes the row tells the owner of the end, so that
-%% there is one: the process of the stream, or this one when that was killed. The same goes for the other kind of row.
+%% there is one: the process of the stream, or this one when that was killed. The same goes for the other kind of row. When
+%% this process is killed, and the table with it, each stream ends, and tells its owner.
 
--export([start_link/0, start/1, start_for/3, find/1, begun/2, submitted/3, answer/2, ended/2, forget/1]).
+-export([start_link/0, start/1, start_for/3, find/1, begun/2, submitted/3, answer/2, ended/2, tell/4, forget/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([asked/0]).
 
@@ -96,24 +97,32 @@ reply({send, To, Ref}, Answer) ->
     ok.
 
 ?DOC(false).
-%% Tells the owner; nothing comes after it.
--spec ended(ref(), done | {error, term()}) -> ok.
+%% Tells the owner; nothing comes after it. `gone': the table is.
+-spec ended(ref(), done | {error, term()}) -> ok | gone.
 ended(Ref, End) ->
-    case ets:take(?TABLE, Ref) of
-        [{_, _, Owner, Request, _}] ->
-            _ = Request =/= none andalso py_nif:stream_end(Request),
-            Owner ! {py_stream, Ref, End},
-            ok;
-        [] ->
-            ok
+    try ets:take(?TABLE, Ref) of
+        [{_, _, Owner, Request, _}] -> tell(Ref, Owner, Request, End);
+        [] -> ok
+    catch
+        error:badarg -> gone
     end.
+
+?DOC(false).
+-spec tell(ref(), Owner :: pid(), py_nif:request() | none, done | {error, term()}) -> ok.
+tell(Ref, Owner, Request, End) ->
+    _ = Request =/= none andalso py_nif:stream_end(Request),
+    Owner ! {py_stream, Ref, End},
+    ok.
 
 ?DOC(false).
 %% There is nobody to be told.
 -spec forget(ref()) -> ok.
 forget(Ref) ->
-    true = ets:delete(?TABLE, Ref),
-    ok.
+    try ets:delete(?TABLE, Ref) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end.
 
 -spec init([]) -> {ok, running()}.
 init([]) ->
@@ -162,7 +171,7 @@ died(Pid, Reason, Running) ->
             Rest;
         {Ref, Rest} ->
             ok = answer(Ref, {error, Reason}),
-            ok = ended(Ref, {error, Reason}),
+            _ = ended(Ref, {error, Reason}),
             Rest;
         %% Of a process that linked itself.
         error ->

@@ -47,7 +47,10 @@ groups() ->
         death_of_the_process_of_a_stream_is_told,
         nothing_comes_after_the_end,
         any_demand_gives_what_is_wanted,
-        %% It takes the group's context along.
+        a_stream_holds_its_permit_to_its_end,
+        %% These take the group's context along.
+        stuck_generator_is_told,
+        end_of_what_starts_streams_is_told,
         end_of_the_application_is_told
     ]).
 
@@ -63,7 +66,11 @@ end_per_group(_Mode, Config) ->
 init_per_testcase(_Case, Config) ->
     [{socket, py_suite:open()} | Config].
 
-end_per_testcase(end_of_the_application_is_told, Config) ->
+end_per_testcase(Case, Config) when
+    Case =:= stuck_generator_is_told;
+    Case =:= end_of_what_starts_streams_is_told;
+    Case =:= end_of_the_application_is_told
+->
     py_suite:close(?config(socket, Config)),
     ?assertEqual([], py_suite:flush());
 end_per_testcase(_Case, Config) ->
@@ -436,6 +443,62 @@ death_of_the_process_of_a_stream_is_told(Config) ->
         end
      || Function <- [count, acount]
     ].
+
+a_stream_holds_its_permit_to_its_end(Config) ->
+    ok = py_semaphore:set_max_concurrent(1),
+    try
+        [
+            begin
+                Ref = start(Config, Function, [none, self()], #{demand => 1}),
+                [0] = items(1, Ref),
+                ok = is_idle(Ref),
+                ?assertEqual({error, {overloaded, 1, 1}}, py:call(ctx(Config), math, sqrt, [16])),
+                ?assertEqual(
+                    {error, {overloaded, 1, 1}}, py:stream_start(ct_generators, count, [1], #{context => ctx(Config)})
+                ),
+                ok = gone(Ref),
+                ok = told(<<"closed">>),
+                ok = py_leaks:eventually(fun() -> py_semaphore:current() =:= 0 end),
+                ?assertEqual({ok, 4.0}, py:call(ctx(Config), math, sqrt, [16])),
+                %% Also where it is over by itself.
+                ?assertEqual([0, done], rest(start(Config, Function, [1]))),
+                ok = py_leaks:eventually(fun() -> py_semaphore:current() =:= 0 end)
+            end
+         || Function <- [count, acount]
+        ]
+    after
+        ok = py_semaphore:set_max_concurrent(infinity)
+    end.
+
+%% Nothing is heard of it any more, also when it comes back.
+stuck_generator_is_told(Config) ->
+    ok = py_suite:restart(Config, #{stuck_after => 300}),
+    Socket = ?config(socket, Config),
+    Context = py_suite:new_context(Config),
+    ok = py_suite:install(Context),
+    ok = py:exec(Context, "import ct_signals\ndef sticks(port):\n    yield ct_signals.gate(port, 'stuck')\n    yield 2"),
+    {ok, Ref} = py:stream_start('__main__', sticks, [py_suite:port(Socket)], #{context => Context}),
+    Gate = py_suite:await_signal(Socket, <<"stuck">>),
+    py_suite:silently(fun() ->
+        ok = py:interrupt(Context),
+        ?assertEqual([{error, {context_died, stuck}}], rest(Ref))
+    end),
+    ok = py_suite:release(Socket, Gate),
+    ?assertEqual(ok, py_leaks:eventually(fun() -> element(3, py_nif:counters()) =:= 0 end)),
+    ok = py_suite:restart(Config, #{}).
+
+end_of_what_starts_streams_is_told(Config) ->
+    {ok, Context} = py_context:new(#{mode => py_suite:mode(Config)}),
+    ok = py_suite:python_path(Context),
+    Refs = [
+        element(2, py:stream_start(ct_generators, Function, [none], #{context => Context, demand => 1}))
+     || Function <- [count, acount]
+    ],
+    [[0] = items(1, Ref) || Ref <- Refs],
+    py_suite:silently(fun() -> py_suite:killed(whereis(py_streams)) end),
+    [?assertMatch([{error, _}], rest(Ref)) || Ref <- Refs],
+    ok = py_leaks:eventually(fun() -> py:stream(builtins, range, [1]) =:= {ok, [0]} end),
+    [ok = py:stream_demand(Ref, 1) || Ref <- Refs].
 
 end_of_the_application_is_told(Config) ->
     {ok, Context} = py_context:new(#{mode => py_suite:mode(Config)}),

@@ -16,8 +16,11 @@ use crate::term::Conversion;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a stream goes on while nobody else is there. An event loop waits for many turns at a time.
+/// How long a stream goes on while nobody else is there.
 const TURN: Duration = Duration::from_micros(100);
+
+/// The same beside an event loop, which serves many turns before it has its own.
+const TURN_BESIDE_LOOP: Duration = Duration::from_micros(20);
 
 /// A stream that is about to begin.
 pub(crate) struct Items {
@@ -262,7 +265,12 @@ impl Owner {
         if let Some(stage) = &self.stage {
             stage.begin_turn();
         }
-        let end = Instant::now() + TURN;
+        let turn = if self.has_loop() {
+            TURN_BESIDE_LOOP
+        } else {
+            TURN
+        };
+        let end = Instant::now() + turn;
         let mut wanted = request.flow().wanted();
         loop {
             match wanted {
