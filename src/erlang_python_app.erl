@@ -10,7 +10,7 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    case steps([fun py_config:check/0, fun start_python/0]) of
+    case steps([fun py_config:check/0, fun py_venv:start/0, fun start_python/0]) of
         ok -> start_processes();
         {error, _} = Error -> Error
     end.

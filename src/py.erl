@@ -623,13 +623,14 @@ ensure_venv(Path, Requirements) ->
     ensure_venv(?FORM([path, requirements], [Path, Requirements]), Path, Requirements, #{}).
 
 ?DOC("""
-Makes a virtual environment that holds the requirements, unless it is there already. `Requirements` is a list such
-as `["requests>=2", "six"]`, or the path of a requirements file, of a project's folder or of its `pyproject.toml`.
+Makes a virtual environment that holds the requirements, unless it is there already, and activates it for all contexts.
+`Requirements` is a list such as `["requests>=2", "six"]`, or the path of a requirements file, of a project's folder or
+of its `pyproject.toml`.
 
 The options are `extras` (of a project), `editable` (a project's modules stay where they are), `installer` (`uv` or
 `pip`; otherwise `uv` if it is there), `installer_options` (further arguments of `uv pip install` or `pip install`),
-`python` (its program, instead of the one that this library was built for), `force` (make it anew) and `timeout` (in
-milliseconds). They may be a map or a list.
+`python` (its program, instead of the one that this library was built for), `force` (make it anew), `timeout` (in
+milliseconds) and `activate` (`false`: only make it). They may be a map or a list.
 """).
 -spec ensure_venv(file:name_all(), py_venv:requirements(), py_venv:options() | [term()]) ->
     ok | {error, py_venv:reason()}.

@@ -61,9 +61,10 @@ check() ->
     end.
 
 venv_set() ->
-    case py_config:get(venv) of
-        none -> {ok, none};
-        Path -> py_birth_venv:inspect(Path)
+    case {py_config:get(venv), py_venv:place()} of
+        {none, none} -> {ok, none};
+        {none, Declared} -> py_birth_venv:inspect(Declared);
+        {Path, _} -> py_birth_venv:inspect(Path)
     end.
 
 %% What the settings say.

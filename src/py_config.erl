@@ -30,6 +30,7 @@ The application's environment: every key with its default and what it may be.
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
+| `python` | none | packages that the node needs, and where they are kept; see `docs/environments.md` |
 
 A key that is none of these, nor one of those that `docs/migration.md` says to have no effect, is logged as a warning.
 """).
@@ -63,7 +64,8 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | venv
     | preload
     | python_home
-    | python_executable.
+    | python_executable
+    | python.
 
 keys() ->
     [
@@ -91,7 +93,8 @@ keys() ->
         venv,
         preload,
         python_home,
-        python_executable
+        python_executable,
+        python
     ].
 
 ?DOC("Checks every key that is set; the error names the key, its value and what is allowed.").
@@ -206,7 +209,8 @@ is_valid(telemetry_interval, Ms) -> Ms =:= infinity orelse (is_integer(Ms) andal
 is_valid(Key, Value) when Key =:= imports; Key =:= paths; Key =:= venv; Key =:= preload ->
     py_import:read(Key, Value) =/= error;
 is_valid(python_home, Path) -> is_path(Path);
-is_valid(python_executable, Path) -> is_path(Path).
+is_valid(python_executable, Path) -> is_path(Path);
+is_valid(python, Declared) -> element(1, py_venv_options:declared(Declared)) =:= ok.
 
 is_path(Path) ->
     try
@@ -239,4 +243,5 @@ allowed(paths) -> "a list of folders, as strings or binaries";
 allowed(venv) -> "the path of a virtual environment, as a string or a binary, or none";
 allowed(preload) -> "Python code, as a binary or a string, or none";
 allowed(python_home) -> "a path, as a string or a binary";
-allowed(python_executable) -> "a path, as a string or a binary".
+allowed(python_executable) -> "a path, as a string or a binary";
+allowed(python) -> "a map or a list with requirements, app or path, make, and the options of py:ensure_venv/3".

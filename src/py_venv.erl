@@ -7,7 +7,7 @@ An environment is made beside its place and renamed when it is whole, by one pro
 made of, so that nothing is done while that stays the same.
 """).
 
--export([ensure/3, build/0, build/1, declared/0]).
+-export([ensure/3, build/0, build/1, start/0, place/0]).
 -export_type([requirements/0, options/0, reason/0]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -21,7 +21,8 @@ made of, so that nothing is done while that stays the same.
     installer_options => [string() | binary()],
     python => file:name_all(),
     force => boolean(),
-    timeout => timeout()
+    timeout => timeout(),
+    activate => boolean()
 }.
 -type reason() ::
     {bad_option, Key :: term(), Value :: term()}
@@ -39,8 +40,13 @@ made of, so that nothing is done while that stays the same.
 -spec ensure(binary(), {lines, [binary()]} | {path, binary()}, map() | [term()]) -> ok | {error, reason()}.
 ensure(Path, Requirements, Options) ->
     case py_venv_options:check(Options) of
-        {ok, Checked} -> ensure(Path, Requirements, Checked, fun log/1);
-        {error, _} = Error -> Error
+        {ok, #{activate := Activate} = Checked} ->
+            case ensure(Path, Requirements, Checked, fun log/1) of
+                ok when Activate -> py:activate_venv(py_venv_options:path(Path));
+                Result -> Result
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 ensure(Path, Requirements, Options, Report) ->
@@ -125,34 +131,48 @@ stamp(Path) ->
 %% What the setting declares
 
 ?DOC(false).
-%% The environment that the setting `python' declares: made if that is due now, or found.
--spec declared() -> none | {ok, binary()} | {error, reason()}.
-declared() ->
+%% The environment that the setting `python' declares is made if that is due now, or found. Python need not run.
+-spec start() -> ok | {error, {venv, reason()} | {bad_option, venv, term(), string()}}.
+start() ->
+    case {application:get_env(erlang_python, python), application:get_env(erlang_python, venv, none)} of
+        {undefined, _} ->
+            ok;
+        {{ok, Declared}, Other} when Other =:= none; Other =:= undefined ->
+            case resolved(Declared) of
+                {ok, #{make := build, path := Path}} -> started(found(Path));
+                {ok, #{make := start} = Resolved} -> started(made(Resolved, fun log/1));
+                {error, _} = Error -> started(Error)
+            end;
+        {{ok, _}, Other} ->
+            {error, {bad_option, venv, Other, "none where the setting python is given, which names one"}}
+    end.
+
+started(ok) -> ok;
+started({error, Reason}) -> {error, {venv, Reason}}.
+
+?DOC(false).
+%% Where it is.
+-spec place() -> none | binary().
+place() ->
     case application:get_env(erlang_python, python) of
         undefined ->
             none;
         {ok, Declared} ->
-            case resolved(Declared) of
-                {ok, #{make := build, path := Path}} -> found(Path);
-                {ok, #{make := start} = Resolved} -> made(Resolved, fun log/1);
-                {error, _} = Error -> Error
-            end
+            {ok, #{path := Path}} = resolved(Declared),
+            py_venv_options:path(Path)
     end.
 
 %% Made when the program was built, perhaps on another machine.
 found(Path) ->
     case {stamp(Path), py_nif:built_for()} of
-        {{ok, [_Key, Version | _]}, {Version, _}} -> {ok, Path};
+        {{ok, [_Key, Version | _]}, {Version, _}} -> ok;
         {{ok, [_Key, Version | _]}, {_, _}} -> {error, {python, {wrong_version, Version}}};
         {_, {error, _} = Error} -> Error;
         _ -> {error, {no_environment, Path}}
     end.
 
 made(#{path := Path, requirements := Requirements, options := Options}, Report) ->
-    case ensure(Path, Requirements, Options, Report) of
-        ok -> {ok, Path};
-        {error, _} = Error -> Error
-    end.
+    ensure(Path, Requirements, Options, Report).
 
 %% Paths are below the application's folder `priv', where one is named.
 resolved(Declared) ->
@@ -213,10 +233,7 @@ build(File) ->
 build_declared(Declared) ->
     case resolved(Declared) of
         {ok, Resolved} ->
-            case made(Resolved, fun(Line) -> io:format("erlang_python: ~ts~n", [Line]) end) of
-                {ok, _} -> ok;
-                {error, _} = Error -> Error
-            end;
+            made(Resolved, fun(Line) -> io:format("erlang_python: ~ts~n", [Line]) end);
         {error, _} = Error ->
             Error
     end.

@@ -15,7 +15,8 @@
     installer_options := [binary()],
     python := binary() | any,
     force := boolean(),
-    timeout := timeout()
+    timeout := timeout(),
+    activate := boolean()
 }.
 -type declared() :: #{
     app := atom(),
@@ -36,25 +37,28 @@ check(Options) ->
         installer_options => [],
         python => any,
         force => false,
-        timeout => infinity
+        timeout => infinity,
+        activate => true
     }).
 
 -spec declared(term()) -> {ok, declared()} | {error, bad()}.
 declared(Declared) ->
-    Own = [app, path, requirements, make],
     case as_map(Declared) of
-        {ok, #{requirements := _} = Map} ->
-            Defaults = #{app => undefined, path => any, requirements => [], make => start},
-            case {checked(maps:with(Own, Map), Defaults), check(maps:without(Own, Map))} of
-                {{ok, #{app := undefined, path := any}}, _} -> {error, {bad_option, path, undefined}};
-                {{ok, Where}, {ok, Options}} -> {ok, Where#{options => Options}};
-                {{error, _} = Error, _} -> Error;
-                {_, {error, _} = Error} -> Error
-            end;
-        {ok, _} ->
-            {error, {bad_option, requirements, undefined}};
-        error ->
-            {error, {bad_option, python, Declared}}
+        %% What is declared is active.
+        {ok, #{activate := Value}} -> {error, {bad_option, activate, Value}};
+        {ok, #{requirements := _} = Map} -> declared_map(Map);
+        {ok, _} -> {error, {bad_option, requirements, undefined}};
+        error -> {error, {bad_option, python, Declared}}
+    end.
+
+declared_map(Map) ->
+    Own = [app, path, requirements, make],
+    Defaults = #{app => undefined, path => any, requirements => [], make => start},
+    case {checked(maps:with(Own, Map), Defaults), check(maps:without(Own, Map))} of
+        {{ok, #{app := undefined, path := any}}, _} -> {error, {bad_option, path, undefined}};
+        {{ok, Where}, {ok, Options}} -> {ok, Where#{options => Options}};
+        {{error, _} = Error, _} -> Error;
+        {_, {error, _} = Error} -> Error
     end.
 
 as_map(Map) when is_map(Map) -> {ok, Map};
@@ -93,7 +97,8 @@ value(requirements, Requirements) ->
         error -> error;
         _ -> {ok, Requirements}
     end;
-value(Flag, Value) when Flag =:= editable orelse Flag =:= force, is_boolean(Value) -> {ok, Value};
+value(Flag, Value) when is_boolean(Value), (Flag =:= editable orelse Flag =:= force orelse Flag =:= activate) ->
+    {ok, Value};
 value(timeout, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
 value(_Key, _Value) -> error.
 

@@ -5,6 +5,8 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
+-import(py_consumers, [repository/2, consumer/3, cargo_env/0, run/4, find/1, answer/1]).
+
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([
     dependency_of_a_rebar3_project/1,
@@ -30,11 +32,9 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    {ok, Here} = file:get_cwd(),
-    Root = root(Here),
     Repository = filename:join(?config(priv_dir, Config), "repository"),
-    {0, _} = run(Root, [], script(Root, "copy-checkout.sh"), [Repository]),
-    [{root, Root}, {repository, Repository} | Config].
+    ok = repository(Repository, fun(_) -> ok end),
+    [{root, py_suite:checkout()}, {repository, Repository} | Config].
 
 end_per_suite(_Config) -> ok.
 
@@ -42,8 +42,8 @@ end_per_suite(_Config) -> ok.
 
 %% `rebar3 compile` in a project that depends on this one builds the NIF and finds it at run time.
 dependency_of_a_rebar3_project(Config) ->
-    Dir = consumer(rebar3_app, "rebar.config", Config),
-    Env = cargo_env(Config),
+    Dir = consumer(rebar3_app, ["rebar.config"], Config),
+    Env = cargo_env(),
     {0, _} = run(Dir, Env, find("rebar3"), ["compile"]),
     Paths = filelib:wildcard(filename:join(Dir, "_build/default/lib/*/ebin")),
     Args = ["-noshell", "-pa" | Paths] ++ ["-s", "rebar3_app", "main", "-s", "init", "stop"],
@@ -55,8 +55,8 @@ dependency_of_a_mix_project(Config) ->
         false ->
             {skip, "mix is not installed"};
         Mix ->
-            Dir = consumer(mix_app, "mix.exs", Config),
-            Env = [{"MIX_REBAR3", find("rebar3")}, {"MIX_HOME", Dir ++ "/.mix"} | cargo_env(Config)],
+            Dir = consumer(mix_app, ["mix.exs"], Config),
+            Env = [{"MIX_REBAR3", find("rebar3")}, {"MIX_HOME", Dir ++ "/.mix"} | cargo_env()],
             {0, _} = run(Dir, Env, Mix, ["deps.get"]),
             {0, _} = run(Dir, Env, Mix, ["compile"]),
             Result = run(Dir, Env, Mix, ["run", "-e", "MixApp.main()"]),
@@ -81,7 +81,7 @@ too_old_python_is_one_sentence(Config) ->
     end.
 
 refused(Python, Config) ->
-    Env = [{"PYTHON", Python} | cargo_env(Config)],
+    Env = [{"PYTHON", Python} | cargo_env()],
     {Status, Output} = run(?config(repository, Config), Env, find("rebar3"), ["compile"]),
     ?assertNotEqual(0, Status),
     ?assertEqual(nomatch, re:run(Output, "Compiling py_nif|^error(\\[E\\d+\\])?:", [multiline])),
@@ -135,7 +135,7 @@ python_home_of_another_version_is_an_error(Config) ->
 %% The prefixes of installed Pythons of other versions than the one that a build here chooses.
 other_homes(Root) ->
     Home = fun(Arguments) ->
-        case run(Root, [], script(Root, "find-python.sh"), Arguments) of
+        case run(Root, [], filename:join(Root, "scripts/find-python.sh"), Arguments) of
             {0, Python} ->
                 Code = "import sys; print(sys.version_info[1], sys.base_prefix, sep='\\n')",
                 {0, Output} = run(Root, [], string:trim(Python), ["-E", "-S", "-c", Code]),
@@ -211,61 +211,3 @@ needed([Application | More], Known) ->
             {ok, Needs} = application:get_key(Application, applications),
             needed(Needs ++ More, [Application | Known])
     end.
-
-%% Support
-
-%% Common Test runs in a directory below the checkout.
-root(Dir) ->
-    case filelib:is_regular(script(Dir, "build-native.sh")) of
-        true -> Dir;
-        false -> root(filename:dirname(Dir))
-    end.
-
-script(Root, Name) -> filename:join([Root, "scripts", Name]).
-
-%% A copy of a consumer project that fetches the repository of this run.
-consumer(Name, File, Config) ->
-    Dir = filename:join(?config(priv_dir, Config), Name),
-    Source = filename:join([?config(root, Config), "test/consumers", Name]),
-    {0, _} = run("/", [], find("cp"), ["-R", Source, Dir]),
-    {ok, Text} = file:read_file(filename:join(Dir, File)),
-    %% A URL, since not every rebar3 takes a path.
-    Url = unicode:characters_to_binary("file://" ++ ?config(repository, Config)),
-    Changed = binary:replace(Text, <<"REPOSITORY\"">>, <<Url/binary, $">>),
-    ok = file:write_file(filename:join(Dir, File), Changed),
-    Dir.
-
-%% The builds of one run share what cargo compiled for them.
-cargo_env(Config) ->
-    Target = os:getenv("CARGO_TARGET_DIR", filename:join(?config(root, Config), "target")),
-    [{"CARGO_TARGET_DIR", filename:join(Target, "consumers")}].
-
-find(Program) ->
-    case os:find_executable(Program) of
-        false -> error({not_installed, Program});
-        Path -> Path
-    end.
-
-answer({0, Output}) ->
-    [Answer] = [Line || "answer: " ++ _ = Line <- string:split(Output, "\n", all)],
-    Answer;
-answer({Status, _}) ->
-    error({exit_status, Status}).
-
-%% Runs a program to its end; its exit status, and what it printed.
-run(Dir, Env, Program, Args) ->
-    Port = open_port({spawn_executable, Program}, [
-        {args, Args}, {cd, Dir}, {env, Env}, exit_status, stderr_to_stdout, in, binary, hide
-    ]),
-    {Status, Output} = collect(Port, []),
-    ct:log("~ts ~tp -> ~p~n~ts", [Program, Args, Status, Output]),
-    {Status, Output}.
-
-collect(Port, Output) ->
-    receive
-        {Port, {data, Data}} -> collect(Port, [Output, Data]);
-        {Port, {exit_status, Status}} -> {Status, unicode:characters_to_list(plain(Output))}
-    end.
-
-%% rebar3 colours what it prints.
-plain(Output) -> iolist_to_binary(re:replace(Output, "\\e\\[[0-9;]*m", "", [global])).

@@ -32,7 +32,6 @@ groups() ->
         files_are_read_with_those_they_name,
         changed_project_is_installed_again,
         force_makes_it_anew,
-        modules_of_the_environment_are_imported,
         programs_find_their_python,
         bytecode_outlives_a_copy,
         time_limit_ends_the_installer,
@@ -85,7 +84,8 @@ init_per_group(arguments, Config) ->
 
 init_group(Installer, Config) ->
     ok = py_suite:start(#{num_contexts => 1}),
-    [{installer, Installer} | Config].
+    Python = case Installer of pip -> py_wheels:with_pip(?config(priv_dir, Config)); uv -> #{} end,
+    [{installer, Installer}, {python, Python} | Config].
 
 end_per_group(_Group, Config) ->
     [true = os:putenv("PATH", Path) || {path, Path} <- Config],
@@ -204,13 +204,6 @@ force_makes_it_anew(Config) ->
     ?assert(filelib:is_regular(Extra)),
     ok = ensure(["some-package"], [force], Config),
     ?assertNot(filelib:is_regular(Extra)).
-
-modules_of_the_environment_are_imported(Config) ->
-    ok = ensure(["some-package==1.0"], Config),
-    {ok, Pid} = py_context:new(),
-    {ok, none} = py:call(Pid, sys, 'path.append', [unicode:characters_to_binary(site_packages(Config))]),
-    ?assertEqual({ok, <<"1.0">>}, py:eval(Pid, "__import__('some_package').version")),
-    ok = py_context:stop(Pid).
 
 programs_find_their_python(Config) ->
     ok = ensure(["some-package==1.0"], Config),
@@ -348,6 +341,7 @@ bad_options_are_named(Config) ->
             {installer_options, "--pre", #{installer_options => "--pre"}},
             {force, yes, #{force => yes}},
             {editable, 1, #{editable => 1}},
+            {activate, no, #{activate => no}},
             {python, python, #{python => python}},
             {timeout, -1, #{timeout => -1}}
         ]
@@ -397,10 +391,12 @@ pythons() ->
     Found = [{Version, run("/usr/bin/env", ["-u", "PYTHON", Find, Version])} || Version <- ["3.12", "3.13", "3.14"]],
     [{list_to_binary(Version), string:trim(Path)} || {Version, {0, Path}} <- Found].
 
+%% With pip as it comes with Python.
 python_may_be_chosen(Config) ->
     Options = #{python => py_wheels:python(), installer => pip},
-    ok = py:ensure_venv(?config(venv, Config), [], Options),
-    ?assertMatch({0, _}, python(["-c", ""], Config)).
+    Offline = Options#{installer_options => py_wheels:offline(?config(wheels, Config)), activate => false},
+    ok = py:ensure_venv(?config(venv, Config), ["some-package==1.0"], Offline),
+    ?assertEqual("1.0", version(Config)).
 
 %% The last one: the group's application is stopped.
 not_running_is_said(Config) ->
@@ -415,9 +411,12 @@ ensure(Requirements, Config) ->
     ensure(Requirements, #{}, Config).
 
 ensure(Requirements, Options, Config) ->
-    Offline = #{installer => ?config(installer, Config), installer_options => py_wheels:offline(?config(wheels, Config))},
+    Offline = (?config(python, Config))#{
+        installer => ?config(installer, Config), installer_options => py_wheels:offline(?config(wheels, Config))
+    },
     Map = maps:from_list(proplists:unfold(case Options of #{} -> maps:to_list(Options); _ -> Options end)),
-    py:ensure_venv(?config(venv, Config), Requirements, maps:merge(Offline, Map)).
+    %% That it is activated is tested where it is declared.
+    py:ensure_venv(?config(venv, Config), Requirements, maps:merge(Offline#{activate => false}, Map)).
 
 %% The version of the package that the environment holds.
 version(Config) ->

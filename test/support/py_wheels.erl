@@ -1,7 +1,7 @@
 %% Python packages made on the spot, so that tests of environments need no package index.
 -module(py_wheels).
 
--export([wheel/4, wheel/5, offline/1, python/0]).
+-export([wheel/4, wheel/5, offline/1, python/0, with_pip/1]).
 
 %% A wheel of a pure package with these files, in a folder; its path.
 wheel(Folder, Name, Version, Files) ->
@@ -36,3 +36,16 @@ offline(Folder) ->
 python() ->
     {_Version, Program} = py_nif:built_for(),
     binary_to_list(Program).
+
+%% The option that names a Python with pip, where the one in use has none: running it from a wheel takes seconds each time.
+with_pip(Folder) ->
+    case py_consumers:run("/", [], python(), ["-I", "-c", "import pip"]) of
+        {0, _} ->
+            #{};
+        {_, _} ->
+            Tools = filename:join(Folder, "tools"),
+            case py_consumers:run("/", [], python(), ["-I", "-m", "venv", Tools]) of
+                {0, _} -> #{python => filename:join(Tools, "bin/python")};
+                {_, _} -> #{}
+            end
+    end.

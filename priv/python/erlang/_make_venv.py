@@ -204,10 +204,11 @@ class Maker:
                 shutil.rmtree(path)
 
     def create(self) -> None:
-        if self.options.uv:
+        uv = self.options.uv
+        if uv:
             self.run(
                 [
-                    self.options.uv,
+                    uv,
                     "venv",
                     "--quiet",
                     "--no-project",
@@ -217,11 +218,9 @@ class Maker:
                     self.staging,
                 ]
             )
-        elif importlib.util.find_spec("pip"):
-            # Saves the seconds that it takes to install pip there.
+        elif importlib.util.find_spec("venv"):
+            # Whoever uses the environment needs no pip, and installing it there takes seconds.
             self.run([*PYTHON, "-m", "venv", "--without-pip", self.staging])
-        elif importlib.util.find_spec("ensurepip") and importlib.util.find_spec("venv"):
-            self.run([*PYTHON, "-m", "venv", self.staging])
         else:
             raise Failure(NO_INSTALLER, "")
 
@@ -244,19 +243,15 @@ class Maker:
         python = os.path.join(self.staging, "bin", "python")
         if options.uv:
             command = [options.uv, "pip", "install", "--python", python]
-        elif os.path.exists(os.path.join(self.staging, "bin", "pip")):
+        else:
             command = [
+                *pip(),
+                "--python",
                 python,
-                "-I",
-                "-m",
-                "pip",
                 "install",
                 "--disable-pip-version-check",
                 "--no-compile",
             ]
-        else:
-            command = [*PYTHON, "-m", "pip", "--python", python, "install"]
-            command += ["--disable-pip-version-check", "--no-compile"]
         self.run([*command, *options.installer_option, *what], options.folder)
 
     def compile(self) -> None:
@@ -315,6 +310,22 @@ class Maker:
         status = self.child.run(command, folder, self.lock_fd)
         if status != 0:
             raise Failure(INSTALLER_FAILED, "")
+
+
+def pip() -> list[str]:
+    """How pip is run, which a Python has, or has as a wheel from which it would be installed."""
+    if importlib.util.find_spec("pip"):
+        return [*PYTHON, "-m", "pip"]
+    folders = [sysconfig.get_config_var("WHEEL_PKG_DIR")]
+    bundled = importlib.util.find_spec("ensurepip")
+    if bundled and bundled.origin:
+        folders.append(os.path.join(os.path.dirname(bundled.origin), "_bundled"))
+    for folder in filter(None, folders):
+        for wheel in sorted(
+            glob.glob(os.path.join(glob.escape(folder), "pip-*.whl")), reverse=True
+        ):
+            return [*PYTHON, os.path.join(wheel, "pip")]
+    raise Failure(NO_INSTALLER, "")
 
 
 def main() -> int:
