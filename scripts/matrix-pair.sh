@@ -36,7 +36,7 @@ cargo fetch --quiet --locked --manifest-path "$work/Cargo.toml"
 "$("$root/scripts/find-python.sh")" -m pip download --quiet --disable-pip-version-check \
     --dest "$wheels" --only-binary :all: --python-version "$minor" \
     -r "$root/scripts/requirements-test.txt" || true
-for requirements in "$root"/examples/*/requirements.txt; do
+for requirements in "$root"/examples/*/requirements.txt "$root"/examples/*/priv/requirements.txt; do
     "$("$root/scripts/find-python.sh")" -m pip download --quiet --disable-pip-version-check \
         --dest "$wheels" --only-binary :all: --python-version "$minor" -r "$requirements"
 done

@@ -23,7 +23,7 @@ done
 for application in "$example"/src/*.app.src; do
     [ ! -f "$application" ] || cp "$application" "$build/ebin/$name.app"
 done
-for file in "$example"/*.py "$example"/priv/*.py; do
+for file in "$example"/*.py "$example"/priv/*; do
     [ ! -f "$file" ] || cp "$file" "$build/priv/"
 done
 [ ! -f "$example/requirements.txt" ] || "$root/scripts/venv.sh" "$build/venv" "$example/requirements.txt"

@@ -163,6 +163,7 @@ fi
 if [ "$purpose" = conformance ]; then
     setup_python_tests
 fi
-if [ "$purpose" = demo ] && [ -f "examples/$example/requirements.txt" ]; then
+if [ "$purpose" = demo ] &&
+    { [ -f "examples/$example/requirements.txt" ] || [ -f "examples/$example/priv/requirements.txt" ]; }; then
     setup_venv
 fi

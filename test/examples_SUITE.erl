@@ -19,12 +19,13 @@
     redis_like_serves_one_client/1,
     websockets_echo_and_announce/1,
     guest_book_loses_no_entry/1,
+    data_pipeline_comes_to_what_erlang_knows/1,
     echo_is_spread_over_contexts/1,
     chat_is_heard_by_all_in_one_order/1,
     commands_run/1
 ]).
 
--define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo, guest_book, echo, chat]).
+-define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo, guest_book, echo, chat, data_pipeline]).
 
 suite() ->
     [{timetrap, {minutes, 2}}].
@@ -46,6 +47,7 @@ groups() ->
         redis_like_serves_one_client,
         websockets_echo_and_announce,
         guest_book_loses_no_entry,
+        data_pipeline_comes_to_what_erlang_knows,
         echo_is_spread_over_contexts,
         chat_is_heard_by_all_in_one_order
     ]).
@@ -75,7 +77,7 @@ build(Name, Examples, Build) ->
     ],
     [
         copy(Source, filename:join([Build, Name, "priv", filename:basename(Source)]))
-     || Source <- filelib:wildcard(filename:join(Example, "*.py")) ++ filelib:wildcard(filename:join(Example, "priv/*.py"))
+     || Source <- filelib:wildcard(filename:join(Example, "*.py")) ++ filelib:wildcard(filename:join(Example, "priv/*"))
     ],
     true = code:add_patha(Ebin).
 
@@ -223,6 +225,21 @@ guest_book_loses_no_entry(Config) ->
         )
     end).
 
+%% ------------------------------------------------------------------------------------------------
+%% data_pipeline
+
+data_pipeline_comes_to_what_erlang_knows(Config) ->
+    Opts = options(data_pipeline, Config),
+    Work = filename:join(?config(priv_dir, Config), "data_pipeline_work"),
+    case py:ensure_venv(filename:join(Work, "venv"), filename:join(maps:get(folder, Opts), "requirements.txt"), [{activate, false}]) of
+        ok ->
+            #{rows := Rows, refused := Refused} = data_pipeline:run(Opts#{work => Work, days => 4, orders => 300}),
+            ?assertEqual({1200, 4 * 300 div 50}, {Rows, lists:sum(maps:values(Refused))}),
+            ?assertEqual(3, map_size(Refused));
+        {error, {install, Output}} ->
+            {skip, ["the package cannot be installed here: ", Output]}
+    end.
+
 %% With the packages that the example needs, in a virtual environment.
 with_packages(Name, Config, Fun) ->
     Venv = filename:join(?config(priv_dir, Config), "venv_" ++ atom_to_list(Name)),
@@ -246,6 +263,7 @@ commands_run(_Config) ->
         {async_scraper, ["196 pages and 5 broken", "answered 196 calls", "given up"]},
         {redis_like, ["100000 increments", "the counter is right", "one more was refused"]},
         {websocket_echo, ["1000 messages came back", "50 heard it"]},
+        {data_pipeline, ["petl 1.7.30", "56000 orders", "1120 refused", "those that Erlang knows"]},
         {guest_book, ["500 entries were written", "500 are in the book", "refused with 422"]},
         {echo, ["20000 messages echoed", "10000, 10000", "2 contexts were replaced"]},
         {chat, ["members by context: 10, 10", "4000 lines were heard", "one left, 19 stayed"]}
