@@ -19,6 +19,7 @@ init([]) ->
         #{id => py_birth_table, start => {py_birth_table, start_link, []}},
         #{id => py_pool_table, start => {py_pool_table, start_link, []}},
         #{id => py_telemetry_sup, start => {py_telemetry_sup, start_link, []}, type => supervisor},
+        #{id => py_output_sup, start => {py_output_sup, start_link, []}, type => supervisor},
         #{id => py_callback_sup, start => {py_callback_sup, start_link, []}, type => supervisor},
         #{id => py_streams, start => {py_streams, start_link, []}, type => supervisor},
         #{id => py_remote_sup, start => {py_remote_sup, start_link, []}, type => supervisor},
@@ -30,5 +31,6 @@ init([]) ->
         #{id => py_routes, start => {py_routes, start_link, []}},
         #{id => py_pool_scope, start => {py_pool_share, start_scope, []}},
         #{id => py_pool_share, start => {py_pool_share, start_link, []}},
-        #{id => py_birth, start => {py_birth, start_link, []}}
+        #{id => py_birth, start => {py_birth, start_link, []}},
+        #{id => py_logging, start => {py_logging, start_link, []}}
     ]}}.

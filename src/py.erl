@@ -32,6 +32,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([state_fetch/1, state_store/2, state_remove/1, state_keys/0, state_clear/0]).
 -export([state_incr/1, state_incr/2, state_decr/1, state_decr/2]).
 -export([ensure_venv/2, ensure_venv/3]).
+-export([configure_logging/0, configure_logging/1]).
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export([info/0, info/1]).
 -export([activate_venv/1, deactivate_venv/0, venv_info/0]).
@@ -772,3 +773,27 @@ The environment in use, as the calling process's context of the pool `default` h
 -spec venv_info() -> {ok, #{binary() => term()}} | {error, term()}.
 venv_info() ->
     py_call:pooled(default, {call, <<"erlang._birth">>, <<"info">>, [], #{}}, ?DEFAULT_TIMEOUT).
+
+%% ------------------------------------------------------------------------------------------------
+%% Logging
+
+?DOC("As `configure_logging/1` with the levels of Erlang's logger, and messages as they are.").
+-spec configure_logging() -> ok | {error, not_running}.
+configure_logging() ->
+    configure_logging(#{}).
+
+?DOC("""
+Sends what Python code logs to Erlang's logger, in every context, now and later: a handler is added to Python's root
+logger when code logs next. `level` is the level from which on that is done, `all` by default; the levels of Erlang's
+logger count as well. `format` is one of Python's `logging.Formatter`; without it messages are sent as they are. Python's
+`erlang.setup_logging` does the same in one interpreter. Without either, warnings and errors are sent that no handler of
+Python's takes.
+
+Errors: `{bad_option, Key, Value}`, `not_running`.
+""").
+-spec configure_logging(#{level => logger:level() | all | none, format => unicode:chardata()}) ->
+    ok | {error, {bad_option, term(), term()} | not_running}.
+configure_logging(Options) when is_map(Options) ->
+    py_logging:configure(Options);
+configure_logging(Options) ->
+    py_badarg:refuse(?FORM([options], [Options]), options, wrong).

@@ -14,6 +14,7 @@ The application's environment: every key with its default and what it may be.
 | `sandbox` | `default` | for the pool `default` and contexts of no pool: what code may do; see `py_sandbox` |
 | `memory_limit` | `infinity` | for the same: bytes that a context may have; mode `owngil` only |
 | `max_result_size` | `infinity` | for the same: bytes that a result may take in Erlang |
+| `output` | `group_leader` | for the same: where what code prints goes; see `docs/logging.md` |
 | `call_timeout` | 30000 | for the pool `default`: milliseconds that a call may take which says nothing of that, or `infinity` |
 | `max_concurrent` | `infinity` | requests that may be in flight in the node |
 | `max_state_entries` | 100000 | keys of `py_state` that there may be at a time, or `infinity` |
@@ -27,6 +28,7 @@ The application's environment: every key with its default and what it may be.
 | `paths` | `[]` | folders where every context looks for modules, before all others |
 | `venv` | none | the path of a virtual environment whose packages contexts use |
 | `preload` | none | Python code that every context runs at its start; see `py_preload` |
+| `output_timeout` | 5000 | milliseconds that a group leader may take for what was printed, until that is lost |
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
@@ -49,6 +51,7 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | sandbox
     | memory_limit
     | max_result_size
+    | output
     | call_timeout
     | max_concurrent
     | max_atoms
@@ -56,6 +59,7 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | context_start_timeout
     | stuck_after
     | max_stuck
+    | output_timeout
     | max_nested_runs
     | event_loop_pool_size
     | telemetry_interval
@@ -78,6 +82,7 @@ keys() ->
         sandbox,
         memory_limit,
         max_result_size,
+        output,
         call_timeout,
         max_concurrent,
         max_atoms,
@@ -85,6 +90,7 @@ keys() ->
         context_start_timeout,
         stuck_after,
         max_stuck,
+        output_timeout,
         max_nested_runs,
         event_loop_pool_size,
         telemetry_interval,
@@ -176,6 +182,7 @@ default(max_queue) -> infinity;
 default(sandbox) -> default;
 default(memory_limit) -> infinity;
 default(max_result_size) -> infinity;
+default(output) -> group_leader;
 default(call_timeout) -> 30_000;
 default(max_concurrent) -> infinity;
 default(max_atoms) -> 4096;
@@ -183,6 +190,7 @@ default(max_state_entries) -> 100_000;
 default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
 default(max_stuck) -> 4;
+default(output_timeout) -> 5_000;
 default(max_nested_runs) -> 8;
 default(telemetry_interval) -> 5_000;
 default(event_loop_pool_size) -> undefined.
@@ -196,6 +204,7 @@ is_valid(max_queue, Max) -> py_pool_options:is_valid(max_queue, Max);
 is_valid(sandbox, Policy) -> element(1, py_sandbox:check(Policy)) =:= ok;
 is_valid(memory_limit, Limit) -> py_pool_options:is_valid(memory_limit, Limit);
 is_valid(max_result_size, Max) -> py_pool_options:is_valid(max_result_size, Max);
+is_valid(output, Output) -> py_pool_options:is_valid(output, Output);
 is_valid(call_timeout, Timeout) -> py_pool_options:is_valid(timeout, Timeout);
 is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
 is_valid(max_atoms, N) -> is_integer(N) andalso N >= 0 andalso N < 1 bsl 32;
@@ -203,6 +212,7 @@ is_valid(max_state_entries, Max) -> Max =:= infinity orelse (is_integer(Max) and
 is_valid(context_start_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
+is_valid(output_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_nested_runs, N) -> is_integer(N) andalso N > 0;
 is_valid(event_loop_pool_size, N) -> is_integer(N) andalso N > 0;
 is_valid(telemetry_interval, Ms) -> Ms =:= infinity orelse (is_integer(Ms) andalso Ms > 0 andalso Ms < 1 bsl 32);
@@ -228,6 +238,7 @@ allowed(max_queue) -> py_pool_options:allowed(max_queue);
 allowed(sandbox) -> "default, strict, or a map with the options of py_sandbox";
 allowed(memory_limit) -> py_pool_options:allowed(memory_limit);
 allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
+allowed(output) -> py_pool_options:allowed(output);
 allowed(call_timeout) -> py_pool_options:allowed(timeout);
 allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
 allowed(max_atoms) -> "an integer from 0 to 4294967295";
@@ -235,6 +246,7 @@ allowed(max_state_entries) -> "an integer from 1 to 4294967295, or infinity";
 allowed(context_start_timeout) -> "a positive number of milliseconds";
 allowed(stuck_after) -> "a positive number of milliseconds";
 allowed(max_stuck) -> "an integer, 0 or more";
+allowed(output_timeout) -> "a positive number of milliseconds";
 allowed(max_nested_runs) -> "a positive integer";
 allowed(event_loop_pool_size) -> "a positive integer";
 allowed(telemetry_interval) -> "a positive number of milliseconds below 4294967296, or infinity";

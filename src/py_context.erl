@@ -30,7 +30,8 @@ the context's mailbox themselves, and its thread answers them.
     memory_limit => pos_integer() | infinity,
     max_result_size => pos_integer() | infinity,
     venv => node | none | unicode:chardata(),
-    preload => node | none | py:code()
+    preload => node | none | py:code(),
+    output => py_output:destination()
 }.
 %% `id' is for logs only; `pool' hears of the start by `{py_context_ready, Pid, Handle}'.
 -type options() :: #{
@@ -43,10 +44,15 @@ the context's mailbox themselves, and its thread answers them.
     %% Contexts for pools on other nodes may be asked for without.
     venv => node | none | binary(),
     preload => node | none | binary(),
+    output => py_output:destination(),
     id => term(),
     pool => pid(),
     birth => py_birth:birth()
 }.
+
+-define(IS_OUTPUT(Message),
+    (element(1, Message) =:= output orelse element(1, Message) =:= log orelse element(1, Message) =:= output_dropped)
+).
 
 -record(state, {
     id :: term(),
@@ -64,6 +70,9 @@ the context's mailbox themselves, and its thread answers them.
     failed = none :: none | {context_start, term()},
     %% What sends to other nodes, once there was something to send, and how much of that it has not reported yet.
     relay = none :: {pid(), Unsent :: non_neg_integer()} | none,
+    %% What its code prints and logs goes there; made when there was something.
+    output = none :: pid() | none,
+    to :: py_output:destination(),
     %% See py_loop.
     loop = none :: pid() | none,
     %% For whoever listens to telemetry.
@@ -122,7 +131,8 @@ A child specification for a supervisor of your own. All options are optional: `i
     memory_limit => pos_integer() | infinity,
     max_result_size => pos_integer() | infinity,
     venv => node | none | unicode:chardata(),
-    preload => node | none | py:code()
+    preload => node | none | py:code(),
+    output => py_output:destination()
 }) -> supervisor:child_spec().
 child_spec(Options) when is_map(Options) ->
     Id = maps:get(id, Options, ?MODULE),
@@ -511,10 +521,12 @@ birth(#{mode := Mode} = Options) ->
 
 init(Options, #{key := Key, folders := Folders} = Birth) ->
     Settings = (maps:with(py_pool_options:context_keys(), Options))#{
+        output => maps:get(output, Options, group_leader),
         stuck_after => py_config:get(stuck_after),
         max_nested_runs => py_config:get(max_nested_runs),
         birth => Key,
-        folders => Folders
+        folders => Folders,
+        output_timeout => py_config:get(output_timeout)
     },
     Began = erlang:monotonic_time(),
     case py_nif:context_start(Settings) of
@@ -531,6 +543,7 @@ init(Options, #{key := Key, folders := Folders} = Birth) ->
                 serial = Serial,
                 pool = Pool,
                 policy = maps:get(sandbox, Options),
+                to = maps:get(output, Options, group_leader),
                 starting = Timer,
                 began = Began,
                 mode = maps:get(mode, Options),
@@ -609,6 +622,8 @@ handle_info({py_relay, Relay, Sent}, #state{relay = {Relay, _}} = State) ->
 handle_info({'DOWN', _Monitor, process, Relay, _Reason}, #state{relay = {Relay, Unsent}} = State) ->
     %% Nobody waits for what went with it.
     {noreply, (relayed(Unsent, State))#state{relay = none}};
+handle_info({'DOWN', _Monitor, process, Output, _Reason}, #state{output = Output} = State) ->
+    {noreply, output_lost(State)};
 handle_info({py_loop, Loop, ended}, #state{loop = Loop} = State) ->
     ok = py_loop:release(Loop),
     {noreply, State#state{loop = none}};
@@ -666,6 +681,8 @@ native({refused, Refusal, Count}, State) ->
     {noreply, State};
 native({relay, To, Term}, State) ->
     {noreply, relay(To, Term, State)};
+native(Output, State) when ?IS_OUTPUT(Output) ->
+    {noreply, output(Output, State)};
 native(arm, State) ->
     ok = py_nif:loop_arm(State#state.handle),
     {noreply, State};
@@ -719,6 +736,23 @@ relayed(Sent, #state{relay = {Relay, Unsent}} = State) ->
     _ = py_nif:relayed(State#state.handle, Sent),
     State#state{relay = {Relay, Unsent - Sent}}.
 
+output(Output, #state{output = none} = State) ->
+    case py_output_sup:start_output(self(), State#state.handle, State#state.id, State#state.to) of
+        {ok, Pid} ->
+            _ = erlang:monitor(process, Pid),
+            output(Output, State#state{output = Pid});
+        {error, _} ->
+            output_lost(State)
+    end;
+output(Output, #state{output = Pid} = State) ->
+    Pid ! Output,
+    State.
+
+%% Nobody waits for what went with it.
+output_lost(State) ->
+    _ = py_nif:output_lost(State#state.handle),
+    State#state{output = none}.
+
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, State) ->
     ok = finish(Reason, State),
@@ -745,6 +779,8 @@ await_end(Timer, #state{serial = Serial, relay = Known} = State) ->
             ok;
         {py_context, Serial, {relay, To, Term}} ->
             await_end(Timer, relay(To, Term, State));
+        {py_context, Serial, Output} when ?IS_OUTPUT(Output) ->
+            await_end(Timer, output(Output, State));
         {py_relay, Relay, Sent} when is_tuple(Known), element(1, Known) =:= Relay ->
             await_end(Timer, relayed(Sent, State));
         {timeout, Timer, ended} ->

@@ -138,6 +138,7 @@ Starts a pool of `Size` contexts of a mode, or with options:
 | `max_result_size` | `infinity` | bytes that a result may take in Erlang; a larger one is `{error, {result_too_large, Counted, Max}}` |
 | `venv` | `node` | the path of a virtual environment whose packages its contexts use, or `none`; `node`: what `py:activate_venv/1` says |
 | `preload` | `node` | Python code that its contexts run first, or `none`; `node`: that of `py_preload` |
+| `output` | `group_leader` | where what code prints goes: to the `group_leader` of the calling process, to the `logger`, to the OS `process`, or nowhere with `discard` |
 | `timeout` | 30000 | milliseconds, or `infinity`: how long calls may take that go to the pool and name no time limit |
 
 Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, `not_running`.
@@ -156,6 +157,7 @@ Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, 
         max_result_size => pos_integer() | infinity,
         venv => node | none | unicode:chardata(),
         preload => node | none | py:code(),
+        output => py_output:destination(),
         timeout => timeout()
     }.
 start_pool(Name, Size, Options) when is_atom(Name), is_integer(Size), Size > 0, is_map(Options) ->

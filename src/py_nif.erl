@@ -58,6 +58,11 @@ function answers `{error, not_running}`.
     callback_finish/2,
     function_known/2,
     relayed/2,
+    output_accepted/4,
+    output_lost/1,
+    log_open/0,
+    log_levels/2,
+    log_set_up/2,
     is_mine/1,
     is_object/1,
     interrupt/1,
@@ -140,6 +145,11 @@ function answers `{error, not_running}`.
     callback_finish/2,
     function_known/2,
     relayed/2,
+    output_accepted/4,
+    output_lost/1,
+    log_open/0,
+    log_levels/2,
+    log_set_up/2,
     is_mine/1,
     is_object/1,
     interrupt/1,
@@ -243,7 +253,10 @@ function answers `{error, not_running}`.
     %% Interpreters are handed on between contexts with the same, which means nothing else here.
     birth := binary(),
     %% Where modules come from besides `sys.path'.
-    folders := [binary()]
+    folders := [binary()],
+    output := py_output:destination(),
+    %% Milliseconds.
+    output_timeout := pos_integer()
 }.
 -type refused() ::
     {error,
@@ -471,6 +484,22 @@ callback_cancel(_Callback) -> not_loaded().
 
 -spec function_known(binary(), boolean()) -> ok | {error, not_running}.
 function_known(_Name, _Known) -> not_loaded().
+
+-spec output_accepted(handle(), Request :: non_neg_integer(), Items :: non_neg_integer(), Bytes :: non_neg_integer()) ->
+    ok | {error, not_running}.
+output_accepted(_Context, _Request, _Items, _Bytes) -> not_loaded().
+
+-spec output_lost(handle()) -> ok | {error, not_running}.
+output_lost(_Context) -> not_loaded().
+
+-spec log_open() -> ok | {error, not_running}.
+log_open() -> not_loaded().
+
+-spec log_levels(integer(), [{binary(), integer()}]) -> ok | {error, not_running}.
+log_levels(_Primary, _Modules) -> not_loaded().
+
+-spec log_set_up(integer(), binary() | none) -> ok | {error, not_running}.
+log_set_up(_Level, _Format) -> not_loaded().
 
 -spec relayed(handle(), non_neg_integer()) -> ok.
 relayed(_Handle, _Count) -> not_loaded().

@@ -25,6 +25,7 @@
     max_result_size := pos_integer() | infinity,
     venv := node | none | binary(),
     preload := node | none | binary(),
+    output := py_output:destination(),
     timeout := timeout()
 }.
 -type context() :: #{
@@ -35,7 +36,8 @@
     memory_limit := pos_integer() | infinity,
     max_result_size := pos_integer() | infinity,
     venv := node | none | binary(),
-    preload := node | none | binary()
+    preload := node | none | binary(),
+    output := py_output:destination()
 }.
 -type reason() ::
     {bad_option, Key :: term(), Value :: term()} | {not_supported, atom()} | not_running.
@@ -57,6 +59,7 @@ pool(Options) ->
         max_result_size => infinity,
         venv => node,
         preload => node,
+        output => group_leader,
         timeout => 30_000
     },
     placed(checked(Options, Defaults)).
@@ -89,6 +92,7 @@ default_pool(Options) ->
         sandbox => py_config:get(sandbox),
         memory_limit => py_config:get(memory_limit),
         max_result_size => py_config:get(max_result_size),
+        output => py_config:get(output),
         timeout => py_config:get(call_timeout)
     },
     pool(maps:merge(Settings, Options)).
@@ -111,7 +115,8 @@ context(Options) ->
         end,
         max_result_size => fun() -> py_config:get(max_result_size) end,
         venv => node,
-        preload => node
+        preload => node,
+        output => fun() -> py_config:get(output) end
     },
     checked(Options, Defaults).
 
@@ -119,7 +124,7 @@ context(Options) ->
 %% The options that a pool hands on to its contexts.
 -spec context_keys() -> [atom(), ...].
 context_keys() ->
-    [mode, max_queue, conversion, sandbox, memory_limit, max_result_size, venv, preload].
+    [mode, max_queue, conversion, sandbox, memory_limit, max_result_size, venv, preload, output].
 
 %% Options that nobody knows are found before values that are wrong.
 checked(Options, Defaults) ->
@@ -192,7 +197,8 @@ mode(Mode, _Default) -> {error, {bad_option, mode, Mode}}.
 
 ?DOC(false).
 -spec is_valid(
-    binding | start | nodes | shared | max_queue | memory_limit | max_result_size | timeout | venv | preload, term()
+    binding | start | nodes | shared | max_queue | memory_limit | max_result_size | timeout | venv | preload | output,
+    term()
 ) -> boolean().
 is_valid(binding, Binding) -> lists:member(Binding, [least_loaded, scheduler]);
 is_valid(start, When) -> lists:member(When, [lazy, eager]);
@@ -203,16 +209,19 @@ is_valid(nodes, Nodes) ->
         error:_ -> false
     end;
 is_valid(shared, Shared) -> is_boolean(Shared);
+is_valid(output, Output) -> lists:member(Output, [group_leader, logger, discard, process]);
 is_valid(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);
 is_valid(Key, Value) when Key =:= venv; Key =:= preload -> element(1, check(Key, Value)) =:= ok;
 is_valid(_Bound, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
 
 ?DOC(false).
--spec allowed(binding | start | max_queue | memory_limit | max_result_size | timeout | venv | preload) -> string().
+-spec allowed(binding | start | max_queue | memory_limit | max_result_size | timeout | venv | preload | output) ->
+    string().
 allowed(binding) -> "least_loaded or scheduler";
 allowed(start) -> "lazy or eager";
 allowed(max_queue) -> "a positive integer or infinity";
 allowed(venv) -> "the path of a virtual environment, none, or node";
 allowed(preload) -> "Python code, a binary or a string, none, or node";
+allowed(output) -> "group_leader, logger, discard or process";
 allowed(timeout) -> "a number of milliseconds, or infinity";
 allowed(_Size) -> "a positive number of bytes, or infinity".

@@ -46,7 +46,8 @@ handlers in Python, one set for each context, do the talking. `docs/reactor.md` 
     memory_limit => pos_integer() | infinity,
     max_result_size => pos_integer() | infinity,
     venv => node | none | unicode:chardata(),
-    preload => node | none | py:code()
+    preload => node | none | py:code(),
+    output => py_output:destination()
 }.
 -type info() :: #{
     name := name(),

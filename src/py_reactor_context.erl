@@ -38,7 +38,8 @@ through it. `docs/reactor.md` is the guide.
     memory_limit => pos_integer() | infinity,
     max_result_size => pos_integer() | infinity,
     venv => node | none | unicode:chardata(),
-    preload => node | none | py:code()
+    preload => node | none | py:code(),
+    output => py_output:destination()
 }.
 -type stats() :: #{
     id := term(),
@@ -87,7 +88,7 @@ connections.
 | `high_water`, `low_water` | 65536, 16384 | bytes in a write buffer at which `pause_writing` and `resume_writing` are called |
 | `drain_timeout` | 5000 | milliseconds that connections may take to end when the context is stopped |
 | `lag_warning` | 1000 | milliseconds that a handler may run before a warning is logged |
-| `max_queue`, `conversion`, `sandbox`, `memory_limit`, `max_result_size`, `venv`, `preload` | as in `py_context` | |
+| `max_queue`, `conversion`, `sandbox`, `memory_limit`, `max_result_size`, `venv`, `preload`, `output` | as in `py_context` | |
 
 Errors: `{bad_option, Key, Value, Allowed}`, `{not_supported, Mode}`, `not_running`; `{Option, Reason}` when `paths`,
 `setup_code`, `app_callable` or `on_start` fail; those of `py_context:start_link/3`.

@@ -21,6 +21,7 @@
     max_result_size => pos_integer() | infinity,
     venv => node | none | unicode:chardata(),
     preload => node | none | py:code(),
+    output => py_output:destination(),
     paths := [unicode:chardata()],
     setup_code := py:code() | undefined,
     app_module := py:name() | undefined,
@@ -206,7 +207,7 @@ as_path(Path) ->
     end.
 
 is_valid(Key, Value) when
-    Key =:= max_queue; Key =:= memory_limit; Key =:= max_result_size; Key =:= venv; Key =:= preload
+    Key =:= max_queue; Key =:= memory_limit; Key =:= max_result_size; Key =:= venv; Key =:= preload; Key =:= output
 ->
     py_pool_options:is_valid(Key, Value);
 is_valid(paths, Paths) -> is_proper(Paths) andalso lists:all(fun is_text/1, Paths);
@@ -281,6 +282,7 @@ allowed(conversion) -> "a map with the options of py_conversion";
 allowed(sandbox) -> "default, strict, or a map with the options of py_sandbox";
 allowed(memory_limit) -> py_pool_options:allowed(memory_limit);
 allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
+allowed(output) -> py_pool_options:allowed(output);
 allowed(max_queue) -> py_pool_options:allowed(max_queue);
 allowed(venv) -> py_pool_options:allowed(venv);
 allowed(preload) -> py_pool_options:allowed(preload);

@@ -52,6 +52,7 @@ handle_info({cancel, Ref}, State) ->
 handle_info({py_remote, session, Ref, Session}, #state{session = {connecting, Ref}} = State) ->
     _ = erlang:demonitor(Ref, [flush]),
     Monitor = erlang:monitor(process, Session),
+    _ = [Session ! {leader, Leader} || {group_leader, Leader} <- [process_info(State#state.caller, group_leader)]],
     Waiting = lists:reverse(State#state.waiting),
     Connected = State#state{session = {Session, Monitor}, waiting = []},
     {noreply, lists:foldl(fun submit/2, Connected, Waiting)};

@@ -54,6 +54,8 @@ init({Proxy, Ref, Caller}) ->
 handle_continue({greet, Ref}, #state{proxy = Proxy, caller = Caller} = State) ->
     _ = erlang:monitor(process, Proxy),
     _ = erlang:monitor(process, Caller),
+    %% What Python code logs is logged for the caller.
+    ok = logger:set_process_metadata(#{pid => Caller}),
     Proxy ! {py_remote, session, Ref, self()},
     {noreply, State}.
 
@@ -109,6 +111,10 @@ handle_info({cancel, Ref}, State) ->
         error ->
             {noreply, State}
     end;
+handle_info({leader, Leader}, State) ->
+    %% What Python code prints for the caller goes where it would print itself.
+    true = group_leader(Leader, self()),
+    {noreply, State};
 handle_info(close, State) ->
     {stop, normal, State};
 handle_info({'DOWN', _Monitor, process, Context, _Reason}, #state{given = Given} = State) when

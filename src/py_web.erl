@@ -48,7 +48,8 @@ Each is a listener of `py_reactor`, whose functions work for it, too. `docs/web.
     memory_limit => pos_integer() | infinity,
     max_result_size => pos_integer() | infinity,
     venv => node | none | unicode:chardata(),
-    preload => node | none | py:code()
+    preload => node | none | py:code(),
+    output => py_output:destination()
 }.
 
 ?DOC("""
@@ -191,7 +192,7 @@ listener_keys() ->
     [
         transport, port, ip, path, backlog, socket_opts, ssl_opts, handshake_timeout, max_handshakes, acceptors,
         contexts, mode, setup_code, paths, max_connections, write_timeout, drain_timeout, lag_warning, max_queue,
-        sandbox, memory_limit, max_result_size, venv, preload
+        sandbox, memory_limit, max_result_size, venv, preload, output
     ].
 
 is_valid(asgi, App) -> is_app(App);

@@ -38,7 +38,8 @@ functions() ->
         {memory_limit, [infinity, 100_000_000]},
         {max_result_size, [infinity, 1_000_000]},
         {venv, [node, none, "/nowhere"]},
-        {preload, [node, none, "x = 1", <<"1/0">>, "("]}
+        {preload, [node, none, "x = 1", <<"1/0">>, "("]},
+        {output, [group_leader, discard, logger]}
     ],
     Pool = Any ++ [{binding, [least_loaded, scheduler]}, {start, [lazy, eager]}, {nodes, [[node()], [other@nowhere]]}, {shared, [true, false]}],
     Limits = [
@@ -71,7 +72,7 @@ environment() ->
     [
         {num_contexts, [1, 3]}, {context_mode, [owngil, worker]}, {start_contexts, [lazy, eager]}, {binding, [least_loaded, scheduler]},
         {conversion, [#{}]}, {max_queue, [1, infinity]}, {sandbox, [default, strict]}, {memory_limit, [infinity, 100_000_000]},
-        {max_result_size, [infinity, 1]}, {max_concurrent, [1, infinity]}, {context_start_timeout, [1, 1000]},
+        {max_result_size, [infinity, 1]}, {output, [group_leader, discard]}, {max_concurrent, [1, infinity]}, {context_start_timeout, [1, 1000]},
         {stuck_after, [1, 1000]}, {max_stuck, [0, 1]}, {max_nested_runs, [1, 2]}, {event_loop_pool_size, [1]},
         {imports, [[], [json], [{json, dumps}], [nowhere]]}, {paths, [[], ["/nowhere"], [<<"a">>]]}, {venv, [none, "/nowhere"]},
         {preload, [none, "x = 1", <<"1/0">>]}, {python_home, ["/"]}, {python_executable, ["/bin/python"]}

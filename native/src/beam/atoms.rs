@@ -44,6 +44,7 @@ known_atoms! {
     birth = "birth", settle = "settle", venv = "venv", imports = "imports", import = "import", preload = "preload", all = "all",
     allow = "allow", required = "required", best_effort = "best_effort", refused = "refused",
     notes = "notes", cause = "cause", context = "context", exceptions = "exceptions", syntax = "syntax",
+    output = "output", output_dropped = "output_dropped", stdout = "stdout", stderr = "stderr", log = "log", discard = "discard", py_levels = "py_levels", process = "process",
     qualname = "qualname", frames = "frames", omitted = "omitted",
     idle = "idle", running = "running", waiting = "waiting", closing = "closing", gone = "gone", interrupts = "interrupts",
 }

@@ -2,6 +2,7 @@
 
 use super::begun::Begun;
 use super::callback::{Relay, wake_loops};
+use super::output::{Destination, Output};
 use super::queue::Queue;
 use super::reactor::{Handoff, Shared as Connections};
 use super::spares::Sort;
@@ -73,6 +74,10 @@ pub(crate) struct Settings {
     pub(crate) memory_limit: usize,
     /// How many bytes of a result may go to Erlang; `usize::MAX`: any number.
     pub(crate) max_result_size: usize,
+    /// Where what its code prints goes.
+    pub(crate) output: Destination,
+    /// How long code that prints waits for room.
+    pub(crate) output_timeout: Duration,
 }
 
 /// Names the steps of the event loop of a context that closes, whosesoever they are.
@@ -104,6 +109,8 @@ pub(crate) struct Context {
     pub(crate) memory: OnceLock<&'static Holder>,
     /// Messages to other nodes.
     pub(crate) relay: Relay,
+    /// What its code prints and logs.
+    pub(super) output: Output,
     /// See [`Settings::stuck_after`].
     pub(crate) stuck_after: Duration,
     /// CPython's number for the interpreter; -1 until it is born.
@@ -161,6 +168,7 @@ impl Context {
             max_result_size: settings.max_result_size,
             memory: OnceLock::new(),
             relay: Relay::default(),
+            output: Output::new(settings.output, settings.output_timeout),
             stuck_after: settings.stuck_after,
             interpreter_id: AtomicI64::new(-1),
             clients: RwLock::default(),
@@ -483,6 +491,7 @@ impl Context {
 
     /// Answers the requests that run here in place of the owner thread, and interrupts them. For the reaper.
     pub(crate) fn abandon_running(self: &Arc<Self>, reason: Word) {
+        self.release_answers();
         for request in self.begun() {
             Request::abandon(&request, reason);
             self.interrupt(request.id);
@@ -505,6 +514,7 @@ impl Context {
         reaper().forget(self);
         self.release_all();
         self.forget_if_over();
+        self.finish_output();
         self.tell(|_| atoms().ended);
     }
 

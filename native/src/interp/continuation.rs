@@ -74,7 +74,8 @@ impl Owner {
         arguments: Word,
     ) -> bool {
         if request.kind == Kind::Call {
-            request.hand_over(reply, function, arguments);
+            let message = request.tail_message(reply, function, arguments);
+            Self::deliver_or_hold(context, request, reply, message);
             return true;
         }
         let callback = Callback::tail(request.clone(), context);

@@ -225,6 +225,7 @@ impl Owner {
                 function,
                 arguments,
             } => {
+                context.flush_output(request);
                 // First: what the function asks for here does not wait for this code.
                 context.pop_running();
                 Self::hand_over(context, request, reply, function, arguments)
@@ -261,7 +262,19 @@ impl Owner {
                 Request::message(request, reply, body, answer.result, answer.story)
             })
         };
-        deliver(request, reply, message);
+        Self::deliver_or_hold(context, request, reply, message);
+    }
+
+    /// Sends what ends a request, or leaves that to whoever takes the output of its code.
+    pub(super) fn deliver_or_hold(
+        context: &Context,
+        request: &Shared<Request>,
+        reply: &mut TermEnv,
+        message: Option<Word>,
+    ) {
+        if !context.hold_answer(request, reply, message) {
+            deliver(request, reply, message);
+        }
     }
 
     fn perform(

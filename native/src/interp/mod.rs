@@ -12,6 +12,7 @@ mod execute;
 mod failure;
 mod flow;
 mod loops;
+pub(crate) mod output;
 mod owner;
 pub(crate) mod permit;
 mod python_functions;

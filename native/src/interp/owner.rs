@@ -10,7 +10,7 @@ use super::stack;
 use super::stream::{self, StreamTools};
 use super::{
     COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute, loops,
-    python_functions, reactor, retire, spares,
+    output, python_functions, reactor, retire, spares,
 };
 use crate::beam::{TermEnv, Word, atoms};
 use crate::erlang_module::{self, Types};
@@ -107,6 +107,7 @@ impl Drop for EndOnPanic<'_> {
 /// The life of an owner thread.
 fn live(first: Arc<Context>) {
     stack::begins_here();
+    let speaks = output::speaks_for(&first);
     let born = {
         let _guard = EndOnPanic(&first);
         birth(&first)
@@ -120,8 +121,10 @@ fn live(first: Arc<Context>) {
         }
     };
     let mut next = Some(first);
+    drop(speaks);
     while let Some(context) = next.take() {
         let _guard = EndOnPanic(&context);
+        let _speaks = output::speaks_for(&context);
         let _guarding = Guarding::thread(context.guard.clone());
         let own = owner.mode == Mode::OwnGil;
         let _guarded =
@@ -269,6 +272,7 @@ fn install(py: Python<'_>) -> Result<Types> {
     python_functions::add(py, &callback::METHODS)?;
     python_functions::add(py, &callback::STATE_METHODS)?;
     python_functions::add(py, &loops::METHODS)?;
+    python_functions::add(py, &output::METHODS)?;
     python_functions::add(py, &reactor::METHODS)?;
     python_functions::add(py, &stream::METHODS)?;
     Ok(types)

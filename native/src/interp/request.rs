@@ -176,19 +176,17 @@ impl Request {
         true
     }
 
-    /// Ends the request with `{Ref, tail, Function, Arguments, Left}`: the caller calls the function, and its value is
+    /// `{Ref, tail, Function, Arguments, Left}`, which ends the request: the caller calls the function, and its value is
     /// the result.
-    pub(super) fn hand_over(&self, env: &mut TermEnv, function: Word, arguments: Word) {
+    pub(super) fn tail_message(
+        &self,
+        env: &TermEnv,
+        function: Word,
+        arguments: Word,
+    ) -> Option<Word> {
         let body = self.body.lock();
-        match body.as_ref() {
-            Some(read) if self.state.finish() => {
-                let tag = self.tag(env, read);
-                let left = self.left(env);
-                let message = env.tuple(&[tag, atoms().tail, function, arguments, left]);
-                self.send(env, message);
-            }
-            _ => env.clear(),
-        }
+        let tag = self.tag(env, body.as_ref()?);
+        Some(env.tuple(&[tag, atoms().tail, function, arguments, self.left(env)]))
     }
 
     /// The process of a function that has taken the place of the request has its value. `false`: nobody wants it.
@@ -353,6 +351,18 @@ impl Request {
     /// That, if it is one.
     pub(super) fn known_flow(&self) -> Option<&Flow> {
         self.flow.get().map(|flow| &**flow)
+    }
+
+    /// The same, from a function that the emulator calls, whose environment is `caller`, where that is one.
+    pub(super) fn send_from(&self, caller: Option<Env>, env: &mut TermEnv, message: Word) {
+        match caller {
+            Some(caller) => {
+                self.over();
+                env.send_as(caller, &self.client.pid, message);
+                self.sent.store(true, Ordering::SeqCst);
+            }
+            None => self.send(env, message),
+        }
     }
 
     /// Whether the answer is in the caller's mailbox, or was.

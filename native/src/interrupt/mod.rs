@@ -16,7 +16,7 @@ mod sleep;
 mod tasks;
 
 pub(crate) use blocked::choose_signal;
-pub(crate) use sleep::{let_sleep, sleep_until, wake_sleepers};
+pub(crate) use sleep::{let_sleep, sleep_until, sleep_while, wake_sleepers};
 
 use crate::py::{Object, Python, Raised, Result, api, ffi};
 use parking_lot::{Condvar, Mutex};

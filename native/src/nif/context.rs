@@ -4,6 +4,7 @@ use super::resources::{Handle, Owned};
 use super::{error, not_running, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
+use crate::interp::output::Destination;
 use crate::interp::{Closing, Context, Mode, Settings, registry, start};
 use crate::memory;
 use crate::sandbox::{Environment, Files, Imports, Network, Policy, Seccomp};
@@ -37,6 +38,10 @@ struct Options<'a> {
     birth: Binary<'a>,
     /// Where modules come from besides `sys.path`.
     folders: Vec<Binary<'a>>,
+    /// `group_leader`, `logger`, `discard`, or `process`.
+    output: Atom,
+    /// Milliseconds.
+    output_timeout: u64,
 }
 
 /// See `py_conversion`.
@@ -75,6 +80,12 @@ impl Options<'_> {
             memory_limit: bound(self.memory_limit),
             max_result_size: bound(self.max_result_size),
             birth: Arc::from(self.birth.as_slice()),
+            output: match self.output.as_c_arg() {
+                word if word == atoms().discard => Destination::Nowhere,
+                word if word == atoms().process => Destination::Process,
+                _ => Destination::Erlang,
+            },
+            output_timeout: Duration::from_millis(self.output_timeout),
         }
     }
 }

@@ -6,6 +6,7 @@ mod call;
 mod callback;
 mod context;
 mod event_loop;
+mod output;
 mod permit;
 mod reactor;
 mod resources;

@@ -5,6 +5,7 @@ mod exit;
 mod libraries;
 
 use crate::beam::{Pid, TermEnv, Word, atoms};
+use crate::interp::output::levels;
 use crate::interp::{Closing, registry, start_reaper};
 use parking_lot::Mutex;
 use py_core::lifecycle::Lifecycle;
@@ -73,6 +74,7 @@ pub(crate) fn stop() -> bool {
     for context in registry().all() {
         context.close(Closing::Answer(atoms().not_running));
     }
+    levels::close();
     LIFECYCLE.stopped()
 }
 

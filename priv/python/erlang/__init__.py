@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from . import server as server
     from ._async import async_call
+    from ._logging import ErlangHandler, setup_logging
     from ._loop import ErlangEventLoop, new_event_loop
     from ._policy import EventLoopPolicy, get_event_loop_policy, install
     from ._schedule import (
@@ -52,6 +53,7 @@ __all__ = [
     "Atom",
     "ErlangError",
     "ErlangEventLoop",
+    "ErlangHandler",
     "EventLoopPolicy",
     "Fun",
     "Interrupted",
@@ -75,6 +77,7 @@ __all__ = [
     "schedule_inline",
     "schedule_py",
     "send",
+    "setup_logging",
     "sleep",
     "spawn_task",
     "state_clear",
@@ -90,6 +93,7 @@ __all__ = [
 #: What is loaded when somebody asks for it, so that contexts start without it.
 _LATER = {
     "ErlangEventLoop": "_loop",
+    "ErlangHandler": "_logging",
     "EventLoopPolicy": "_policy",
     "async_call": "_async",
     "consume_time_slice": "_schedule",
@@ -101,6 +105,7 @@ _LATER = {
     "schedule_inline": "_schedule",
     "schedule_py": "_schedule",
     "server": "server",
+    "setup_logging": "_logging",
     "sleep": "_sleep",
     "spawn_task": "_tasks",
 }

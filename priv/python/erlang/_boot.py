@@ -14,7 +14,7 @@ import time
 
 import _erlang
 
-from . import _sources
+from . import _hooks, _output, _sources
 
 # Not from typing: importing that would take longer than all the rest of a start.
 TYPE_CHECKING = False
@@ -45,15 +45,21 @@ def prepare() -> None:
     sys.stdin = io.TextIOWrapper(
         io.BytesIO(), encoding="utf-8"
     )  # the node's own input is not ours to read
+    if not _is_main_interpreter():
+        _output.install()
     sys.breakpointhook = _refuse_breakpoint
+    _hooks.install()
     threading.stack_size(_THREAD_STACK)
     _adopt_thread()
-    sys.meta_path.insert(0, _AsyncioFinder())
+    sys.meta_path.insert(0, _Finder())
     # Which are made absolute.
     before = {os.path.abspath(entry) for entry in sys.path}
     site.main()
     _birth.installed = [entry for entry in sys.path if entry not in before]
     _sources.show_lines()
+    if _is_main_interpreter():
+        # Until here nobody would have taken what is printed.
+        _output.install()
     _birth.remember()
 
 
@@ -79,21 +85,35 @@ def write_no_bytecode() -> None:
     sys.dont_write_bytecode = True
 
 
-class _AsyncioFinder:
-    """Finds asyncio, once, so that its loops can be interrupted from its first import on."""
+#: What is loaded with a module of the standard library, at its first import: asyncio's loops can be interrupted, and what
+#: is logged finds Erlang, from the beginning.
+_LOADED_WITH = {"asyncio": "_policy", "logging": "_logging"}
+
+
+class _Finder:
+    """Finds those modules, once."""
+
+    def __init__(self) -> None:
+        self.waits_for = set(_LOADED_WITH)
 
     def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> Any:
         """Find what the import system's own finder finds, with a loader that does more."""
-        if name != "asyncio":
+        if name not in self.waits_for:
             return None
         machinery: Any = sys.modules["_frozen_importlib_external"]
         spec = machinery.PathFinder.find_spec(name)
         if spec is not None and type(spec.loader) is machinery.SourceFileLoader:
-            spec.loader = _asyncio_loader(machinery.SourceFileLoader, spec, self)
+            spec.loader = _loader(machinery.SourceFileLoader, spec, self)
         return spec
 
+    def loaded(self, name: str) -> None:
+        """Wait for it no more."""
+        self.waits_for.discard(name)
+        if not self.waits_for and self in sys.meta_path:
+            sys.meta_path.remove(self)
 
-def _asyncio_loader(base: Any, spec: Any, finder: _AsyncioFinder) -> Any:
+
+def _loader(base: Any, spec: Any, finder: _Finder) -> Any:
     class Loader(base):  # type: ignore[misc]
         def exec_module(self, module: ModuleType) -> None:
             from ._scope import internals
@@ -103,10 +123,8 @@ def _asyncio_loader(base: Any, spec: Any, finder: _AsyncioFinder) -> Any:
 
         def _load(self, module: ModuleType) -> None:
             super().exec_module(module)
-            from . import _policy  # noqa: F401
-
-            if finder in sys.meta_path:
-                sys.meta_path.remove(finder)
+            __import__(f"erlang.{_LOADED_WITH[module.__name__]}")
+            finder.loaded(module.__name__)
 
     return Loader(spec.loader.name, spec.loader.path)
 
@@ -228,6 +246,8 @@ class _Birth:
         sys.path[:] = self.path
         os.environ.clear()
         os.environ.update(self.environ)
+        _output.install()
+        _hooks.install()
         if "asyncio" in sys.modules:
             from . import _policy
 

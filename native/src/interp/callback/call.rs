@@ -163,16 +163,7 @@ pub(super) fn received<'py>(
 /// The request whose code calls, and the scope of that code; an exception when it must end.
 fn may_call(py: Python<'_>, context: &Context) -> Result<(Option<Shared<Request>>, i64)> {
     let scope = scope_of_code(py, &context.interrupts);
-    let request = if scope == NOBODY && context.interrupts.pumps() {
-        None
-    } else if scope == NOBODY {
-        // Finalisers may run on top of a request that waits itself: they are no part of it.
-        let running = context.interrupts.running();
-        let request = context.innermost();
-        request.filter(|request| request.id == running)
-    } else {
-        context.started(scope.cast_unsigned())
-    };
+    let request = request_of(context, scope);
     if context.mailbox.is_closed() {
         return Err(match request {
             Some(_) => context.interrupts.raised_for(py, scope),
@@ -192,8 +183,22 @@ fn may_call(py: Python<'_>, context: &Context) -> Result<(Option<Shared<Request>
     Ok((request, scope))
 }
 
+/// The request that code of this scope runs for, on the owner thread.
+pub(in crate::interp) fn request_of(context: &Context, scope: i64) -> Option<Shared<Request>> {
+    if scope == NOBODY && context.interrupts.pumps() {
+        None
+    } else if scope == NOBODY {
+        // Finalisers may run on top of a request that waits itself: they are no part of it.
+        let running = context.interrupts.running();
+        let request = context.innermost();
+        request.filter(|request| request.id == running)
+    } else {
+        context.started(scope.cast_unsigned())
+    }
+}
+
 /// The interpreter's station, and a context that is served there.
-pub(super) fn here(py: Python<'_>) -> Result<(Arc<Station>, Arc<Context>)> {
+pub(in crate::interp) fn here(py: Python<'_>) -> Result<(Arc<Station>, Arc<Context>)> {
     let station = Station::of(py.interpreter_id()).ok_or_else(|| ended(py))?;
     let context = station.context().ok_or_else(|| ended(py))?;
     Ok((station, context))

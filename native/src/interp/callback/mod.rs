@@ -28,6 +28,7 @@ mod wait;
 
 pub(crate) use ancestry::{Circle, awaits};
 pub(crate) use answers::wake_loops;
+pub(super) use call::{here, request_of};
 pub(crate) use dispatch::{dispatch_tail, set_dispatcher};
 pub(super) use functions::METHODS;
 pub(crate) use names::set_known;
@@ -36,3 +37,4 @@ pub(crate) use send::Relay;
 pub(crate) use stage::Stage;
 pub(super) use state::METHODS as STATE_METHODS;
 pub(crate) use station::Station;
+pub(super) use tools::with_tools_here;

@@ -1,6 +1,7 @@
 //! What conversion needs: the owner's own means, or some made for the moment where those are in use or out of reach.
 
 use super::call::ended;
+use super::stage::Stage;
 use super::station::Station;
 use crate::beam::{TermEnv, Word};
 use crate::erlang_module::{self, Types};
@@ -11,7 +12,7 @@ use crate::term::{AtomNames, Conversion, FromErlang, FromPython, Held, KeyNames,
 use std::sync::Arc;
 
 /// See the module.
-pub(super) struct Tools<'a> {
+pub(in crate::interp) struct Tools<'a> {
     pub(super) types: &'a Types,
     names: &'a mut AtomNames,
     keys: &'a mut KeyNames,
@@ -23,7 +24,7 @@ pub(super) struct Tools<'a> {
 }
 
 impl Tools<'_> {
-    pub(super) fn term<'py>(
+    pub(in crate::interp) fn term<'py>(
         &mut self,
         py: Python<'py>,
         env: &TermEnv,
@@ -98,7 +99,15 @@ pub(super) fn with_tools<T>(
             options: context.conversion,
         });
     }
-    let held = &held_here(py)?;
+    with_tools_of_the_moment(py, &held_here(py)?, context, work)
+}
+
+fn with_tools_of_the_moment<T>(
+    py: Python<'_>,
+    held: &Arc<Held>,
+    context: &Context,
+    work: impl FnOnce(&mut Tools<'_>) -> Result<T>,
+) -> Result<T> {
     let types = erlang_module::installed(py)?;
     let (mut names, mut keys) = (AtomNames::default(), KeyNames::default());
     let mut simplifier = Simplifier::default();
@@ -116,4 +125,18 @@ pub(super) fn with_tools<T>(
     simplifier.clear(py);
     types.release(py);
     result
+}
+
+/// As [`with_tools`], on whatever thread this is, and also while a context ends; for what holds no objects.
+pub(in crate::interp) fn with_tools_here<T>(
+    py: Python<'_>,
+    context: &Context,
+    work: impl FnOnce(&mut Tools<'_>) -> Result<T>,
+) -> Result<T> {
+    let stage = Stage::here();
+    let mut owner = stage.as_ref().and_then(|stage| stage.borrow());
+    if owner.is_none() && Station::of(py.interpreter_id()).is_none() {
+        return with_tools_of_the_moment(py, &Arc::default(), context, work);
+    }
+    with_tools(py, owner.as_deref_mut(), context, work)
 }
