@@ -178,8 +178,8 @@ output({output, _Request, Client, Stream, Text, _Size}, Context) ->
 event(Level, Name, Text, Meta, Client, Context) ->
     case is_allowed(Level, Name) of
         true ->
-            Own = #{domain => [erlang_python, python], py_context => Context},
-            All = maps:merge(maps:merge(of_process(Client, Context), Own), Meta),
+            %% No domain: the default handler would take none of it.
+            All = maps:merge(of_process(Client, Context), Meta#{py_context => Context}),
             %% What the macros of logger.hrl call, once they have asked whether the level is let through.
             logger:macro_log(#{}, Level, Text, All);
         false ->

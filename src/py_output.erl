@@ -151,7 +151,7 @@ lost(Where, Bytes, #state{losses = Before} = State) ->
         0 ->
             ?LOG_WARNING(
                 #{label => {?MODULE, lost}, context => State#state.id, bytes => Bytes, where => Where, count => Losses},
-                #{domain => [erlang_python, output], report_cb => fun ?MODULE:report/1}
+                #{report_cb => fun ?MODULE:report/1}
             );
         _ ->
             ok

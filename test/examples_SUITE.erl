@@ -22,10 +22,14 @@
     data_pipeline_comes_to_what_erlang_knows/1,
     echo_is_spread_over_contexts/1,
     chat_is_heard_by_all_in_one_order/1,
+    both_sides_log_in_one_stream/1,
     commands_run/1
 ]).
 
--define(EXAMPLES, [ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo, guest_book, echo, chat, data_pipeline]).
+-define(EXAMPLES, [
+    ets_reader, mnesia_transfer, actor_pipeline, async_scraper, redis_like, websocket_echo, guest_book, echo, chat, data_pipeline,
+    one_log
+]).
 
 suite() ->
     [{timetrap, {minutes, 2}}].
@@ -49,7 +53,8 @@ groups() ->
         guest_book_loses_no_entry,
         data_pipeline_comes_to_what_erlang_knows,
         echo_is_spread_over_contexts,
-        chat_is_heard_by_all_in_one_order
+        chat_is_heard_by_all_in_one_order,
+        both_sides_log_in_one_stream
     ]).
 
 init_per_suite(Config) ->
@@ -211,6 +216,25 @@ chat_is_heard_by_all_in_one_order(Config) ->
     ).
 
 %% ------------------------------------------------------------------------------------------------
+%% one_log
+
+both_sides_log_in_one_stream(Config) ->
+    Report = one_log:run(options(one_log, Config)),
+    ?assertMatch(#{shipped := 3, tracebacks := 1}, Report),
+    #{orders := Orders} = Report,
+    Shipped = [{erlang, info}, {python, info}, {erlang, info}],
+    ?assertEqual(
+        #{
+            1 => Shipped,
+            2 => Shipped,
+            3 => [{erlang, info}, {python, warning}, {erlang, notice}],
+            4 => Shipped,
+            5 => [{python, error}]
+        },
+        Orders
+    ).
+
+%% ------------------------------------------------------------------------------------------------
 %% websocket_echo, guest_book
 
 websockets_echo_and_announce(Config) ->
@@ -266,7 +290,8 @@ commands_run(_Config) ->
         {data_pipeline, ["petl 1.7.30", "56000 orders", "1120 refused", "those that Erlang knows"]},
         {guest_book, ["500 entries were written", "500 are in the book", "refused with 422"]},
         {echo, ["20000 messages echoed", "10000, 10000", "2 contexts were replaced"]},
-        {chat, ["members by context: 10, 10", "4000 lines were heard", "one left, 19 stayed"]}
+        {chat, ["members by context: 10, 10", "4000 lines were heard", "one left, 19 stayed"]},
+        {one_log, ["side=python at=stock.py:23 text=\"4 of tea taken\" left=36", "13 lines of 5 orders, 3 shipped"]}
     ],
     [command_runs(Name, Texts) || {Name, Texts} <- Expected].
 

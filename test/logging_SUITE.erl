@@ -92,7 +92,7 @@ end_per_testcase(_Case, Config) ->
 %% The next event of Python's: level, text and metadata.
 event() ->
     receive
-        {log, #{level := Level, msg := {string, Text}, meta := #{domain := [erlang_python, python]} = Meta}} ->
+        {log, #{level := Level, msg := {string, Text}, meta := #{py_context := _} = Meta}} ->
             {Level, Text, Meta}
     after 30_000 -> ct:fail({nothing_logged, py_suite:flush()})
     end.
@@ -102,7 +102,7 @@ texts(Count) ->
 
 %% Nothing more has come: what code logs is logged before its call is answered.
 silent() ->
-    ?assertEqual([], [Event || {log, #{meta := #{domain := [erlang_python, python]}}} = Event <- py_suite:flush()]).
+    ?assertEqual([], [Event || {log, #{meta := #{py_context := _}}} = Event <- py_suite:flush()]).
 
 set_level(Level) ->
     ok = logger:set_primary_config(level, Level).
@@ -262,6 +262,7 @@ records_say_where_they_come_from(Config) ->
     ?assert(abs(Time - Before) < 60_000_000),
     Known = maps:get(pid, Meta),
     ?assertEqual(self(), Known),
+    ?assertNot(is_map_key(domain, Meta)),
     %% As OTP's formatter has it.
     Line = logger_formatter:format(
         #{level => error, msg => {string, <<"here">>}, meta => Meta},
@@ -302,7 +303,7 @@ metadata_of_the_process_goes_along(Config) ->
         {ok, none} = py_context:submit_await(Context, '__main__', 'log.error', [<<"task">>])
     end),
     {result, {ok, none}} = py_suite:await_down(Caller, 30_000),
-    ?assertMatch({_, <<"first">>, #{request_id := <<"r1">>, pid := Pid, gl := Leader, line := 3}}, event()),
+    ?assertMatch({_, <<"first">>, #{request_id := <<"r1">>, pid := Pid, gl := Leader, domain := [mine], line := 3}}, event()),
     ?assertMatch({_, <<"second">>, #{request_id := <<"r2">>, pid := Pid}}, event()),
     ?assertMatch({_, <<"task">>, #{request_id := <<"r2">>, pid := Pid}}, event()).
 

@@ -265,15 +265,7 @@ lines_come_whole(Config) ->
             "print('1\\n2\\n3', end='')\n"
         >>)
     end),
-    ?assertEqual(<<"on stderr\n">>, first_of(Leader, 10)),
-    ok = py_leaders:printed(Leader, <<"a bc\n1\n2\n3">>).
-
-%% What came first, of what may have come together.
-first_of(Leader, Size) ->
-    Text = py_leaders:next(Leader),
-    <<First:Size/binary, Rest/binary>> = Text,
-    _ = [self() ! {printed, Leader, Rest} || Rest =/= <<>>],
-    First.
+    ok = py_leaders:printed(Leader, <<"on stderr\na bc\n1\n2\n3">>).
 
 lines_of_threads_do_not_mix(Config) ->
     Own = py_leaders:start(),
