@@ -35,6 +35,7 @@ groups() ->
         what_closes_badly_harms_nobody,
         generator_may_call_erlang_when_it_is_closed,
         iterator_with_close_is_closed,
+        generator_that_others_hold_is_closed,
         time_limit_is_for_all_items,
         death_of_the_owner_closes,
         owner_that_is_dead_already,
@@ -275,6 +276,35 @@ iterator_with_close_is_closed(Config) ->
     %% It was read to its end, so it has seen to that itself.
     ?assertEqual([1, 0, done], rest(start(Config, 'Countdown', [2, self()]))),
     ?assertEqual([], py_suite:flush()).
+
+generator_that_others_hold_is_closed(Config) ->
+    [
+        begin
+            Ref = start(Config, keeps, [Function, none, self()], #{demand => 1}),
+            [0] = items(1, Ref),
+            ok = gone(Ref),
+            ok = told(<<"closed">>)
+        end
+     || Function <- [count, acount]
+    ],
+    [
+        begin
+            [1, {error, {'UnicodeEncodeError', _}}] = rest(start(Config, keeps, [Function, self()])),
+            ok = told(<<"closed">>)
+        end
+     || Function <- [unsendable, aunsendable]
+    ],
+    %% With its context, too.
+    with_context(Config, fun(Context) ->
+        Refs = [
+            element(2, py:stream_start(ct_generators, keeps, [Function, none, self()], #{context => Context, demand => 1}))
+         || Function <- [count, acount]
+        ],
+        [[0] = items(1, Ref) || Ref <- Refs],
+        ok = py_context:stop(Context),
+        [?assertMatch([{error, {context_died, _}}], rest(Ref)) || Ref <- Refs],
+        [ok = told(<<"closed">>) || _ <- Refs]
+    end).
 
 time_limit_is_for_all_items(Config) ->
     [
