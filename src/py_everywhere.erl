@@ -5,6 +5,7 @@
 %% What is done in every interpreter of this node that serves contexts.
 
 -export([contexts/0, call/3]).
+-export([ask/5]).
 -export_type([context/0, outcome/0]).
 
 -type context() :: {pid(), owngil | worker, Interpreter :: non_neg_integer()}.
@@ -30,16 +31,18 @@ contexts() ->
 -spec call(binary(), [term()], timeout()) -> [outcome()].
 call(Function, Args, Timeout) ->
     {Caller, Part, Deadline} = {self(), get(?CURRENT), py_call:deadline(py_call:limited(Timeout))},
-    Work = fun() ->
-        Of = erlang:monitor(process, Caller),
-        _ = put(?CURRENT, Part),
-        exit({?MODULE, asked(Function, Args, Of, Deadline)})
-    end,
-    {Pid, Monitor} = spawn_monitor(Work),
+    {Pid, Monitor} = spawn_monitor(?MODULE, ask, [Function, Args, Caller, Part, Deadline]),
     receive
         {'DOWN', Monitor, process, Pid, {?MODULE, Outcomes}} -> Outcomes;
         {'DOWN', Monitor, process, Pid, Reason} -> exit(Reason)
     end.
+
+%% The process that asks, and exits with the outcomes.
+-spec ask(binary(), [term()], pid(), term(), infinity | integer()) -> no_return().
+ask(Function, Args, Caller, Part, Deadline) ->
+    Of = erlang:monitor(process, Caller),
+    _ = put(?CURRENT, Part),
+    exit({?MODULE, asked(Function, Args, Of, Deadline)}).
 
 asked(Function, Args, Of, Deadline) ->
     Token = erlang:unique_integer([positive]),
