@@ -91,7 +91,12 @@ handle_info({async_result, Request, Result}, #state{requests = Requests, tasks =
 handle_info({Ref, {stream, Context, Payload, Stream}}, #state{proxy = Proxy} = State) ->
     %% It lives as long as its owner does. What it answers is for the proxy.
     Source = {here, Context, Payload, none},
-    ok = py_streams:start_for(Proxy, Ref, Stream#{starter => self(), source => Source}),
+    ok = py_streams:start_for(Proxy, Ref, Stream#{
+        starter => self(),
+        leader => group_leader(),
+        metadata => logger:get_process_metadata(),
+        source => Source
+    }),
     {noreply, State};
 handle_info({Ref, {ask, Context, Function}}, State) ->
     {Answer, Kept} = ask(Function, Context, State),

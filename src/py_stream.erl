@@ -74,7 +74,13 @@ started(Target, Payload, Ref, Options) ->
     py_streams:start(asked(Ref, {here, Target, Payload, py_callback_runner:current()}, Options)).
 
 asked(Ref, Source, Options) ->
-    (maps:with([owner, demand, timeout], Options))#{ref => Ref, starter => self(), source => Source}.
+    (maps:with([owner, demand, timeout], Options))#{
+        ref => Ref,
+        starter => self(),
+        leader => group_leader(),
+        metadata => logger:get_process_metadata(),
+        source => Source
+    }.
 
 ?DOC(false).
 %% Of a stream that has ended nothing more comes, whatever is wanted.
@@ -114,8 +120,10 @@ start_link(Asked) ->
 
 ?DOC(false).
 -spec run(py_streams:asked()) -> no_return() | ok.
-run(#{ref := Ref, owner := Owner, timeout := Timeout} = Asked) ->
+run(#{ref := Ref, owner := Owner, timeout := Timeout, leader := Leader, metadata := Metadata} = Asked) ->
     process_flag(trap_exit, true),
+    true = group_leader(Leader, self()),
+    _ = Metadata =/= undefined andalso logger:set_process_metadata(Metadata),
     ok = py_streams:begun(Ref, Owner),
     Watched = erlang:monitor(process, Owner),
     State = #state{ref = Ref, owner = Owner, watched = Watched, source = none},

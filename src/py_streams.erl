@@ -22,6 +22,9 @@
     owner := pid(),
     %% In whose namespace the code runs, and who is asked to stay until it does.
     starter := pid(),
+    %% Where the code prints, and what its log entries carry: what the starter has.
+    leader := pid(),
+    metadata := logger:metadata() | undefined,
     source := py_stream:source(),
     demand := non_neg_integer() | infinity,
     timeout := timeout()

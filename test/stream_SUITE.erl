@@ -40,6 +40,7 @@ groups() ->
         generators_call_erlang,
         generator_may_run_the_loop,
         function_that_python_calls_may_stream_from_there,
+        streams_print_for_their_starters,
         many_streams_at_once_keep_their_orders,
         streams_go_where_calls_go,
         full_queue_refuses_a_stream,
@@ -350,6 +351,20 @@ function_that_python_calls_may_stream_from_there(Config) ->
     after
         ok = py:unregister_function(ct_stream)
     end.
+
+%% When the end is told, that was accepted.
+streams_print_for_their_starters(Config) ->
+    Leader = py_leaders:start(),
+    [
+        begin
+            Items = py_leaders:under(Leader, fun() -> rest(start(Config, Function, [])) end),
+            ?assertEqual([1, done], Items),
+            ok = py_leaders:printed(Leader, <<"from a stream\n">>)
+        end
+     || Function <- [prints, aprints]
+    ],
+    py_leaders:nothing(Leader),
+    ok = py_leaders:stop(Leader).
 
 many_streams_at_once_keep_their_orders(Config) ->
     Streams = [

@@ -145,6 +145,16 @@ async def alarge(who, size):
         erlang.send(who, "closed")
 
 
+def prints():
+    yield 1
+    print("from a stream")
+
+
+async def aprints():
+    yield 1
+    print("from a stream")
+
+
 held = []
 
 
