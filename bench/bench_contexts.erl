@@ -14,13 +14,16 @@
 rows(#{dir := Dir} = Settings) ->
     #{rounds := Rounds} = bench:plan(Settings, #{rounds => 7}, #{rounds => 3}),
     Port = bench_process:start(Dir),
+    ok = py_nif:spares_close(),
     {_Threads, Spares, _Stuck, _SetAside} = py_nif:counters(),
     %% The first ones also read files and grow tables.
     First = [new() || _ <- lists:seq(1, Spares + ?TOGETHER)],
     _ = bench_process:ask(Port, "create", ?TOGETHER),
     {Contexts, Measured} = rounds(Rounds, Port, [], []),
     ok = bench_process:stop(Port),
-    lists:foreach(fun py_context:stop/1, First ++ Contexts),
+    {Waited, WaitedTimes} = lists:unzip([with_a_spare() || _ <- lists:seq(1, Rounds * ?TOGETHER)]),
+    ok = py_nif:spares_close(),
+    lists:foreach(fun py_context:stop/1, First ++ Contexts ++ Waited),
     {Ours, Bare} = lists:unzip(Measured),
     {OurTimes, OurMemory} = lists:unzip(Ours),
     {BareTimes, BareMemory} = lists:unzip(Bare),
@@ -32,6 +35,14 @@ rows(#{dir := Dir} = Settings) ->
             {<<"bare interpreter">>, bench_rounds:median(BareTimes)},
             lists:zipwith(fun(A, B) -> A / B end, OurTimes, BareTimes),
             {at_most, 1.2}
+        ),
+        bench_report:compared_row(
+            <<"context start, a spare waits">>,
+            ns,
+            WaitedTimes,
+            {<<"context start">>, bench_rounds:median(OurTimes)},
+            [Time / bench_rounds:median(OurTimes) || Time <- WaitedTimes],
+            {at_most, 0.1}
         ),
         bench_report:compared_row(
             <<"memory of an idle context">>,
@@ -57,6 +68,22 @@ start_some() ->
     Before = resident(),
     {Contexts, Times} = lists:unzip([timed_new() || _ <- lists:seq(1, ?TOGETHER)]),
     {Contexts, {bench_rounds:median(Times), (resident() - Before) / ?TOGETHER / 1.0e6}}.
+
+%% One that is made ahead; the next is not begun before the context is there.
+with_a_spare() ->
+    {ok, Policy} = py_sandbox:check(default),
+    ok = py_nif:spares_open(1, Policy),
+    ok = until_ready(),
+    timed_new().
+
+until_ready() ->
+    case py_nif:spares() of
+        {1, 1} ->
+            ok;
+        _ ->
+            ok = timer:sleep(5),
+            until_ready()
+    end.
 
 timed_new() ->
     Start = erlang:monotonic_time(nanosecond),

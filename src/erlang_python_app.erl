@@ -39,11 +39,20 @@ start_processes() ->
     end.
 
 settled(Pid, ok) ->
+    ok = make_spares(),
     {ok, Pid};
 settled(Pid, {error, _} = Error) ->
     true = unlink(Pid),
     ok = gen_server:stop(Pid, shutdown, infinity),
     stopped(Error).
+
+%% For contexts of the default policy. Where they are not expected to have GILs of their own, only if that is set.
+make_spares() ->
+    {ok, Policy} = py_sandbox:check(py_config:get(sandbox)),
+    case {py_config:get(spare_interpreters), py_config:get(context_mode)} of
+        {default, worker} -> ok;
+        {Number, _Mode} -> py_nif:spares_open(Number, Policy)
+    end.
 
 bound_atoms() ->
     case py_nif:atoms_max(py_config:get(max_atoms)) of
@@ -59,6 +68,7 @@ stopped(Error) ->
 stop(_State) ->
     ok = py_telemetry_table:forget(),
     _ = py_nif:runtime_stop(),
+    _ = py_nif:spares_close(),
     %% A stuck context may go on.
     py_nif:state_open(0).
 

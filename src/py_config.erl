@@ -29,6 +29,7 @@ The application's environment: every key with its default and what it may be.
 | `venv` | none | the path of a virtual environment whose packages contexts use |
 | `preload` | none | Python code that every context runs at its start; see `py_preload` |
 | `output_timeout` | 5000 | milliseconds that a group leader may take for what was printed, until that is lost |
+| `spare_interpreters` | 1 or 0 | interpreters that wait for new contexts of mode `owngil`; 0 before Python 3.14.1, and with `context_mode` `worker` |
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
@@ -40,6 +41,9 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
 -export([check/0, check_mode/0, get/1, priv_dir/0]).
 
 -include_lib("kernel/include/logger.hrl").
+
+%% Each takes some 5 MB.
+-define(MOST_SPARES, 64).
 
 -type key() ::
     num_contexts
@@ -60,6 +64,7 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | stuck_after
     | max_stuck
     | output_timeout
+    | spare_interpreters
     | max_nested_runs
     | event_loop_pool_size
     | telemetry_interval
@@ -91,6 +96,7 @@ keys() ->
         stuck_after,
         max_stuck,
         output_timeout,
+        spare_interpreters,
         max_nested_runs,
         event_loop_pool_size,
         telemetry_interval,
@@ -191,6 +197,7 @@ default(context_start_timeout) -> 10_000;
 default(stuck_after) -> 5_000;
 default(max_stuck) -> 4;
 default(output_timeout) -> 5_000;
+default(spare_interpreters) -> default;
 default(max_nested_runs) -> 8;
 default(telemetry_interval) -> 5_000;
 default(event_loop_pool_size) -> undefined.
@@ -213,6 +220,7 @@ is_valid(context_start_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(stuck_after, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(max_stuck, N) -> is_integer(N) andalso N >= 0;
 is_valid(output_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
+is_valid(spare_interpreters, N) -> is_integer(N) andalso N >= 0 andalso N =< ?MOST_SPARES;
 is_valid(max_nested_runs, N) -> is_integer(N) andalso N > 0;
 is_valid(event_loop_pool_size, N) -> is_integer(N) andalso N > 0;
 is_valid(telemetry_interval, Ms) -> Ms =:= infinity orelse (is_integer(Ms) andalso Ms > 0 andalso Ms < 1 bsl 32);
@@ -247,6 +255,7 @@ allowed(context_start_timeout) -> "a positive number of milliseconds";
 allowed(stuck_after) -> "a positive number of milliseconds";
 allowed(max_stuck) -> "an integer, 0 or more";
 allowed(output_timeout) -> "a positive number of milliseconds";
+allowed(spare_interpreters) -> "an integer from 0 to 64";
 allowed(max_nested_runs) -> "a positive integer";
 allowed(event_loop_pool_size) -> "a positive integer";
 allowed(telemetry_interval) -> "a positive number of milliseconds below 4294967296, or infinity";

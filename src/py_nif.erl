@@ -90,7 +90,10 @@ function answers `{error, not_running}`.
     state_counted/0,
     built_for/0,
     stream_demand/2,
-    stream_end/1
+    stream_end/1,
+    spares_open/2,
+    spares_close/0,
+    spares/0
 ]).
 -export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 -export_type([listener/0, step/0]).
@@ -177,7 +180,10 @@ function answers `{error, not_running}`.
     state_counted/0,
     built_for/0,
     stream_demand/2,
-    stream_end/1
+    stream_end/1,
+    spares_open/2,
+    spares_close/0,
+    spares/0
 ]).
 -on_load(load/0).
 
@@ -602,3 +608,12 @@ stream_end(_Request) -> not_loaded().
 %% The process of the context that a handle or a reference to an object is of.
 -spec context_pid(target()) -> pid() | refused().
 context_pid(_Target) -> not_loaded().
+
+-spec spares_open(non_neg_integer() | default, py_sandbox:checked()) -> ok.
+spares_open(_Wanted, _Policy) -> not_loaded().
+
+-spec spares_close() -> ok.
+spares_close() -> not_loaded().
+
+-spec spares() -> {Wanted :: non_neg_integer(), Ready :: non_neg_integer()} | {error, not_running}.
+spares() -> not_loaded().

@@ -339,6 +339,9 @@ wrong_arguments_are_named_with_the_reason(Config) ->
             {{py_context, call_method, [self(), none, name, []]}, 2, "not a reference to a Python object"},
             {{py_context, to_term, [none]}, 1, "not a reference to a Python object"},
             {{py, gc, [3]}, 1, "not a generation: 0, 1 or 2"},
+            {{py, state_incr, [key, 1.5]}, 2, "not an integer of at most 64 bits"},
+            {{py, state_decr, [key, 1 bsl 64]}, 2, "not an integer of at most 64 bits"},
+            {{py, reload, [1]}, 1, "not a module's name"},
             {{py, tracemalloc_start, [0]}, 1, "not a number of frames: a positive integer"},
             {{py_context, call, [Ctx, math, sqrt, [16], #{}, infinity, env]}, 7, "not an environment"},
             {{py_context, call, [Ctx, math, sqrt, [16], #{}, soon]}, 6, "not a time limit"},
@@ -371,8 +374,8 @@ public() ->
 private(Module) ->
     [{module_info, 0}, {module_info, 1}] ++
         maps:get(Module, #{
-            %% Any term may be asked about.
-            py => [{is_ref, 1}],
+            %% Any term may be asked about, and be a key.
+            py => [{state_fetch, 1}, {state_store, 2}, {state_remove, 1}, {state_incr, 1}, {state_decr, 1}, {is_ref, 1}],
             py_context => [
                 {init, 1},
                 {handle_call, 3},
@@ -542,6 +545,10 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, activate_venv, 1} -> {["venv"], No};
         {py, gc, 1} -> {[0], No};
         {py, tracemalloc_start, 1} -> {[5], No};
+        {py, state_store, 2} -> {[key, value], No};
+        {py, state_incr, 2} -> {[key, 2], No};
+        {py, state_decr, 2} -> {[key, 2], No};
+        {py, reload, 1} -> {[math], No};
         {py, is_ref, 1} -> {[Ctx], false};
         {py, getattr, 2} -> {[Env, name], No};
         {py, call_method, 3} -> {[Env, name, []], No};

@@ -1,7 +1,7 @@
 %% What the node holds now, and whether it has come back to what it held before.
 -module(py_leaks).
 
--export([recycles/0, snapshot/0, check/1, check/2, eventually/1, eventually/2, threads/0, resident/0]).
+-export([recycles/0, snapshot/0, check/1, check/2, eventually/1, eventually/2, threads/0, spares/0, resident/0]).
 
 -type snapshot() :: #{atom() => term()}.
 
@@ -101,10 +101,21 @@ is_our_name("py_" ++ _) -> true;
 is_our_name("erlang_python" ++ _) -> true;
 is_our_name(_) -> false.
 
-%% The names of the threads that this library made.
+%% The names of the threads that this library made, but for those that make interpreters ahead, at their own time; see
+%% spares_SUITE.
 -spec threads() -> [string()].
 threads() ->
-    [Name || Name <- [name(Task) || Task <- entries("/proc/self/task")], string:prefix(Name, "py-") =/= nomatch].
+    [
+        Name
+     || Name <- [name(Task) || Task <- entries("/proc/self/task")],
+        string:prefix(Name, "py-") =/= nomatch,
+        Name =/= "py-spare"
+    ].
+
+%% The threads that wait with an interpreter that was made ahead, or make one.
+-spec spares() -> non_neg_integer().
+spares() ->
+    length([Task || Task <- entries("/proc/self/task"), name(Task) =:= "py-spare"]).
 
 name(Task) ->
     case file:read_file("/proc/self/task/" ++ Task ++ "/comm") of

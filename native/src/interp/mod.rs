@@ -28,6 +28,7 @@ mod spares;
 mod stack;
 mod stream;
 mod task;
+pub(crate) mod warm;
 pub(crate) mod watch;
 
 pub(crate) use begun::Turn;

@@ -10,7 +10,7 @@ use super::stack;
 use super::stream::{self, StreamTools};
 use super::{
     COUNTERS, Closing, Context, Counters, Envelope, Mode, Stage, Station, callback, execute, loops,
-    output, python_functions, reactor, retire, spares,
+    output, python_functions, reactor, retire, spares, warm,
 };
 use crate::beam::{TermEnv, Word, atoms};
 use crate::erlang_module::{self, Types};
@@ -71,9 +71,21 @@ pub(crate) struct Owner {
 
 /// Finds or starts an owner thread for a context.
 pub(crate) fn start(context: Arc<Context>) -> std::io::Result<()> {
-    if context.mode == Mode::OwnGil && spares::assign(&context) {
+    if context.mode == Mode::OwnGil && (spares::assign(&context) || warm::assign(&context)) {
         return Ok(());
     }
+    start_thread(context)
+}
+
+/// Starts a context on a thread of its own that was promised an interpreter which will not be.
+pub(super) fn start_alone(context: &Arc<Context>) {
+    if start_thread(context.clone()).is_err() {
+        context.close(Closing::Answer(atoms().noproc));
+        context.end();
+    }
+}
+
+fn start_thread(context: Arc<Context>) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name(format!("py-ctx-{}", context.serial))
         .stack_size(STACK)
@@ -110,18 +122,66 @@ fn live(first: Arc<Context>) {
     let speaks = output::speaks_for(&first);
     let born = {
         let _guard = EndOnPanic(&first);
-        birth(&first)
+        let policy = &first.guard.policy;
+        let is_closed = || first.mailbox.is_closed();
+        birth(first.mode, policy, is_closed, || first.set_aside())
     };
-    let (mut state, mut owner) = match born {
-        Ok(born) => born,
+    match born {
+        Ok((state, owner)) => {
+            drop(speaks);
+            serve_all(state, owner, first);
+        }
         Err(StartError(text)) => {
             first.tell(|env| env.tuple(&[atoms().failed, env.binary(text.as_bytes())]));
             first.end();
-            return;
         }
-    };
+    }
+}
+
+/// Makes an interpreter that waits for a context.
+pub(super) fn make_spare(
+    policy: &Policy,
+    given_up: impl Fn() -> bool,
+    set_aside: impl FnOnce(),
+) -> std::result::Result<(ThreadState, Owner), StartError> {
+    stack::begins_here();
+    let (mut state, owner) = birth(Mode::OwnGil, policy, given_up, set_aside)?;
+    if policy.imports == Imports::All && policy.native {
+        let attached = state.attach();
+        let py = attached.python();
+        let loaded = owner.boot.get(py).getattr_str("load_ahead");
+        if let Err(raised) = loaded.and_then(|load| load.call(&[])) {
+            // What is not loaded now is loaded when somebody imports it.
+            raised.clear(py);
+        }
+    }
+    Ok((state, owner))
+}
+
+/// The context gets an interpreter that was made ahead, on the calling thread, which made it.
+pub(super) fn serve_from(state: ThreadState, owner: Owner, context: Arc<Context>) {
+    Counters::up(&COUNTERS.threads);
+    serve_all(state, owner, context);
+    Counters::down(&COUNTERS.threads);
+}
+
+/// Ends an interpreter that no context has used.
+pub(super) fn end_spare(mut state: ThreadState, owner: Owner) {
+    {
+        let attached = state.attach();
+        owner.release(attached.python());
+    }
+    let _ended = retire::discard(state, Mode::OwnGil, keep_spare);
+}
+
+/// An interpreter that no context has used can neither be used nor ended.
+pub(super) fn keep_spare() {
+    Counters::up(&COUNTERS.set_aside);
+}
+
+/// Serves a context, and those that follow it in the same interpreter.
+fn serve_all(mut state: ThreadState, mut owner: Owner, first: Arc<Context>) {
     let mut next = Some(first);
-    drop(speaks);
     while let Some(context) = next.take() {
         let _guard = EndOnPanic(&context);
         let _speaks = output::speaks_for(&context);
@@ -143,36 +203,36 @@ fn live(first: Arc<Context>) {
     }
 }
 
-/// Makes the interpreter of a context and prepares it for user code.
-fn birth(context: &Context) -> std::result::Result<(ThreadState, Owner), StartError> {
+/// Makes an interpreter and prepares it for user code.
+fn birth(
+    mode: Mode,
+    policy: &Policy,
+    given_up: impl Fn() -> bool,
+    set_aside: impl FnOnce(),
+) -> std::result::Result<(ThreadState, Owner), StartError> {
     // First of all: `site` and `.pth` files run code of users.
-    sandbox::seccomp::enter(&context.guard.policy).map_err(StartError)?;
-    if context.mode == Mode::OwnGil {
+    sandbox::seccomp::enter(policy).map_err(StartError)?;
+    if mode == Mode::OwnGil {
         memory::enter();
     }
     // SAFETY: contexts are started only while the runtime runs, so CPython is initialised.
     let main = unsafe { ThreadState::of_main() };
-    let mut state = match context.mode {
+    let mut state = match mode {
         Mode::Worker => main,
         Mode::OwnGil => main
-            .into_own_gil(
-                || CREATION.try_lock(),
-                || drop(CREATION.lock()),
-                || context.mailbox.is_closed(),
-            )
+            .into_own_gil(|| CREATION.try_lock(), || drop(CREATION.lock()), given_up)
             .inspect_err(|_| memory::leave())?,
     };
     memory::register(&state);
     let prepared = {
         let attached = state.attach();
         let py = attached.python();
-        prepare(py, context.mode, &context.guard.policy)
-            .map_err(|raised| StartError(told(py, raised)))
+        prepare(py, mode, policy).map_err(|raised| StartError(told(py, raised)))
     };
     match prepared {
         Ok(owner) => Ok((state, owner)),
         Err(error) => {
-            let _ended = retire::discard(state, context);
+            let _ended = retire::discard(state, mode, set_aside);
             Err(error)
         }
     }
@@ -330,6 +390,9 @@ impl Owner {
         }
         let id = self.interpreter_id;
         context.tell(|env| env.tuple(&[atoms().ready, env.int(id)]));
+        if self.mode == Mode::OwnGil {
+            warm::top_up();
+        }
         let mut reply = TermEnv::new();
         let mut looked = false;
         while let Some(first) = self.next(context, &mut reply, looked) {

@@ -3,7 +3,7 @@
 //! tells who waits for a permit.
 //! With nothing to do it sleeps without a time limit.
 
-use super::{Closing, Context, Envelope, Request, permit, watch};
+use super::{Closing, Context, Envelope, Request, permit, warm, watch};
 use crate::beam::atoms;
 use crate::interrupt::Met;
 use crate::memory::{self, Holder};
@@ -45,6 +45,8 @@ struct Work {
     kept: Vec<(Instant, Arc<Context>)>,
     /// Processes that waited for permits have some, and were not told.
     permits_granted: bool,
+    /// Interpreters that should wait for contexts are missing.
+    spares_missing: bool,
     /// Interpreters whose code is to be told that it has too much memory.
     greedy: Vec<&'static Holder>,
     /// Contexts whose processes are to be told of interrupts.
@@ -133,6 +135,12 @@ impl Reaper {
         self.more.notify_one();
     }
 
+    /// Interpreters that should wait for contexts are missing. May be called on any thread.
+    pub(super) fn fill_spares(&self) {
+        self.work.lock().spares_missing = true;
+        self.more.notify_one();
+    }
+
     /// The interpreter has more memory than it may have. May be called wherever memory is asked for.
     fn tell_of_memory(&self, holder: &'static Holder) {
         self.work.lock().greedy.push(holder);
@@ -202,6 +210,7 @@ impl Reaper {
             let due = work.next_due();
             if !work.closed.is_empty()
                 || work.permits_granted
+                || work.spares_missing
                 || !work.greedy.is_empty()
                 || !work.interrupted.is_empty()
                 || due.is_some_and(|due| due <= Instant::now())
@@ -228,6 +237,7 @@ impl Reaper {
             .collect();
         let closed = std::mem::take(&mut work.closed);
         work.permits_granted = false;
+        let spares_missing = std::mem::take(&mut work.spares_missing);
         let greedy = std::mem::take(&mut work.greedy);
         let interrupted = std::mem::take(&mut work.interrupted);
         drop(work);
@@ -239,6 +249,9 @@ impl Reaper {
         }
         for holder in greedy {
             memory::post(holder);
+        }
+        if spares_missing {
+            warm::fill();
         }
         for (_, context) in given_up {
             // No effect on those that were moved or answered meanwhile.

@@ -68,7 +68,7 @@ pub(super) fn retire(
         let attached = state.attach();
         owner.release(attached.python());
     }
-    if discard(state, context) {
+    if discard(state, context.mode, || context.set_aside()) {
         held.ended();
     }
     if lending {
@@ -134,8 +134,8 @@ fn wait_as_spare(state: &mut ThreadState, held: &Held, sort: &Sort) -> Arc<Conte
 
 /// Ends a thread state, and the interpreter with it where it has one of its own and that is safe. Says whether the
 /// interpreter has ended.
-pub(super) fn discard(mut state: ThreadState, context: &Context) -> bool {
-    match context.mode {
+pub(super) fn discard(mut state: ThreadState, mode: Mode, set_aside: impl FnOnce()) -> bool {
+    match mode {
         Mode::Worker => state.delete(),
         // After a failed birth, `.pth` files may have left threads behind.
         Mode::OwnGil if facts().interpreters_end() && wait_until_alone(&mut state) => {
@@ -144,7 +144,7 @@ pub(super) fn discard(mut state: ThreadState, context: &Context) -> bool {
             memory::leave();
             return true;
         }
-        Mode::OwnGil => context.set_aside(),
+        Mode::OwnGil => set_aside(),
     }
     false
 }
@@ -204,7 +204,7 @@ impl Owner {
     }
 
     /// Gives every reference back.
-    fn release(mut self, py: Python<'_>) {
+    pub(super) fn release(mut self, py: Python<'_>) {
         self.release_loop(py);
         self.release_streams(py);
         self.namespaces.clear(py);

@@ -73,3 +73,10 @@ pub(super) fn assign(context: &Arc<Context>) -> bool {
     ASSIGNED.notify_all();
     true
 }
+
+/// How many wait for a context with this policy that is given nothing at birth.
+pub(super) fn plain(policy: &Arc<Policy>) -> usize {
+    let waiting = WAITING.lock();
+    let plain = |sort: &&Sort| sort.birth.is_empty() && sort.policy == *policy;
+    waiting.idle.iter().filter(plain).count()
+}

@@ -5,7 +5,7 @@ use super::{error, not_running, target, word};
 use crate::beam::{Pid, Shared, atoms};
 use crate::facts::FREE_THREADED;
 use crate::interp::output::Destination;
-use crate::interp::{Closing, Context, Mode, Settings, registry, start};
+use crate::interp::{Closing, Context, Mode, Settings, registry, start, warm};
 use crate::memory;
 use crate::sandbox::{Environment, Files, Imports, Network, Policy, Seccomp};
 use crate::term::Conversion;
@@ -238,6 +238,26 @@ fn context_start<'a>(env: Env<'a>, options: Options<'a>) -> Term<'a> {
     let serial = context.serial.encode(env);
     let handle = Handle::shared(context).encode(env);
     rustler::types::tuple::make_tuple(env, &[word(env, known.ok), handle, serial])
+}
+
+/// `spares_open(Count | default, Sandbox) -> ok`: so many interpreters wait from now on for contexts with that policy.
+#[rustler::nif]
+fn spares_open<'a>(env: Env<'a>, wanted: Term<'a>, sandbox: PolicyOptions<'a>) -> Term<'a> {
+    warm::open(wanted.decode().ok(), Arc::new(sandbox.policy()));
+    word(env, atoms().ok)
+}
+
+/// `spares_close() -> ok`: none is made any more, and those that wait end where that can be.
+#[rustler::nif]
+fn spares_close(env: Env<'_>) -> Term<'_> {
+    warm::close();
+    word(env, atoms().ok)
+}
+
+/// `spares() -> {Wanted, Ready}`.
+#[rustler::nif]
+fn spares() -> (usize, usize) {
+    warm::counted()
 }
 
 /// `context_close(Handle, Reason) -> ok`: nothing new is accepted, what is queued or running is answered

@@ -30,6 +30,32 @@ _UNSAFE_ON_3_12 = ("_datetime", "_decimal", "_zoneinfo")
 #: CPython below 3.14 needs this much stack for the C recursion that it allows.
 _THREAD_STACK = 16 << 20
 
+#: Extension modules below the standard library's most common ones. The first import of each takes the main GIL from 3.13 on,
+#: which a busy context of mode worker may keep. They bring no other modules.
+_AHEAD = (
+    "_bisect",
+    "_contextvars",
+    "_csv",
+    "_datetime",
+    "_functools",
+    "_heapq",
+    "_json",
+    "_operator",
+    "_queue",
+    "_random",
+    "_socket",
+    "_sre",
+    "_string",
+    "_struct",
+    "binascii",
+    "errno",
+    "fcntl",
+    "math",
+    "select",
+    "unicodedata",
+    "zlib",
+)
+
 #: How long threads may take to end, in seconds.
 _JOIN_SECONDS = 1.0
 
@@ -61,6 +87,16 @@ def prepare() -> None:
         # Until here nobody would have taken what is printed.
         _output.install()
     _birth.remember()
+
+
+def load_ahead() -> None:
+    """Load what much of the standard library needs, in an interpreter that waits for a context."""
+    for name in _AHEAD:
+        try:
+            __import__(name)
+        except ImportError:
+            # A build of Python need not have all of them.
+            continue
 
 
 def environment() -> list[bytes]:
