@@ -26,6 +26,7 @@ groups() ->
             context_of_another_policy_takes_none,
             spares_have_the_policy_that_is_set,
             policy_with_imports_has_nothing_loaded,
+            context_gets_what_it_is_given_at_birth,
             many_contexts_start_at_once,
             context_that_is_killed_as_it_starts_takes_one_at_most,
             application_may_stop_while_they_are_made,
@@ -101,6 +102,7 @@ context_of_mode_worker_takes_none(Config) -> there(context_of_mode_worker_takes_
 context_of_another_policy_takes_none(Config) -> there(context_of_another_policy_takes_none, Config).
 spares_have_the_policy_that_is_set(Config) -> there(spares_have_the_policy_that_is_set, Config).
 policy_with_imports_has_nothing_loaded(Config) -> there(policy_with_imports_has_nothing_loaded, Config).
+context_gets_what_it_is_given_at_birth(Config) -> there(context_gets_what_it_is_given_at_birth, Config).
 many_contexts_start_at_once(Config) -> there(many_contexts_start_at_once, Config).
 context_that_is_killed_as_it_starts_takes_one_at_most(Config) -> there(context_that_is_killed_as_it_starts_takes_one_at_most, Config).
 application_may_stop_while_they_are_made(Config) -> there(application_may_stop_while_they_are_made, Config).
@@ -210,6 +212,18 @@ body(policy_with_imports_has_nothing_loaded, Config) ->
     ?assertMatch({error, {_, _}}, py:exec(Context, <<"import json">>)),
     ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])),
     ok = py_context:stop(Context);
+body(context_gets_what_it_is_given_at_birth, Config) ->
+    ok = py_suite:restart(Config, #{preload => <<"given = 7">>, imports => [colorsys]}),
+    ok = all_wait(?SPARES),
+    {ok, Context} = py_context:new(#{mode => owngil}),
+    ?assert(is_of_a_spare(Context)),
+    ?assertEqual({ok, 7}, py:eval(Context, <<"given">>)),
+    ?assertEqual({ok, true}, py:eval(Context, <<"'colorsys' in __import__('sys').modules">>)),
+    ok = py_context:stop(Context),
+    %% One with something else does not get what was given there.
+    {ok, Other} = py_context:new(#{mode => owngil, preload => <<"other = 8">>}),
+    ?assertEqual({ok, 8}, py:eval(Other, <<"other">>)),
+    ok = py_context:stop(Other);
 body(many_contexts_start_at_once, _Config) ->
     Contexts = py_suite:concurrently(8, fun(_) ->
         {ok, Context} = py_context:new(#{mode => owngil}),
