@@ -67,6 +67,7 @@ stopped(Error) ->
 -spec stop(term()) -> ok.
 stop(_State) ->
     ok = py_telemetry_table:forget(),
+    _ = py_nif:record_spans(false),
     _ = py_nif:runtime_stop(),
     _ = py_nif:spares_close(),
     %% A stuck context may go on.

@@ -36,6 +36,9 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export([info/0, info/1]).
 -export([activate_venv/1, deactivate_venv/0, venv_info/0]).
+
+%% ------------------------------------------------------------------------------------------------
+-export([enable_tracing/0, disable_tracing/0, get_traces/0, clear_traces/0]).
 -export_type([name/0, result/0, kwargs/0, code/0, async_call/0, stream_options/0]).
 
 -include("py_arguments.hrl").
@@ -797,3 +800,31 @@ configure_logging(Options) when is_map(Options) ->
     py_logging:configure(Options);
 configure_logging(Options) ->
     py_badarg:refuse(?FORM([options], [Options]), options, wrong).
+
+%% ------------------------------------------------------------------------------------------------
+%% Spans
+
+?DOC("Has Python record spans, in all contexts, from now on: `erlang.Span` and `erlang.trace` there.").
+-spec enable_tracing() -> ok | {error, not_running}.
+enable_tracing() ->
+    py_traces:enable().
+
+?DOC("Ends that. Spans that are under way are still recorded, and those that are kept stay.").
+-spec disable_tracing() -> ok | {error, not_running}.
+disable_tracing() ->
+    py_traces:disable().
+
+?DOC("""
+The last spans that have ended, as many as the setting `max_traces` says, in that order. Each is a map with `name`, `trace_id`,
+`span_id`, `parent_id` (or `undefined`), `start_time` and `end_time` (microseconds of the system's clock), `duration_us`,
+`status` (`ok` or `error`), `attributes`, `end_attrs` (those of an exception), and `events`, maps with `name`, `attrs` and
+`time`.
+""").
+-spec get_traces() -> {ok, [py_traces:span()]} | {error, not_running}.
+get_traces() ->
+    py_traces:spans().
+
+?DOC("Forgets the spans that are kept.").
+-spec clear_traces() -> ok | {error, not_running}.
+clear_traces() ->
+    py_traces:clear().

@@ -30,6 +30,8 @@
     | info
     | item
     | frames
+    | function_of_none
+    | headers
     | event_handler
     | events
     | handler
@@ -124,6 +126,8 @@ expected(event_handler) -> "a fun of three arguments: event, measurements and me
 expected(events) -> "an event of py_telemetry:events/0, or a list of them";
 expected(frames) -> "a number of frames: a positive integer";
 expected(function) -> "a function's name: an atom, a binary or a string";
+expected(function_of_none) -> "a fun without arguments";
+expected(headers) -> "a map or a list of headers: names and values, as binaries or strings";
 expected(generation) -> "a generation: 0, 1 or 2";
 expected(grace) -> "a time to end in: milliseconds from 0 to 4294967295";
 expected(handler) -> "a fun of one argument, the list of arguments";

@@ -97,7 +97,8 @@ rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
 
 %% Submits and waits. `refused': nothing was submitted. In a function that Python has called, the time limit of the
 %% call around it counts as well.
-request(Target, Payload, Timeout, Scope) ->
+request(Target, Asked, Timeout, Scope) ->
+    Payload = py_trace:carried(Asked),
     case get(?CURRENT) of
         undefined -> request(Target, Payload, Timeout, Scope, none);
         {Callback, Deadline} -> request(Target, Payload, min(Timeout, remaining(Deadline)), Scope, Callback)
@@ -134,7 +135,7 @@ task(Target, Payload, Timeout) when node(Target) =/= node() ->
     end;
 task(Target, Payload, Timeout) ->
     Ref = make_ref(),
-    case py_nif:run_task(Target, Ref, Payload, own, py_callback_runner:current()) of
+    case py_nif:run_task(Target, Ref, py_trace:carried(Payload), own, py_callback_runner:current()) of
         {error, _} = Error ->
             Error;
         Request ->

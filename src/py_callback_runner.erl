@@ -8,8 +8,8 @@
 -export([serve/4, exited/1, tail/4, current/0]).
 -export_type([called/0, kind/0, frame/0]).
 
--type called() :: binary() | function().
-%% A name that was registered, or a fun that Python code held.
+-type called() :: binary() | function() | {traced, py_trace:trace(), called()}.
+%% A name that was registered, or a fun that Python code held; and of what trace the call is a part.
 -type kind() :: error | exit | throw.
 -type frame() ::
     {module(), Function :: atom(), arity(), #{file => binary(), line => pos_integer()}}.
@@ -25,6 +25,11 @@
 
 %% A story that is kept meanwhile is that of a Python call which the function made; the caller's own comes back.
 -spec serve(py_nif:callback(), called(), [term()], integer() | infinity) -> py_nif:answer().
+serve(Callback, {traced, Trace, Function}, Args, Deadline) ->
+    Before = py_trace:entered(Trace),
+    Answer = serve(Callback, Function, Args, Deadline),
+    ok = py_trace:left(Before),
+    Answer;
 serve(Callback, Function, Args, Deadline) ->
     case found(Function) of
         {error, Reason} ->

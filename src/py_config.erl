@@ -30,6 +30,7 @@ The application's environment: every key with its default and what it may be.
 | `preload` | none | Python code that every context runs at its start; see `py_preload` |
 | `output_timeout` | 5000 | milliseconds that a group leader may take for what was printed, until that is lost |
 | `spare_interpreters` | 1 or 0 | interpreters that wait for new contexts of mode `owngil`; 0 before Python 3.14.1, and with `context_mode` `worker` |
+| `max_traces` | 1000 | spans that are kept for `py:get_traces/0` |
 | `max_stuck` | 4 | stuck contexts that are replaced at the same time |
 | `python_home` | the build's | prefix of the Python installation |
 | `python_executable` | the build's | what `sys.executable` says |
@@ -72,6 +73,7 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | paths
     | venv
     | preload
+    | max_traces
     | python_home
     | python_executable
     | python.
@@ -104,6 +106,7 @@ keys() ->
         paths,
         venv,
         preload,
+        max_traces,
         python_home,
         python_executable,
         python
@@ -200,6 +203,7 @@ default(output_timeout) -> 5_000;
 default(spare_interpreters) -> default;
 default(max_nested_runs) -> 8;
 default(telemetry_interval) -> 5_000;
+default(max_traces) -> 1_000;
 default(event_loop_pool_size) -> undefined.
 
 is_valid(num_contexts, N) -> is_integer(N) andalso N > 0;
@@ -223,6 +227,7 @@ is_valid(output_timeout, Ms) -> is_integer(Ms) andalso Ms > 0;
 is_valid(spare_interpreters, N) -> is_integer(N) andalso N >= 0 andalso N =< ?MOST_SPARES;
 is_valid(max_nested_runs, N) -> is_integer(N) andalso N > 0;
 is_valid(event_loop_pool_size, N) -> is_integer(N) andalso N > 0;
+is_valid(max_traces, N) -> is_integer(N) andalso N > 0;
 is_valid(telemetry_interval, Ms) -> Ms =:= infinity orelse (is_integer(Ms) andalso Ms > 0 andalso Ms < 1 bsl 32);
 is_valid(Key, Value) when Key =:= imports; Key =:= paths; Key =:= venv; Key =:= preload ->
     py_import:read(Key, Value) =/= error;
@@ -258,6 +263,7 @@ allowed(output_timeout) -> "a positive number of milliseconds";
 allowed(spare_interpreters) -> "an integer from 0 to 64";
 allowed(max_nested_runs) -> "a positive integer";
 allowed(event_loop_pool_size) -> "a positive integer";
+allowed(max_traces) -> "a positive integer";
 allowed(telemetry_interval) -> "a positive number of milliseconds below 4294967296, or infinity";
 allowed(imports) -> "a list of names of modules, or {Module, Function}";
 allowed(paths) -> "a list of folders, as strings or binaries";

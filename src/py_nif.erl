@@ -70,6 +70,7 @@ function answers `{error, not_running}`.
     context_serials/0,
     context_serial/1,
     context_pid/1,
+    record_spans/1,
     context_seen/1,
     context_sample/1,
     observe/2,
@@ -160,6 +161,7 @@ function answers `{error, not_running}`.
     context_serials/0,
     context_serial/1,
     context_pid/1,
+    record_spans/1,
     context_seen/1,
     context_sample/1,
     observe/2,
@@ -233,6 +235,8 @@ function answers `{error, not_running}`.
     %% What gives the items; who gets them, with a reference; how many at first.
     | {stream, payload(), pid(), reference(), non_neg_integer() | infinity}
     | {collect, payload()}
+    %% Made as a part of a trace.
+    | {traced, py_trace:trace(), payload()}
     | {birth, [step(), ...]}.
 -type step() ::
     {settle, [term()]}
@@ -617,3 +621,8 @@ spares_close() -> not_loaded().
 
 -spec spares() -> {Wanted :: non_neg_integer(), Ready :: non_neg_integer()} | {error, not_running}.
 spares() -> not_loaded().
+
+?DOC(false).
+%% Gives what was so before.
+-spec record_spans(boolean()) -> boolean() | {error, not_running}.
+record_spans(_On) -> not_loaded().

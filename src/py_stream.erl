@@ -42,7 +42,8 @@
 
 ?DOC(false).
 -spec start(py_nif:payload(), {context, pid()} | {pool, atom()}, options()) -> {ok, reference()} | {error, term()}.
-start(Payload, At, Options) ->
+start(Asked, At, Options) ->
+    Payload = py_trace:carried(Asked),
     Ref = make_ref(),
     Start = fun(Target) -> started(Target, Payload, Ref, Options) end,
     Started =
@@ -145,12 +146,16 @@ submitted(#{source := {here, Target, Source, Parent}, starter := Starter, demand
     #state{ref = Ref, owner = Owner} = State,
     case node(Owner) =:= node() of
         true ->
-            Payload = {stream, Source, Owner, Ref, Demand},
+            Payload = streamed(Source, Owner, Ref, Demand),
             requested(py_nif:spawn(Target, Payload, Starter, Parent), State#state{asked = direct});
         false ->
-            Payload = {stream, Source, self(), Ref, 0},
+            Payload = streamed(Source, self(), Ref, 0),
             requested(py_nif:spawn(Target, Payload, Starter, Parent), State#state{wanted = Demand})
     end.
+
+%% What it is a part of is so of the whole stream.
+streamed({traced, Trace, Source}, Owner, Ref, Demand) -> {traced, Trace, streamed(Source, Owner, Ref, Demand)};
+streamed(Source, Owner, Ref, Demand) -> {stream, Source, Owner, Ref, Demand}.
 
 requested({error, _} = Error, _State) ->
     Error;

@@ -8,21 +8,21 @@
 -export([spawn/2, cast/2, task/3, task_cast/2, info/1, memory/1, interrupt/1, environment/1, own_environment/1]).
 
 -spec spawn(py_nif:target(), py_nif:payload()) -> reference() | {error, term()}.
-spawn(Target, Payload) when node(Target) =/= node() -> py_remote:spawn(Target, Payload, own);
-spawn(Target, Payload) -> py_nif:spawn(Target, Payload, own, py_callback_runner:current()).
+spawn(Target, Payload) when node(Target) =/= node() -> py_remote:spawn(Target, py_trace:carried(Payload), own);
+spawn(Target, Payload) -> py_nif:spawn(Target, py_trace:carried(Payload), own, py_callback_runner:current()).
 
 -spec cast(py_nif:target(), py_nif:payload()) -> ok | py_nif:request() | {error, term()}.
-cast(Target, Payload) when node(Target) =/= node() -> py_remote:cast(Target, Payload, own);
-cast(Target, Payload) -> py_nif:cast(Target, Payload, own).
+cast(Target, Payload) when node(Target) =/= node() -> py_remote:cast(Target, py_trace:carried(Payload), own);
+cast(Target, Payload) -> py_nif:cast(Target, py_trace:carried(Payload), own).
 
 %% In the namespace that is named; on another node it is the calling process's own.
 -spec task(py_nif:target(), py_nif:payload(), py_nif:scope()) -> reference() | {error, term()}.
-task(Target, Payload, _Scope) when node(Target) =/= node() -> py_remote:task(Target, Payload, own);
-task(Target, Payload, Scope) -> py_nif:task(Target, Payload, Scope, py_callback_runner:current()).
+task(Target, Payload, _Scope) when node(Target) =/= node() -> py_remote:task(Target, py_trace:carried(Payload), own);
+task(Target, Payload, Scope) -> py_nif:task(Target, py_trace:carried(Payload), Scope, py_callback_runner:current()).
 
 -spec task_cast(py_nif:target(), py_nif:payload()) -> ok | py_nif:request() | {error, term()}.
-task_cast(Target, Payload) when node(Target) =/= node() -> py_remote:task_cast(Target, Payload, own);
-task_cast(Target, Payload) -> py_nif:task_cast(Target, Payload, own).
+task_cast(Target, Payload) when node(Target) =/= node() -> py_remote:task_cast(Target, py_trace:carried(Payload), own);
+task_cast(Target, Payload) -> py_nif:task_cast(Target, py_trace:carried(Payload), own).
 
 -spec info(py_nif:target()) ->
     {py_context:mode(), Interpreter :: integer(), Processes :: non_neg_integer(), Queue :: non_neg_integer()}

@@ -121,8 +121,9 @@ cast_pooled(Pool, Payload) ->
 %% The answer goes to a process with a reference of its own choice. The task is that process's: it is cancelled when
 %% that process ends.
 -spec forward_explicit(py_nif:target(), payload(), pid(), term()) -> ok | {error, term()}.
-forward_explicit(Target, Payload, To, Ref) ->
+forward_explicit(Target, Asked, To, Ref) ->
     Asker = self(),
+    Payload = py_trace:carried(Asked),
     Tag = make_ref(),
     {Pid, Monitor} = erlang:spawn_monitor(fun() -> forwarder(Asker, Tag, Target, Payload, To, Ref) end),
     receive

@@ -62,7 +62,8 @@ events() ->
         [context, stuck],
         [context, interrupt],
         [sandbox, refused],
-        [reactor, lag]
+        [reactor, lag],
+        [span, stop]
     ]] ++ py_telemetry_table:sampled().
 
 ?DOC("""

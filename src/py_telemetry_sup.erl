@@ -12,6 +12,6 @@ start_link() ->
 %% None of them keeps what another one needs: who listens is a persistent term.
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    Workers = [py_telemetry_watcher, py_telemetry_table],
+    Workers = [py_telemetry_watcher, py_telemetry_table, py_traces],
     Flags = #{strategy => one_for_one, intensity => 5, period => 10},
     {ok, {Flags, [#{id => Worker, start => {Worker, start_link, []}} || Worker <- Workers]}}.

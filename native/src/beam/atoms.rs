@@ -46,7 +46,7 @@ known_atoms! {
     notes = "notes", cause = "cause", context = "context", exceptions = "exceptions", syntax = "syntax",
     output = "output", output_dropped = "output_dropped", stdout = "stdout", stderr = "stderr", log = "log", discard = "discard", py_levels = "py_levels", process = "process",
     qualname = "qualname", frames = "frames", omitted = "omitted",
-    idle = "idle", running = "running", waiting = "waiting", closing = "closing", gone = "gone", interrupts = "interrupts",
+    idle = "idle", running = "running", waiting = "waiting", closing = "closing", gone = "gone", interrupts = "interrupts", traced = "traced",
 }
 
 fn make(env: *mut ErlNifEnv, text: &str) -> Word {

@@ -34,6 +34,8 @@ pub(crate) struct Types {
     continuation: Kept,
     /// The context variable that says whose code runs.
     scope: Kept,
+    /// The one that says which trace it is a part of.
+    trace: Kept,
 }
 
 /// What kind of Erlang term one of our objects stands for.
@@ -74,7 +76,8 @@ impl Types {
             python_error: module.getattr_str("PythonError")?.keep(),
             term: module.getattr_str("Term")?.keep(),
             continuation: module.getattr_str("Continuation")?.keep(),
-            scope: scope(module)?.keep(),
+            scope: variable(module, "scope")?.keep(),
+            trace: variable(module, "trace_context")?.keep(),
         })
     }
 
@@ -191,6 +194,10 @@ impl Types {
         self.scope.as_ptr()
     }
 
+    pub(crate) fn trace(&self) -> *mut ffi::PyObject {
+        self.trace.as_ptr()
+    }
+
     pub(crate) fn interrupted(&self) -> *mut ffi::PyObject {
         self.interrupted.as_ptr()
     }
@@ -231,6 +238,7 @@ impl Types {
             self.term,
             self.continuation,
             self.scope,
+            self.trace,
         ];
         for class in all {
             class.release(py);
@@ -243,13 +251,13 @@ fn replaced(py: Python<'_>) -> Raised {
     Raised::runtime_error(py, "a class of the module _erlang was replaced")
 }
 
-fn scope<'py>(module: &Object<'py>) -> Result<Object<'py>> {
-    let scope = module.getattr_str("scope")?;
+fn variable<'py>(module: &Object<'py>, name: &str) -> Result<Object<'py>> {
+    let variable = module.getattr_str(name)?;
     // SAFETY: attached; reads the type of a live object.
-    if unsafe { ffi::PyContextVar_CheckExact(scope.as_ptr()) } == 0 {
+    if unsafe { ffi::PyContextVar_CheckExact(variable.as_ptr()) } == 0 {
         return Err(replaced(module.py()));
     }
-    Ok(scope)
+    Ok(variable)
 }
 
 /// Fills a new module: the part of its making that may fail.
@@ -269,6 +277,12 @@ unsafe extern "C" fn fill(module: *mut ffi::PyObject) -> c_int {
             Object::owned_or_raised(module.py(), variable)?
         };
         add(&module, c"scope", scope)?;
+        // SAFETY: attached; a new reference to a context variable whose default is no trace.
+        let trace = unsafe {
+            let variable = ffi::PyContextVar_New(c"erlang_trace".as_ptr(), ffi::Py_None());
+            Object::owned_or_raised(module.py(), variable)?
+        };
+        add(&module, c"trace_context", trace)?;
         errors::add_all(&module)
     })
 }

@@ -122,12 +122,15 @@ impl Owner {
         }
         let outcome = match namespace {
             _ if request.state.is_over() => None,
-            Some(namespace) => Some(
-                self.call_continuation(py, context, &continuation, namespace.id, reply)
-                    .unwrap_or_else(|raised| {
-                        Outcome::Answer(failure::answer(py, reply, self, request, raised))
-                    }),
-            ),
+            Some(namespace) => {
+                let entered = self.enter_trace(py, request);
+                let called =
+                    self.call_continuation(py, context, &continuation, namespace.id, reply);
+                self.leave_trace(py, entered);
+                Some(called.unwrap_or_else(|raised| {
+                    Outcome::Answer(failure::answer(py, reply, self, request, raised))
+                }))
+            }
             None => Some(Outcome::Answer(Answer::stale(reply))),
         };
         // Its arguments may have finalisers.

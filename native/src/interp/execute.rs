@@ -5,6 +5,7 @@ use super::continuation::Continuation;
 use super::owner::Owner;
 use super::stream::Items;
 use super::task::Task;
+use super::trace::unwrapped;
 use super::{Closing, Context, Request, Scope, failure, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
@@ -194,15 +195,19 @@ impl Owner {
         // SAFETY: the body stays in the request until `conclude` takes it out, after this; nothing is made in its
         // environment meanwhile, and others only read it (see `Body`).
         let env = unsafe { &*env };
-        self.perform(py, context, env, payload, namespace.id, reply)
-            .unwrap_or_else(|raised| {
-                let step = self.failed_step.take();
-                let answer = failure::answer(py, reply, self, request, raised);
-                Outcome::Answer(match step {
-                    Some(step) => answer.of_step(reply, step),
-                    None => answer,
-                })
+        let (payload, trace) = unwrapped(env, payload);
+        request.belongs_to(trace);
+        let entered = self.enter_trace(py, request);
+        let performed = self.perform(py, context, env, payload, namespace.id, reply);
+        self.leave_trace(py, entered);
+        performed.unwrap_or_else(|raised| {
+            let step = self.failed_step.take();
+            let answer = failure::answer(py, reply, self, request, raised);
+            Outcome::Answer(match step {
+                Some(step) => answer.of_step(reply, step),
+                None => answer,
             })
+        })
     }
 
     /// Sends the answer of the request that has run, or sees to what comes next.

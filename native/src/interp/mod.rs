@@ -28,6 +28,7 @@ mod spares;
 mod stack;
 mod stream;
 mod task;
+pub(crate) mod trace;
 pub(crate) mod warm;
 pub(crate) mod watch;
 

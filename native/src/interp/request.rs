@@ -2,6 +2,7 @@
 
 use super::flow::Flow;
 use super::queue::Place;
+use super::trace::Trace;
 use super::watch::coarse_now;
 use super::{Callback, Client, Context, Permit, Scope, registry};
 use crate::beam::{Env, Shared, TermEnv, Word, atoms};
@@ -87,6 +88,8 @@ pub(crate) struct Request {
     started: AtomicU64,
     /// Of a stream.
     flow: OnceLock<Box<Flow>>,
+    /// The trace that it is a part of, if any, once it has begun.
+    pub(super) trace: OnceLock<Box<Trace>>,
 }
 
 impl Request {
@@ -120,6 +123,7 @@ impl Request {
             sent: AtomicBool::new(false),
             started: AtomicU64::new(0),
             flow: OnceLock::new(),
+            trace: OnceLock::new(),
         }
     }
 

@@ -211,7 +211,10 @@ impl Owner {
         let turn = if request.state.is_over() {
             Ok(Turn::Over)
         } else {
-            self.turn(py, context, request, &source, reply)
+            let entered = self.enter_trace(py, request);
+            let turn = self.turn(py, context, request, &source, reply);
+            self.leave_trace(py, entered);
+            turn
         };
         let answer = match turn {
             Ok(turn @ (Turn::Again | Turn::Parked)) => {

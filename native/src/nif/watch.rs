@@ -2,6 +2,7 @@
 
 use super::word;
 use crate::beam::{TermEnv, Word, atoms, atoms_created};
+use crate::interp::trace;
 use crate::interp::watch::{self, Doing, Seen, Started};
 use crate::interp::{Context, Mode, Request, registry};
 use crate::memory;
@@ -103,6 +104,12 @@ fn observe(what: Atom, on: bool) -> bool {
     }
 }
 
+/// `record_spans(boolean()) -> boolean()`: whether Python records spans; gives what was so before.
+#[rustler::nif]
+fn record_spans(on: bool) -> bool {
+    trace::record(on)
+}
+
 /// `atoms_created() -> Count`: names that come from Python code and have become new atoms.
 #[rustler::nif(name = "atoms_created")]
 fn created() -> usize {
@@ -179,7 +186,8 @@ fn asked<'a>(env: Env<'a>, request: &Request) -> Term<'a> {
     let Some(body) = body.as_ref() else {
         return undefined;
     };
-    let Some(payload) = body.env.get_tuple(body.payload) else {
+    let (payload, _trace) = trace::unwrapped(&body.env, body.payload);
+    let Some(payload) = body.env.get_tuple(payload) else {
         return undefined;
     };
     about(env, &body.env, payload).unwrap_or(undefined)

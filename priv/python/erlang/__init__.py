@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from ._sleep import sleep
     from ._tasks import run, spawn_task
+    from ._tracing import Span, trace, trace_headers, with_trace
 
 __all__ = [
     "Atom",
@@ -62,6 +63,7 @@ __all__ = [
     "ProcessError",
     "PythonError",
     "Ref",
+    "Span",
     "StaleReference",
     "Term",
     "adopt_descriptor",
@@ -87,7 +89,10 @@ __all__ = [
     "state_incr",
     "state_keys",
     "state_set",
+    "trace",
+    "trace_headers",
     "whereis",
+    "with_trace",
 ]
 
 #: What is loaded when somebody asks for it, so that contexts start without it.
@@ -100,6 +105,7 @@ _LATER = {
     "get_event_loop_policy": "_policy",
     "install": "_policy",
     "new_event_loop": "_loop",
+    "Span": "_tracing",
     "run": "_tasks",
     "schedule": "_schedule",
     "schedule_inline": "_schedule",
@@ -108,6 +114,9 @@ _LATER = {
     "setup_logging": "_logging",
     "sleep": "_sleep",
     "spawn_task": "_tasks",
+    "trace": "_tracing",
+    "trace_headers": "_tracing",
+    "with_trace": "_tracing",
 }
 
 

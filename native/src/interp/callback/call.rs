@@ -9,6 +9,7 @@ use super::station::Station;
 use super::tools::{Tools, with_tools};
 use super::wait::{Waiting, wait};
 use crate::beam::{Shared, TermEnv, Word};
+use crate::interp::trace::wrapped;
 use crate::interp::{Context, Kind, Request};
 use crate::interrupt::{NOBODY, scope_of_code};
 use crate::py::{Object, Python, Raised, Result};
@@ -227,6 +228,7 @@ fn terms<'py>(
         Function::Named(name) => env.binary(name.as_bytes()),
         Function::Fun(fun) => tools.term(py, env, fun)?,
     };
+    let function = wrapped(py, tools.types.trace(), env, function);
     let mut words = Vec::with_capacity(arguments.len());
     for argument in arguments {
         words.push(tools.term(py, env, argument)?);

@@ -6,10 +6,12 @@ use super::names::is_known;
 use super::send;
 use super::stage::Stage;
 use crate::interp::python_functions::{Methods, function, method, name, number};
+use crate::interp::trace;
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::sync::Arc;
 
-pub(crate) static METHODS: Methods<12> = Methods([
+pub(crate) static METHODS: Methods<13> = Methods([
+    method(c"is_recording", py_is_recording, c"is_recording()\n--\n\nWhether spans are recorded. Whoever asks may have a trace from now on."),
     method(c"call", py_call, c"call(name, /, *args)\n--\n\nCall the Erlang function that is registered under a name, and wait for its value.\n\nAn Erlang exception is raised as ErlangError, as is a name that is not registered."),
     method(c"call_fun", py_call_fun, c"call_fun(fun, /, *args)\n--\n\nCall an Erlang fun with as many arguments, and wait for its value."),
     method(c"is_registered", py_is_registered, c"is_registered(name, /)\n--\n\nWhether an Erlang function is registered under a name."),
@@ -23,6 +25,12 @@ pub(crate) static METHODS: Methods<12> = Methods([
     method(c"answers_close", py_answers_close, c"answers_close(handle, /)\n--\n\nNo answer is wanted any more. Closes the descriptor."),
     ffi::PyMethodDef::zeroed(),
 ]);
+
+function!(py_is_recording, "is_recording", |py, arguments| {
+    let [] = arguments.exactly()?;
+    trace::is_used();
+    Ok(Object::bool(py, trace::is_recording()))
+});
 
 function!(py_call, "call", |py, arguments| {
     let (first, rest) = arguments.first("the name of a function")?;

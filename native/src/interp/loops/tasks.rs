@@ -4,6 +4,7 @@ use crate::beam::{Shared, TermEnv, atoms};
 use crate::interp::execute::Answer;
 use crate::interp::owner::{Owner, told};
 use crate::interp::task::Task;
+use crate::interp::trace::unwrapped;
 use crate::interp::{Body, Closing, Context, Request, Stage, failure};
 use crate::interrupt::INSIDE;
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
@@ -118,6 +119,8 @@ impl Owner {
         // SAFETY: the body stays in the request until `forget_question`; nothing is made in its environment meanwhile,
         // and others only read it (see `Body`).
         let env = unsafe { &*env };
+        let (payload, trace) = unwrapped(env, payload);
+        request.belongs_to(trace);
         let Some(Task::Call {
             module,
             function,
@@ -130,7 +133,11 @@ impl Owner {
         let function = self.function(py, env, namespace, module, function)?;
         let (arguments, keywords) =
             self.arguments(py, env, context.conversion, arguments, keywords)?;
-        self.start_function(py, request.id, &function, &arguments, &keywords)
+        // The task has a copy of what the variables are now.
+        let entered = self.enter_trace(py, request);
+        let started = self.start_function(py, request.id, &function, &arguments, &keywords);
+        self.leave_trace(py, entered);
+        started
     }
 
     /// The same, of a function that is at hand.
