@@ -3,25 +3,28 @@
 ?MODULEDOC(false).
 -behaviour(gen_server).
 
-%% Who listens to which events. What an event looks at is one persistent term, which is missing while nobody listens; the
-%% process only puts changes in line.
+%% Who listens to which events. What an event looks at is one number, 0 while nobody listens, in an atomics array that a
+%% persistent term names and that is never replaced; the listeners are in a table, which outlives the process that puts
+%% changes in line.
 
--export([start_link/0, attach/3, detach/1, failed/2, look_for_library/0, forget/0]).
--export([listeners/0, calls_are_heard/1, emit/3, emit/4, sampled/0]).
+-export([make/0, start_link/0, attach/3, detach/1, failed/2, look_for_library/0, forget/0]).
+-export([listeners/0, emit/3, emit/4, sampled/0, samples_are_heard/0]).
 -export([init/1, handle_call/3, handle_cast/2]).
 -export_type([listeners/0]).
 
 -include_lib("kernel/include/logger.hrl").
 
 -type listeners() :: #{
-    handlers := #{py_telemetry:event() => [{Id :: term(), py_telemetry:handler()}]},
     %% Whether the library `telemetry' is there.
     library := boolean(),
     %% Whether anybody listens to calls.
     calls := boolean()
 }.
 
--define(KEY, ?MODULE).
+%% The number, from its lowest bit on: somebody listens; to calls; through the library.
+-define(LISTENED, 1).
+-define(CALLS, 2).
+-define(LIBRARY, 4).
 
 -spec sampled() -> [py_telemetry:event(), ...].
 sampled() ->
@@ -37,10 +40,15 @@ sampled() ->
 
 -spec listeners() -> listeners() | none.
 listeners() ->
-    persistent_term:get(?KEY, none).
-
--spec calls_are_heard(listeners()) -> boolean().
-calls_are_heard(#{calls := Heard}) -> Heard.
+    case persistent_term:get(?MODULE, none) of
+        none ->
+            none;
+        Number ->
+            case atomics:get(Number, 1) of
+                0 -> none;
+                Bits -> #{calls => Bits band ?CALLS =/= 0, library => Bits band ?LIBRARY =/= 0}
+            end
+    end.
 
 -spec emit(py_telemetry:event(), py_telemetry:measurements(), py_telemetry:metadata()) -> ok.
 emit(Event, Measurements, Metadata) ->
@@ -50,11 +58,19 @@ emit(Event, Measurements, Metadata) ->
     end.
 
 -spec emit(listeners(), py_telemetry:event(), py_telemetry:measurements(), py_telemetry:metadata()) -> ok.
-emit(#{handlers := Handlers, library := Library}, Event, Measurements, Metadata) ->
-    ok = handled(maps:get(Event, Handlers, []), Event, Measurements, Metadata),
+emit(#{library := Library}, Event, Measurements, Metadata) ->
+    ok = handled(of_event(Event), Event, Measurements, Metadata),
     case Library of
         true -> told(Event, Measurements, Metadata);
         false -> ok
+    end.
+
+of_event(Event) ->
+    try ets:lookup(?MODULE, Event) of
+        [{_, Handlers}] -> Handlers;
+        [] -> []
+    catch
+        error:badarg -> []
     end.
 
 handled([{Id, Handler} | Handlers], Event, Measurements, Metadata) ->
@@ -85,6 +101,13 @@ told(Event, Measurements, Metadata) ->
 
 %% ------------------------------------------------------------------------------------------------
 %% Changes
+
+%% The table belongs to the calling process, the supervisor.
+-spec make() -> ok.
+make() ->
+    ?MODULE = ets:new(?MODULE, [named_table, public, {read_concurrency, true}]),
+    _ = [persistent_term:put(?MODULE, atomics:new(1, [])) || persistent_term:get(?MODULE, none) =:= none],
+    ok.
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -119,8 +142,10 @@ look_for_library() ->
 %% The application ends.
 -spec forget() -> ok.
 forget() ->
-    _ = persistent_term:erase(?KEY),
-    ok.
+    case persistent_term:get(?MODULE, none) of
+        none -> ok;
+        Number -> atomics:put(Number, 1, 0)
+    end.
 
 call(Request) ->
     try
@@ -133,73 +158,71 @@ call(Request) ->
 -spec init([]) -> {ok, []}.
 init([]) ->
     _ = code:ensure_loaded(telemetry),
-    ok = store(handlers()),
+    ok = tell(),
     {ok, []}.
 
 -spec handle_call(term(), gen_server:from(), []) -> {reply, ok | {error, atom()}, []}.
 handle_call({attach, Id, Events, Handler}, _From, State) ->
-    Handlers = handlers(),
-    case is_known(Id, Handlers) of
+    case is_known(Id) of
         true -> {reply, {error, already_exists}, State};
-        false -> {reply, store(added(Id, Events, Handler, Handlers)), State}
+        false -> {reply, added(Id, Events, Handler), State}
     end;
 handle_call({detach, Id}, _From, State) ->
-    Handlers = handlers(),
-    case is_known(Id, Handlers) of
-        true -> {reply, store(without(fun({Other, _}) -> Other =:= Id end, Handlers)), State};
+    case is_known(Id) of
+        true -> {reply, without(fun({Other, _}) -> Other =:= Id end), State};
         false -> {reply, {error, not_found}, State}
     end;
 handle_call(look_for_library, _From, State) ->
-    {reply, store(handlers()), State};
+    {reply, tell(), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unexpected_call}, State}.
 
 -spec handle_cast(term(), []) -> {noreply, []}.
 handle_cast({failed, Id, Handler}, State) ->
     %% Not one that was attached under that name since.
-    ok = store(without(fun(One) -> One =:= {Id, Handler} end, handlers())),
+    ok = without(fun(One) -> One =:= {Id, Handler} end),
     {noreply, State};
 handle_cast(look_for_library, State) ->
-    ok = store(handlers()),
+    ok = tell(),
     {noreply, State};
 handle_cast(_Message, State) ->
     {noreply, State}.
 
-handlers() ->
-    case listeners() of
-        none -> #{};
-        #{handlers := Handlers} -> Handlers
-    end.
+is_known(Id) ->
+    lists:any(fun({_Event, Handlers}) -> lists:keymember(Id, 1, Handlers) end, ets:tab2list(?MODULE)).
 
-is_known(Id, Handlers) ->
-    lists:any(fun(Of) -> lists:keymember(Id, 1, Of) end, maps:values(Handlers)).
+added(Id, Events, Handler) ->
+    true = ets:insert(?MODULE, [{Event, of_event(Event) ++ [{Id, Handler}]} || Event <- Events]),
+    tell().
 
-added(Id, Events, Handler, Handlers) ->
-    lists:foldl(fun(Event, All) -> All#{Event => maps:get(Event, All, []) ++ [{Id, Handler}]} end, Handlers, Events).
-
-without(Gone, Handlers) ->
-    Left = maps:map(fun(_Event, Of) -> [One || One <- Of, not Gone(One)] end, Handlers),
-    maps:filter(fun(_Event, Of) -> Of =/= [] end, Left).
-
-%% Replacing the term makes every process look whether it has a copy, so only what differs is stored.
-store(Handlers) ->
-    Library = has_library(),
-    New =
-        case map_size(Handlers) of
-            0 when not Library ->
-                none;
-            _ ->
-                Calls = [Event || [_, call | _] = Event <- maps:keys(Handlers)],
-                #{handlers => Handlers, library => Library, calls => Library orelse Calls =/= []}
+without(Gone) ->
+    lists:foreach(
+        fun({Event, Handlers}) ->
+            case lists:partition(Gone, Handlers) of
+                {[], _} -> true;
+                {_, []} -> ets:delete(?MODULE, Event);
+                {_, Left} -> ets:insert(?MODULE, {Event, Left})
+            end
         end,
-    case listeners() of
-        New -> ok;
-        _ when New =:= none -> forget();
-        _ -> persistent_term:put(?KEY, New)
-    end,
-    Sampled = [Event || Event <- sampled(), is_map_key(Event, Handlers)],
-    _ = py_nif:observe(interrupts, New =/= none),
-    py_telemetry_watcher:sampling(Sampled =/= [], Library).
+        ets:tab2list(?MODULE)
+    ),
+    tell().
+
+%% Whether there is somebody now: every process, the native side, and whoever takes samples.
+tell() ->
+    Library = has_library(),
+    Events = [Event || {Event, _} <- ets:tab2list(?MODULE)],
+    Listened = Library orelse Events =/= [],
+    Calls = Library orelse [Event || [_, call | _] = Event <- Events] =/= [],
+    Bits = [{Listened, ?LISTENED}, {Calls, ?CALLS}, {Library, ?LIBRARY}],
+    ok = atomics:put(persistent_term:get(?MODULE), 1, lists:sum([Bit || {true, Bit} <- Bits])),
+    _ = py_nif:observe(interrupts, Listened),
+    py_telemetry_watcher:sampling(samples_are_heard(), Library).
+
+%% Whether somebody listens to what is sampled.
+-spec samples_are_heard() -> boolean().
+samples_are_heard() ->
+    lists:any(fun(Event) -> of_event(Event) =/= [] end, sampled()).
 
 %% Loading it would take a look at the disk at each change. Where it is an application that does not run, it would complain
 %% of every event.

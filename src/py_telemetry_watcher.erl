@@ -50,13 +50,11 @@ init([]) ->
     ],
     %% The table tells when it is started later, and has told a predecessor.
     Timer =
-        case py_telemetry_table:listeners() of
-            #{handlers := Handlers} ->
-                [timer() || lists:any(fun(Event) -> is_map_key(Event, Handlers) end, py_telemetry_table:sampled())];
-            none ->
-                []
+        case py_telemetry_table:samples_are_heard() of
+            true -> timer();
+            false -> undefined
         end,
-    {ok, #state{contexts = maps:from_list(Seen), timer = hd(Timer ++ [undefined])}}.
+    {ok, #state{contexts = maps:from_list(Seen), timer = Timer}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, unexpected_call}, #state{}}.
 handle_call(_Request, _From, State) ->
