@@ -54,7 +54,7 @@ head(Info, Rated, #{sort := Sort, clock := {Hour, Minute, Second}, erlang := Tot
     #{python := Python, mode := Mode, otp := Otp, node := Node, threads := Threads, requests := Requests} = Info,
     #{memory := #{contexts := Used}, limits := #{max_concurrent := Most}} = Info,
     #{live := Live, spare := Spare, stuck := Stuck, set_aside := Aside} = Threads,
-    #{in_flight := InFlight, queued := Queued, tasks := Tasks} = Requests,
+    #{queued := Queued, tasks := Tasks} = Requests,
     States = [State || {#{state := State}, _} <- Rated],
     [
         io_lib:format("py_top  ~ts  Python ~ts  OTP ~ts  ~ts  ~2..0b:~2..0b:~2..0b", [
@@ -63,8 +63,8 @@ head(Info, Rated, #{sort := Sort, clock := {Hour, Minute, Second}, erlang := Tot
         io_lib:format("contexts  ~b: ~ts; threads ~b, spare ~b, stuck ~b, set aside ~b", [
             length(Rated), states(States), Live, Spare, Stuck, Aside
         ]),
-        io_lib:format("requests  ~ts/s, ~ts in flight, ~b queued, ~b tasks, ~b refused by sandboxes", [
-            total(requests, Rated), of_most(InFlight, Most), Queued, Tasks, refused(Info)
+        io_lib:format("requests  ~ts/s, ~ts, ~b queued, ~b tasks, ~b refused by sandboxes", [
+            total(requests, Rated), under_way(Requests, Most), Queued, Tasks, refused(Info)
         ]),
         io_lib:format("memory    ~ts in contexts, ~ts in Erlang; cpu ~ts%; sorted by ~ts", [
             bytes(Used), bytes(Total), total(cpu, Rated), Sort
@@ -84,8 +84,9 @@ states(States) ->
         _ -> lists:join(", ", Counted)
     end.
 
-of_most(Count, infinity) -> integer_to_list(Count);
-of_most(Count, Most) -> io_lib:format("~b of ~b", [Count, Most]).
+%% Those in flight are counted where there is a bound.
+under_way(#{running := Running}, infinity) -> io_lib:format("~b running", [Running]);
+under_way(#{in_flight := InFlight}, Most) -> io_lib:format("~b of ~b in flight", [InFlight, Most]).
 
 refused(#{refusals := Refusals}) -> lists:sum(maps:values(Refusals)).
 

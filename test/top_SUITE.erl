@@ -104,7 +104,7 @@ head_tells_of_the_node(_Config) ->
     [First, Contexts, Requests, Memory, "" | _] = text(Info, none, view()),
     ?assertEqual("py_top  a@b  Python 3.14.2  OTP 28  owngil  07:08:09", First),
     ?assertEqual("contexts  2: 1 running, 1 idle; threads 6, spare 2, stuck 1, set aside 0", Contexts),
-    ?assertEqual("requests  -/s, 3 in flight, 4 queued, 5 tasks, 8 refused by sandboxes", Requests),
+    ?assertEqual("requests  -/s, 2 running, 4 queued, 5 tasks, 8 refused by sandboxes", Requests),
     ?assertEqual("memory    50.0 MiB in contexts, 2.0 GiB in Erlang; cpu -%; sorted by cpu", Memory),
     Bounded = Info#{limits => #{max_concurrent => 10}},
     py_suite:contains(lists:nth(3, text(Bounded, none, view())), "3 of 10 in flight").
