@@ -15,6 +15,7 @@ groups() ->
         {"state", "the shared state", fun bench_state:rows/1},
         {"streams", "items of generators", fun bench_streams:rows/1},
         {"telemetry", "calls that somebody watches", fun bench_telemetry:rows/1},
+        {"output", "printing and logging", fun bench_output:rows/1},
         {"loop", "event loops", fun bench_loop:rows/1},
         {"echo", "echo servers on event loops, processor time per message", fun bench_echo:rows/1},
         {"reactor", "echo servers on reactors, processor time per message", fun bench_reactor:rows/1},
