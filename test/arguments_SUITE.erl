@@ -543,6 +543,10 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, unregister_function, 1} -> {[name], No};
         {py, unregister_pool, 1} -> {[math], No};
         {py, activate_venv, 1} -> {["venv"], No};
+        {py, ensure_venv, 2} -> {["venv", []], No};
+        {py, ensure_venv, 3} -> {["venv", [], #{}], No};
+        {py, configure_logging, 1} -> {[#{}], No};
+        {py, info, 1} -> {[version], No};
         {py, gc, 1} -> {[0], No};
         {py, tracemalloc_start, 1} -> {[5], No};
         {py, state_store, 2} -> {[key, value], No};
