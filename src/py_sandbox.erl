@@ -120,7 +120,8 @@ prepare(#{subprocess := false}) -> ok.
 log_refusal(Id, Refusal, Count) ->
     ?LOG_WARNING(
         #{label => {py_sandbox, refused}, context => Id, pid => self(), refusal => Refusal, count => Count},
-        #{domain => [erlang_python, sandbox], report_cb => fun ?MODULE:report/1}
+        %% No domain: the default handler would take none of it.
+        #{report_cb => fun ?MODULE:report/1}
     ).
 
 ?DOC(false).
