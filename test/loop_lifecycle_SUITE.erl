@@ -321,9 +321,8 @@ stop_waits_for_a_start(Config) ->
     Starter = py_suite:spawn_caller(fun() -> py_context:start_loop(Context, #{owner => Test}) end),
     %% The context has been asked for the start once it says that there is one.
     ok = py_leaks:eventually(fun() ->
-        case sys:get_state(Context) of
-            State when is_tuple(State) -> is_pid(element(tuple_size(State), State))
-        end
+        Known = [Pid || Pid <- tuple_to_list(sys:get_state(Context)), is_pid(Pid)],
+        lists:any(fun(Pid) -> element(1, proc_lib:translate_initial_call(Pid)) =:= py_loop end, Known)
     end),
     Stopper = py_suite:spawn_caller(fun() -> py_context:stop_loop(Context) end),
     ok = py_gates:open_gate(Config, Gate),

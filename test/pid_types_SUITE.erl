@@ -274,9 +274,9 @@ messages_of_finalisers_arrive(Config) ->
         <<"namespace">> -> ok
     end,
     %% One that is refused harms nobody: what a finaliser raises is told on standard error only.
-    ok = py:exec(Context, <<"import sys\nsys.unraisablehook = lambda *_: None">>),
+    ok = py:exec(Context, <<"import sys\nhook, sys.unraisablehook = sys.unraisablehook, lambda *_: None">>),
     {ok, none} = py:call(Context, '__main__', make, [dead()]),
-    ok = py:exec(Context, <<"sys.unraisablehook = sys.__unraisablehook__">>),
+    ok = py:exec(Context, <<"sys.unraisablehook = hook">>),
     ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])).
 
 messages_of_a_transaction_arrive(Config) ->
