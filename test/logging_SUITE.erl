@@ -17,6 +17,7 @@ groups() ->
     py_suite:groups([
         %% Without being asked.
         warnings_and_errors_go_to_the_logger,
+        records_come_once_whatever_is_set_up,
         basic_configuration_is_with_the_logger,
         handlers_of_pythons_come_first,
         warnings_are_logged,
@@ -126,6 +127,16 @@ warnings_and_errors_go_to_the_logger(Config) ->
     ok = logs(Context, "warning('careful: %s', 'x')"),
     ok = logs(Context, "error('wrong')"),
     ?assertEqual([{warning, <<"careful: x">>}, {error, <<"wrong">>}], texts(2)),
+    silent().
+
+records_come_once_whatever_is_set_up(Config) ->
+    Context = ?config(ctx, Config),
+    set_level(all),
+    ok = py:exec(Context, "import erlang, logging\nlogging.basicConfig(force=True)"),
+    ok = py:configure_logging(#{level => info}),
+    ok = py:exec(Context, "logging.info('once')"),
+    ok = py:exec(Context, "logging.basicConfig(force=True)\nerlang.setup_logging('INFO')\nlogging.info('again')"),
+    ?assertEqual([{info, <<"once">>}, {info, <<"again">>}], texts(2)),
     silent().
 
 basic_configuration_is_with_the_logger(Config) ->

@@ -94,8 +94,17 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether it counts for nobody.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.waiting.is_none()
+    }
+
     /// The end of the process gives it back. `false`: it has ended.
     pub(super) fn join(&mut self, client: &Shared<Client>, permit: bool) -> bool {
+        // The end would give back what was never taken.
+        if self.is_unseen() {
+            return true;
+        }
         let alive = client.tally.join(permit);
         if alive {
             self.of = Some((client.clone(), permit));

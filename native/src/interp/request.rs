@@ -1,7 +1,7 @@
 //! One request: what was asked, by whom, and how the answer goes back.
 
 use super::flow::Flow;
-use super::queue::Place;
+use super::queue::{Place, Queue};
 use super::trace::Trace;
 use super::watch::coarse_now;
 use super::{Callback, Client, Context, Permit, Scope, registry};
@@ -289,10 +289,14 @@ impl Request {
         self.context.store(context.serial, Ordering::SeqCst);
         let client = context.client(Some(env), self.client.pid);
         let mut place = self.place.lock();
-        if place.is_none() {
+        let Some(held) = &*place else {
             return;
-        }
-        let mut next = context.queue.enter_anyway();
+        };
+        let mut next = if held.is_unseen() {
+            Queue::enter_unseen()
+        } else {
+            context.queue.enter_anyway()
+        };
         if self.give_back(&mut place)
             && Self::join(self.kind, context, &client, &mut next, &self.permit)
         {

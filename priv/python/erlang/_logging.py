@@ -151,13 +151,17 @@ class _Setup:
         handler = ErlangHandler()
         if format is not None:
             handler.setFormatter(logging.Formatter(format))
-        self.is_from_erlang = False
         root = logging.getLogger()
-        before, self.handler = self.handler, handler
-        if before is not None:
-            root.removeHandler(before)
         root.addHandler(handler)
+        self.keep(handler)
         root.setLevel(level)
+
+    def keep(self, handler: ErlangHandler) -> None:
+        """Have one handler of the root that was set up: with two, each record would come twice."""
+        before, self.handler = self.handler, handler
+        self.is_from_erlang = False
+        if before is not None:
+            logging.getLogger().removeHandler(before)
 
 
 _setup = _Setup()
@@ -199,6 +203,7 @@ _basic_config = logging.basicConfig
 
 def _basic_config_in_erlang(**options: Any) -> None:
     """Do basic configuration: with Erlang's logger, unless a ``stream``, a ``filename`` or ``handlers`` are given."""
+    handler: ErlangHandler | None = None
     if not options.keys() & {"stream", "filename", "handlers"}:
         handler = ErlangHandler()
         if options.get("format") is None:
@@ -206,6 +211,8 @@ def _basic_config_in_erlang(**options: Any) -> None:
             handler.setFormatter(logging.Formatter("%(message)s"))
         options["handlers"] = [handler]
     _basic_config(**options)
+    if handler in logging.getLogger().handlers:
+        _setup.keep(handler)
 
 
 def _install() -> None:
