@@ -237,6 +237,9 @@ impl Interrupts {
     /// The interpreter is alive: its gate is open, or the calling thread is attached to it.
     fn post_once(self: &Arc<Self>, interpreter: *mut ffi::PyInterpreterState) {
         if self.posted.swap(true, Ordering::SeqCst) {
+            if cfg!(not(Py_3_13)) {
+                remind(interpreter);
+            }
             return;
         }
         let argument = Arc::into_raw(self.clone());
@@ -543,6 +546,18 @@ unsafe extern "C" fn deliver(argument: *mut c_void) -> c_int {
         Ok(Err(_raised)) => -1,
         _ => 0,
     }
+}
+
+/// Has the interpreter look at its pending calls. Below 3.13 a thread that is just giving the GIL up may clear the sign
+/// that there are some, and code would run on for ever.
+fn remind(interpreter: *mut ffi::PyInterpreterState) {
+    // SAFETY: the interpreter is alive; the call does nothing. Where the queue is full the sign is set all the same.
+    let _full = api::add_pending_call()
+        .map(|add| unsafe { add(interpreter, look, std::ptr::null_mut(), 0) });
+}
+
+unsafe extern "C" fn look(_argument: *mut c_void) -> c_int {
+    0
 }
 
 /// Makes the next thread of the interpreter that reaches a safe point end, unless it is the calling one.
