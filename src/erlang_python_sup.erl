@@ -18,6 +18,7 @@ init([]) ->
     {ok, {Flags, [
         #{id => py_birth_table, start => {py_birth_table, start_link, []}},
         #{id => py_pool_table, start => {py_pool_table, start_link, []}},
+        #{id => py_inline, start => {py_inline, start_link, []}},
         #{id => py_telemetry_sup, start => {py_telemetry_sup, start_link, []}, type => supervisor},
         #{id => py_output_sup, start => {py_output_sup, start_link, []}, type => supervisor},
         #{id => py_callback_sup, start => {py_callback_sup, start_link, []}, type => supervisor},

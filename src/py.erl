@@ -22,7 +22,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([async_call/3, async_call/4, async_await/1, async_await/2, async_gather/1, async_gather/2]).
 -export([stream/3, stream/4, stream_eval/1, stream_eval/2]).
 -export([stream_start/3, stream_start/4, stream_demand/2, stream_cancel/1]).
--export([eval/1, eval/2, eval/3, exec/1, exec/2, parallel/1, interrupt/1]).
+-export([eval/1, eval/2, eval/3, eval/4, exec/1, exec/2, parallel/1, interrupt/1]).
 -export([is_ref/1, getattr/2, call_method/3, to_term/1]).
 -export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0]).
 -export([register_pool/2, unregister_pool/1, get_local_env/1]).
@@ -36,6 +36,7 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([last_error/0, version/0, execution_mode/0, subinterp_supported/0]).
 -export([info/0, info/1]).
 -export([activate_venv/1, deactivate_venv/0, venv_info/0]).
+-export([mark_inline/2, mark_inline/3, unmark_inline/2, marked_inline/0, allow_inline/1]).
 
 %% ------------------------------------------------------------------------------------------------
 -export([enable_tracing/0, disable_tracing/0, get_traces/0, clear_traces/0]).
@@ -97,19 +98,24 @@ call(Module, Function, Args, Kwargs) ->
 ?DOC("""
 One of
 
-  * `call(Context, Module, Function, Args, Options)` with `#{kwargs => map(), timeout => timeout()}`;
+  * `call(Context, Module, Function, Args, Options)` with
+    `#{kwargs => map(), timeout => timeout(), dispatch => mailbox | inline | auto}`;
   * `call(Pool, Module, Function, Args, Kwargs)` (`Pool` and `Function` atoms, `Kwargs` a map);
   * `call(Module, Function, Args, Kwargs, Timeout)`.
 
 `{error, timeout}` comes on time whatever the code does; the code is interrupted, and nothing else is.
+
+With `dispatch => inline` the function runs on the calling scheduler, as a NIF would, where that can be had at once, and
+by the mailbox of the context elsewhere; it is for functions that take microseconds. `auto`: once a function that was marked
+with `mark_inline/2,3` has shown that it is short. See `docs/inline.md`.
 """).
 -spec call(
     pid() | atom() | name(), name(), name() | [term()], [term()] | kwargs(), map() | timeout()
 ) -> result().
 call(Context, Module, Function, Args, Options) when is_pid(Context) ->
     Form = ?FORM([context, module, function, args, options], [Context, Module, Function, Args, Options]),
-    {Kwargs, Timeout} = py_arguments:options(Form, Options),
-    py_call:explicit(Context, py_arguments:call(Form, Module, Function, Args, Kwargs), Timeout);
+    {Kwargs, Timeout, Dispatch} = py_arguments:call_options(Form, Options),
+    dispatched(Context, py_arguments:call(Form, Module, Function, Args, Kwargs), Timeout, Dispatch);
 call(Pool, Module, Function, Args, Kwargs) when is_atom(Pool), is_atom(Function), is_map(Kwargs) ->
     Form = ?FORM([pool, module, function, args, kwargs], [Pool, Module, Function, Args, Kwargs]),
     py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, Kwargs), default);
@@ -272,6 +278,11 @@ cast_routed(Payload) -> py_call:cast_pooled(pool_of(Payload), Payload).
 
 spawn_routed(Payload) -> py_call:spawn_pooled(pool_of(Payload), Payload).
 
+dispatched(Context, Payload, Timeout, default) ->
+    py_call:explicit(Context, Payload, Timeout);
+dispatched(Context, Payload, Timeout, Dispatch) ->
+    py_call:explicit(Context, Payload, Timeout, own, py_inline:asked(Dispatch, Payload)).
+
 pool_of({call, Module, Function, _Args, _Kwargs}) -> py_routes:pool(Module, Function).
 
 %% ------------------------------------------------------------------------------------------------
@@ -301,6 +312,17 @@ eval(Code, Locals, Timeout) ->
     Form = ?FORM([code, locals, timeout], [Code, Locals, Timeout]),
     Payload = py_arguments:evaluation(Form, Code, Locals),
     py_call:pooled(default, Payload, py_arguments:timeout(Form, Timeout)).
+
+?DOC("""
+As `eval/3` on an explicit context, with `#{timeout => timeout(), dispatch => mailbox | inline}`; `dispatch` is that of
+`call/5`.
+""").
+-spec eval(pid(), code(), map(), map()) -> result().
+eval(Context, Code, Locals, Options) ->
+    Form = ?FORM([context, code, locals, options], [Context, Code, Locals, Options]),
+    _ = py_arguments:context(Form, Context),
+    {Timeout, Dispatch} = py_arguments:eval_options(Form, Options),
+    dispatched(Context, py_arguments:evaluation(Form, Code, Locals), Timeout, Dispatch).
 
 ?DOC("Runs Python statements in the process's namespace; what they define is there at the next call.").
 -spec exec(code()) -> ok | {error, term()}.
@@ -828,3 +850,40 @@ get_traces() ->
 -spec clear_traces() -> ok | {error, not_running}.
 clear_traces() ->
     py_traces:clear().
+
+%% ------------------------------------------------------------------------------------------------
+%% Inline dispatch
+
+?DOC("As `mark_inline/3` with `inline`.").
+-spec mark_inline(name(), name()) -> ok | {error, not_running}.
+mark_inline(Module, Function) ->
+    py_inline:mark(py_arguments:function(?FORM([module, function], [Module, Function]), Module, Function), inline).
+
+?DOC("""
+Says that a Python function is short and may run on whatever thread: it keeps nothing in `threading.local` or context
+variables. Calls of it that do not say otherwise run `inline`, see `call/5`; with `auto`, once they have taken less than
+50 microseconds for a while, and until one takes more than a millisecond.
+""").
+-spec mark_inline(name(), name(), inline | auto) -> ok | {error, not_running}.
+mark_inline(Module, Function, Dispatch) ->
+    Form = ?FORM([module, function, dispatch], [Module, Function, Dispatch]),
+    py_inline:mark(py_arguments:function(Form, Module, Function), py_arguments:dispatch(Form, Dispatch)).
+
+?DOC("Takes a mark back, if there is one.").
+-spec unmark_inline(name(), name()) -> ok | {error, not_running}.
+unmark_inline(Module, Function) ->
+    py_inline:unmark(py_arguments:function(?FORM([module, function], [Module, Function]), Module, Function)).
+
+?DOC("The functions that were marked.").
+-spec marked_inline() -> [{{name(), name()}, inline | auto}] | {error, not_running}.
+marked_inline() ->
+    py_inline:marked().
+
+?DOC("""
+The node's switch for inline dispatch: with `false` all calls go by the mailboxes of their contexts. At the start it is what
+the setting `inline_dispatch` says, `true` unless set.
+""").
+-spec allow_inline(boolean()) -> ok | {error, not_running}.
+allow_inline(On) ->
+    Form = ?FORM([switch], [On]),
+    py_inline:allow(py_arguments:switch(Form, On)).

@@ -6,6 +6,7 @@
 %% native side, or raises `badarg' for the form that the user wrote.
 
 -export([call/5, method/4, arguments/2, calls/2, tasks/2, evaluation/3, statements/2, options/2, options/3]).
+-export([call_options/2, eval_options/2, dispatch/2, function/3, switch/2]).
 -export([stream/2, stream_options/2, demand/2]).
 -export([name/3, context/2, environment/2, kwargs/2, object/2, pool/2, reference/2, timeout/2, registered/2]).
 -export([registration/2, callable/3, erlang_name/3, owner/2, grace/2, loop/2, request/2]).
@@ -111,7 +112,10 @@ options(Form, Options) ->
     options(Form, Options, infinity).
 
 -spec options(form(), term(), timeout()) -> {map(), timeout()}.
-options(Form, Options, Default) when is_map(Options) ->
+options(Form, Options, Default) ->
+    plain_options(Form, Options, Default, [kwargs, timeout]).
+
+plain_options(Form, Options, Default, Allowed) when is_map(Options) ->
     case maps:keys(maps:without([kwargs, timeout], Options)) of
         [] ->
             Kwargs = maps:get(kwargs, Options, #{}),
@@ -121,10 +125,49 @@ options(Form, Options, Default) when is_map(Options) ->
                 py_badarg:refuse(Form, options, {wrong_option, timeout, Timeout}),
             {Kwargs, Timeout};
         [Unknown | _] ->
-            py_badarg:refuse(Form, options, {unknown_option, Unknown, [kwargs, timeout]})
+            py_badarg:refuse(Form, options, {unknown_option, Unknown, Allowed})
     end;
-options(Form, _Options, _Default) ->
+plain_options(Form, _Options, _Default, _Allowed) ->
     py_badarg:refuse(Form, options, wrong).
+
+%% The same with `dispatch', which may be missing.
+-spec call_options(form(), term()) -> {map(), timeout(), py_inline:dispatch() | default}.
+call_options(_Form, #{dispatch := inline} = Options) when map_size(Options) =:= 1 ->
+    {#{}, infinity, inline};
+call_options(Form, Options) ->
+    {Dispatch, Rest} = dispatched(Form, Options),
+    {Kwargs, Timeout} = plain_options(Form, Rest, infinity, [kwargs, timeout, dispatch]),
+    {Kwargs, Timeout, Dispatch}.
+
+%% `#{timeout, dispatch}' of an evaluation.
+-spec eval_options(form(), term()) -> {timeout(), py_inline:dispatch() | default}.
+eval_options(Form, Options) ->
+    {Dispatch, Rest} = dispatched(Form, Options),
+    _ = is_map_key(kwargs, Rest) andalso py_badarg:refuse(Form, options, {unknown_option, kwargs, [timeout, dispatch]}),
+    {_, Timeout} = plain_options(Form, Rest, infinity, [timeout, dispatch]),
+    {Timeout, Dispatch}.
+
+dispatched(Form, #{dispatch := Dispatch} = Options) ->
+    _ = py_pool_options:is_valid(dispatch, Dispatch) orelse
+        py_badarg:refuse(Form, options, {wrong_option, dispatch, Dispatch}),
+    {Dispatch, maps:remove(dispatch, Options)};
+dispatched(_Form, Options) when is_map(Options) ->
+    {default, Options};
+dispatched(Form, _Options) ->
+    py_badarg:refuse(Form, options, wrong).
+
+%% How a marked function is called.
+-spec dispatch(form(), term()) -> inline | auto.
+dispatch(_Form, Dispatch) when Dispatch =:= inline; Dispatch =:= auto -> Dispatch;
+dispatch(Form, _Dispatch) -> py_badarg:refuse(Form, dispatch, wrong).
+
+-spec switch(form(), term()) -> boolean().
+switch(_Form, On) when is_boolean(On) -> On;
+switch(Form, _On) -> py_badarg:refuse(Form, switch, wrong).
+
+-spec function(form(), term(), term()) -> {name(), name()}.
+function(Form, Module, Function) ->
+    {name(Form, module, Module), name(Form, function, Function)}.
 
 %% A stream, and what is said of it: `#{kwargs, owner, demand, timeout}', and where it is, with `context' or `pool'.
 -spec stream(form(), term()) -> reference().

@@ -27,6 +27,7 @@
     | grace
     | index
     | key
+    | dispatch
     | info
     | item
     | frames
@@ -57,6 +58,7 @@
     | size
     | socket
     | stream
+    | switch
     | tasks
     | timeout.
 -type cause() ::
@@ -118,6 +120,7 @@ expected(callable) -> "a fun of one argument, the list of arguments, or {Module,
 expected(calls) -> "a list of {Module, Function, Args}";
 expected(code) -> "Python code: a binary or a string";
 expected(context) -> "a context: its pid";
+expected(dispatch) -> "mailbox, inline or auto";
 expected(demand) -> "a number of items: an integer from 0, or infinity";
 expected(environment) -> "an environment: the reference that create_local_env or get_local_env gave";
 expected(erlang_function) -> "the name of an Erlang function: an atom";
@@ -160,5 +163,6 @@ expected(size) -> "a number of contexts: a positive integer";
 expected(sort) -> "cpu, requests, queue, memory or time";
 expected(socket) -> "a socket of gen_tcp, gen_udp or socket, or the number of a descriptor";
 expected(stream) -> "a stream: the reference that stream_start gave";
+expected(switch) -> "true or false";
 expected(tasks) -> "a list of {Module, Function, Args} and {Module, Function, Args, Kwargs}";
 expected(timeout) -> "a time limit: milliseconds from 0 to 4294967295, or infinity".

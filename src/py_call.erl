@@ -5,7 +5,7 @@
 %% How a process waits for its requests. Every function that makes a reference receives with it in each
 %% clause, so that the compiler can skip the messages that were there before (see scripts/check-receive).
 
--export([pooled/3, explicit/3, explicit/4]).
+-export([pooled/3, explicit/3, explicit/4, explicit/5]).
 -export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2, cast_outcome/1]).
 -export([task/3, await/2, cancel/1, parallel/2, longest/2, on_bound/3, limited/1, deadline/1, remaining/1]).
 
@@ -29,16 +29,22 @@ explicit(Context, Payload, Timeout) ->
 %% In the namespace that is named.
 -spec explicit(py_nif:target(), payload(), timeout(), py_nif:scope()) -> result().
 explicit(Context, Payload, Timeout, Scope) ->
+    explicit(Context, Payload, Timeout, Scope, py_inline:dispatch(none, Payload)).
+
+?DOC(false).
+%% On the calling scheduler, if that is asked for and can be.
+-spec explicit(py_nif:target(), payload(), timeout(), py_nif:scope(), py_inline:dispatch()) -> result().
+explicit(Context, Payload, Timeout, Scope, Dispatch) ->
     case py_telemetry_table:listeners() of
         #{calls := true} = Listeners ->
-            Call = fun() -> on_context(Context, Payload, Timeout, Scope) end,
+            Call = fun() -> on_context(Context, Payload, Timeout, Scope, Dispatch) end,
             py_telemetry_calls:observed(Listeners, {target, Context}, Payload, Call);
         _ ->
-            on_context(Context, Payload, Timeout, Scope)
+            on_context(Context, Payload, Timeout, Scope, Dispatch)
     end.
 
-on_context(Context, Payload, Timeout, Scope) ->
-    case request(Context, Payload, Timeout, Scope) of
+on_context(Context, Payload, Timeout, Scope, Dispatch) ->
+    case request(Context, Payload, Timeout, Scope, Dispatch) of
         {refused, Reason} -> {error, Reason};
         Result -> Result
     end.
@@ -60,7 +66,7 @@ pooled(Pool, Payload, Timeout) ->
 in_pool(Pool, Payload, Timeout) ->
     case py_context_router:known(Pool) of
         {ok, Handle} ->
-            case lasting(Handle, request(Handle, Payload, Timeout, own)) of
+            case lasting(Handle, request(Handle, Payload, Timeout, own, py_inline:dispatch(Pool, Payload))) of
                 {refused, {context_died, _}} ->
                     elsewhere(Pool, Handle, Payload, deadline(Timeout), ?ATTEMPTS);
                 {refused, Reason} ->
@@ -76,7 +82,7 @@ in_pool(Pool, Payload, Timeout) ->
 elsewhere(Pool, Dead, Payload, Deadline, Attempts) ->
     case rebound(Pool, Dead, remaining(Deadline)) of
         {ok, Handle} ->
-            case lasting(Handle, request(Handle, Payload, remaining(Deadline), own)) of
+            case lasting(Handle, request(Handle, Payload, remaining(Deadline), own, mailbox)) of
                 {refused, {context_died, _}} when Attempts > 1 ->
                     elsewhere(Pool, Handle, Payload, Deadline, Attempts - 1);
                 {refused, Reason} ->
@@ -96,17 +102,35 @@ rebound(Pool, none, Timeout) -> py_context_router:bind(Pool, Timeout);
 rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
 
 %% Submits and waits. `refused': nothing was submitted. In a function that Python has called, the time limit of the
-%% call around it counts as well.
-request(Target, Asked, Timeout, Scope) ->
+%% call around it counts as well, and nothing runs inline.
+request(Target, Asked, Timeout, Scope, Dispatch) ->
     Payload = py_trace:carried(Asked),
     case get(?CURRENT) of
-        undefined -> request(Target, Payload, Timeout, Scope, none);
-        {Callback, Deadline} -> request(Target, Payload, min(Timeout, remaining(Deadline)), Scope, Callback)
+        undefined when Dispatch =/= mailbox, Scope =:= own, node(Target) =:= node() ->
+            inline(Target, Payload, Timeout, Dispatch);
+        undefined ->
+            submitted(Target, Payload, Timeout, Scope, none);
+        {Callback, Deadline} ->
+            submitted(Target, Payload, min(Timeout, remaining(Deadline)), Scope, Callback)
     end.
 
-request(Target, Payload, Timeout, Scope, _Parent) when node(Target) =/= node() ->
+%% On this scheduler, or else as ever.
+inline(Target, Payload, Timeout, Dispatch) ->
+    case py_nif:inline_call(Target, Payload, Timeout, Dispatch =:= auto) of
+        mailbox ->
+            submitted(Target, Payload, Timeout, own, none);
+        learn ->
+            submitted(Target, {learn, Payload}, Timeout, own, none);
+        {raised, Error, Story} ->
+            py_error:keep(Story),
+            Error;
+        Result ->
+            Result
+    end.
+
+submitted(Target, Payload, Timeout, Scope, _Parent) when node(Target) =/= node() ->
     py_remote:call(Target, Payload, Timeout, Scope);
-request(Target, Payload, Timeout, Scope, Parent) ->
+submitted(Target, Payload, Timeout, Scope, Parent) ->
     Ref = make_ref(),
     case py_nif:call(Target, Ref, Payload, Scope, Parent, Timeout) of
         {error, Reason} ->

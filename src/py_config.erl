@@ -15,6 +15,8 @@ The application's environment: every key with its default and what it may be.
 | `memory_limit` | `infinity` | for the same: bytes that a context may have; mode `owngil` only |
 | `max_result_size` | `infinity` | for the same: bytes that a result may take in Erlang |
 | `output` | `group_leader` | for the same: where what code prints goes; see `docs/logging.md` |
+| `dispatch` | `mailbox` | for the pool `default`: how calls run that do not say; `inline`, `auto`: see `docs/inline.md` |
+| `inline_dispatch` | `true` | whether anything may run inline in this node |
 | `call_timeout` | 30000 | for the pool `default`: milliseconds that a call may take which says nothing of that, or `infinity` |
 | `max_concurrent` | `infinity` | requests that may be in flight in the node |
 | `max_state_entries` | 100000 | keys of `py_state` that there may be at a time, or `infinity` |
@@ -57,6 +59,8 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | memory_limit
     | max_result_size
     | output
+    | dispatch
+    | inline_dispatch
     | call_timeout
     | max_concurrent
     | max_atoms
@@ -90,6 +94,8 @@ keys() ->
         memory_limit,
         max_result_size,
         output,
+        dispatch,
+        inline_dispatch,
         call_timeout,
         max_concurrent,
         max_atoms,
@@ -192,6 +198,8 @@ default(sandbox) -> default;
 default(memory_limit) -> infinity;
 default(max_result_size) -> infinity;
 default(output) -> group_leader;
+default(dispatch) -> mailbox;
+default(inline_dispatch) -> true;
 default(call_timeout) -> 30_000;
 default(max_concurrent) -> infinity;
 default(max_atoms) -> 4096;
@@ -216,6 +224,8 @@ is_valid(sandbox, Policy) -> element(1, py_sandbox:check(Policy)) =:= ok;
 is_valid(memory_limit, Limit) -> py_pool_options:is_valid(memory_limit, Limit);
 is_valid(max_result_size, Max) -> py_pool_options:is_valid(max_result_size, Max);
 is_valid(output, Output) -> py_pool_options:is_valid(output, Output);
+is_valid(dispatch, Dispatch) -> py_pool_options:is_valid(dispatch, Dispatch);
+is_valid(inline_dispatch, Allow) -> is_boolean(Allow);
 is_valid(call_timeout, Timeout) -> py_pool_options:is_valid(timeout, Timeout);
 is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
 is_valid(max_atoms, N) -> is_integer(N) andalso N >= 0 andalso N < 1 bsl 32;
@@ -252,6 +262,8 @@ allowed(sandbox) -> "default, strict, or a map with the options of py_sandbox";
 allowed(memory_limit) -> py_pool_options:allowed(memory_limit);
 allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
 allowed(output) -> py_pool_options:allowed(output);
+allowed(dispatch) -> py_pool_options:allowed(dispatch);
+allowed(inline_dispatch) -> "true or false";
 allowed(call_timeout) -> py_pool_options:allowed(timeout);
 allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
 allowed(max_atoms) -> "an integer from 0 to 4294967295";

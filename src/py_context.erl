@@ -679,6 +679,12 @@ native({refused, Refusal, Count}, State) ->
     ok = py_telemetry_watcher:event([erlang_python, sandbox, refused], #{count => Count}, Of),
     ok = py_sandbox:log_refusal(State#state.id, Refusal, Count),
     {noreply, State};
+native({inline_slow, Payload, Microseconds, Count}, State) ->
+    ok = py_telemetry_watcher:event(
+        [erlang_python, inline, slow], #{count => Count, duration => Microseconds}, told_of(State)
+    ),
+    ok = py_inline:slow(State#state.id, Payload, Microseconds, Count),
+    {noreply, State};
 native({relay, To, Term}, State) ->
     {noreply, relay(To, Term, State)};
 native(Output, State) when ?IS_OUTPUT(Output) ->

@@ -45,6 +45,7 @@
     running_for := count() | undefined,
     running := [running()],
     tasks := count(),
+    inline := py_inline:seen() | undefined,
     %% Milliseconds.
     oldest_task := count() | undefined
 }.
@@ -196,6 +197,7 @@ told(Serial, Seen, Places) ->
         running_for => running_for(Running),
         running => [running(One) || One <- Running],
         tasks => Tasks,
+        inline => py_inline:seen(Serial),
         oldest_task => OldestTask
     }.
 

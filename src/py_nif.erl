@@ -27,6 +27,10 @@ function answers `{error, not_running}`.
     context_settle/3,
     prepare/2,
     call/6,
+    inline_call/4,
+    inline_allow/1,
+    inline_supported/0,
+    inline_seen/1,
     forward/4,
     spawn/4,
     cast/3,
@@ -118,6 +122,10 @@ function answers `{error, not_running}`.
     context_settle/3,
     prepare/2,
     call/6,
+    inline_call/4,
+    inline_allow/1,
+    inline_supported/0,
+    inline_seen/1,
     forward/4,
     spawn/4,
     cast/3,
@@ -235,6 +243,8 @@ function answers `{error, not_running}`.
     %% What gives the items; who gets them, with a reference; how many at first.
     | {stream, payload(), pid(), reference(), non_neg_integer() | infinity}
     | {collect, payload()}
+    %% Of which it is learned how long it takes.
+    | {learn, payload()}
     %% Made as a part of a trace.
     | {traced, py_trace:trace(), payload()}
     | {birth, [step(), ...]}.
@@ -392,6 +402,27 @@ prepare(_Target, _Payload) -> not_loaded().
 
 -spec call(target(), reference(), payload(), scope(), none | callback(), timeout()) -> request() | refused().
 call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().
+
+%% Runs it on this scheduler. `mailbox': not now; `learn': neither, and the one that goes by the mailbox is to tell how long
+%% it took, as `{learn, Payload}'.
+-spec inline_call(target(), payload(), timeout(), Learned :: boolean()) ->
+    mailbox | learn | {ok, term()} | {error, term()} | {raised, {error, term()}, Story :: term()} | {error, not_running}.
+inline_call(_Target, _Payload, _Limit, _Learned) -> not_loaded().
+
+%% The switch of the node; gives what was before.
+-spec inline_allow(boolean()) -> boolean() | {error, not_running}.
+inline_allow(_On) -> not_loaded().
+
+-spec inline_supported() -> boolean() | {error, not_running}.
+inline_supported() -> not_loaded().
+
+-spec inline_seen(Serial :: pos_integer()) ->
+    undefined
+    | {Calls :: non_neg_integer(), Slow :: non_neg_integer(), Interrupted :: non_neg_integer(),
+        [{Refusal :: atom(), pos_integer()}],
+        [{binary(), binary(), boolean(), non_neg_integer(), pos_integer(), non_neg_integer()}]}
+    | {error, not_running}.
+inline_seen(_Serial) -> not_loaded().
 
 -spec forward(target(), reference(), payload(), scope()) -> request() | refused().
 forward(_Target, _Ref, _Payload, _Scope) -> not_loaded().

@@ -26,6 +26,7 @@
     venv := node | none | binary(),
     preload := node | none | binary(),
     output := py_output:destination(),
+    dispatch := py_inline:dispatch(),
     timeout := timeout()
 }.
 -type context() :: #{
@@ -60,6 +61,7 @@ pool(Options) ->
         venv => node,
         preload => node,
         output => group_leader,
+        dispatch => mailbox,
         timeout => 30_000
     },
     placed(checked(Options, Defaults)).
@@ -93,6 +95,7 @@ default_pool(Options) ->
         memory_limit => py_config:get(memory_limit),
         max_result_size => py_config:get(max_result_size),
         output => py_config:get(output),
+        dispatch => py_config:get(dispatch),
         timeout => py_config:get(call_timeout)
     },
     pool(maps:merge(Settings, Options)).
@@ -197,7 +200,8 @@ mode(Mode, _Default) -> {error, {bad_option, mode, Mode}}.
 
 ?DOC(false).
 -spec is_valid(
-    binding | start | nodes | shared | max_queue | memory_limit | max_result_size | timeout | venv | preload | output,
+    binding | start | nodes | shared | max_queue | memory_limit | max_result_size | timeout | venv | preload | output
+    | dispatch,
     term()
 ) -> boolean().
 is_valid(binding, Binding) -> lists:member(Binding, [least_loaded, scheduler]);
@@ -210,18 +214,20 @@ is_valid(nodes, Nodes) ->
     end;
 is_valid(shared, Shared) -> is_boolean(Shared);
 is_valid(output, Output) -> lists:member(Output, [group_leader, logger, discard, process]);
+is_valid(dispatch, Dispatch) -> lists:member(Dispatch, [mailbox, inline, auto]);
 is_valid(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);
 is_valid(Key, Value) when Key =:= venv; Key =:= preload -> element(1, check(Key, Value)) =:= ok;
 is_valid(_Bound, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
 
 ?DOC(false).
--spec allowed(binding | start | max_queue | memory_limit | max_result_size | timeout | venv | preload | output) ->
+-spec allowed(binding | start | max_queue | memory_limit | max_result_size | timeout | venv | preload | output | dispatch) ->
     string().
 allowed(binding) -> "least_loaded or scheduler";
 allowed(start) -> "lazy or eager";
 allowed(max_queue) -> "a positive integer or infinity";
 allowed(venv) -> "the path of a virtual environment, none, or node";
 allowed(preload) -> "Python code, a binary or a string, none, or node";
+allowed(dispatch) -> "mailbox, inline or auto";
 allowed(output) -> "group_leader, logger, discard or process";
 allowed(timeout) -> "a number of milliseconds, or infinity";
 allowed(_Size) -> "a positive number of bytes, or infinity".

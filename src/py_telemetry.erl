@@ -61,6 +61,7 @@ events() ->
         [context, stop],
         [context, stuck],
         [context, interrupt],
+        [inline, slow],
         [sandbox, refused],
         [reactor, lag],
         [span, stop]

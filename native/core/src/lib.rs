@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`protocol`] | the life of one request as a state word: who may answer, who may cancel |
 //! | [`mailbox`] | the queue of a context: many producers, one consumer, closing, parking |
+//! | [`door`] | what one thread owns and others may use while it idles |
+//! | [`learner`] | which functions are short enough for the calling thread |
 //! | [`descriptors`] | whose descriptors are |
 //! | [`event`] | waiting for descriptors, and being woken meanwhile |
 //! | [`reactor`] | connections that were handed over, and their time limits |
@@ -21,8 +23,10 @@ pub mod account;
 pub mod backoff;
 #[cfg(not(loom))]
 pub mod descriptors;
+pub mod door;
 #[cfg(not(loom))]
 pub mod event;
+pub mod learner;
 pub mod lifecycle;
 pub mod mailbox;
 pub mod permits;

@@ -47,6 +47,8 @@ known_atoms! {
     output = "output", output_dropped = "output_dropped", stdout = "stdout", stderr = "stderr", log = "log", discard = "discard", py_levels = "py_levels", process = "process",
     qualname = "qualname", frames = "frames", omitted = "omitted",
     idle = "idle", running = "running", waiting = "waiting", closing = "closing", gone = "gone", interrupts = "interrupts", traced = "traced",
+    off = "off", first = "first", queued = "queued", busy = "busy", threads = "threads", not_loaded = "not_loaded", learning = "learning",
+    inline_slow = "inline_slow", learn = "learn", mailbox = "mailbox", main = "__main__",
 }
 
 fn make(env: *mut ErlNifEnv, text: &str) -> Word {

@@ -5,6 +5,10 @@ use crossbeam_queue::ArrayQueue;
 use rustler::sys::{
     ErlNifEnv, enif_alloc_env, enif_clear_env, enif_free_env, enif_make_copy, enif_send,
 };
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 
 /// An environment of our own, with whatever terms were made in it.
 pub(crate) struct TermEnv(*mut ErlNifEnv);
@@ -37,9 +41,9 @@ impl TermEnv {
 
     /// As [`Self::send`]; `false` when there is no such process any more.
     pub(crate) fn try_send(&mut self, to: &Pid, term: Word) -> bool {
-        // SAFETY: `term` lives in this environment; a null caller environment is what threads that
-        // are no schedulers pass.
-        let sent = unsafe { enif_send(std::ptr::null_mut(), to.raw(), self.0, term) };
+        // SAFETY: `term` lives in this environment; the caller's environment is null on threads that are no
+        // schedulers, and else that of the running function.
+        let sent = unsafe { enif_send(CALLER.get(), to.raw(), self.0, term) };
         self.clear();
         sent != 0
     }
@@ -55,6 +59,49 @@ impl TermEnv {
     /// empty afterwards. A dead receiver is no error, as with `!`.
     pub(crate) fn send(&mut self, to: &Pid, term: Word) {
         let _received = self.try_send(to, term);
+    }
+}
+
+thread_local! {
+    /// The environment of the function that the emulator has called on this thread, where code is called from there
+    /// that may send.
+    static CALLER: Cell<*mut ErlNifEnv> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Code that may send is called from a function of the emulator's until this is dropped.
+pub(crate) struct CallingNif(());
+
+impl CallingNif {
+    #[inline]
+    pub(crate) fn enter(env: super::Env<'_>) -> Self {
+        CALLER.set(env.as_c_arg());
+        Self(())
+    }
+}
+
+impl Drop for CallingNif {
+    #[inline]
+    fn drop(&mut self) {
+        CALLER.set(std::ptr::null_mut());
+    }
+}
+
+/// The environment of the running function, for terms that are its arguments or its value.
+pub(crate) struct CallerEnv<'a>(ManuallyDrop<TermEnv>, PhantomData<super::Env<'a>>);
+
+impl<'a> CallerEnv<'a> {
+    #[inline]
+    pub(crate) fn new(env: super::Env<'a>) -> Self {
+        Self(ManuallyDrop::new(TermEnv(env.as_c_arg())), PhantomData)
+    }
+}
+
+impl Deref for CallerEnv<'_> {
+    type Target = TermEnv;
+
+    #[inline]
+    fn deref(&self) -> &TermEnv {
+        &self.0
     }
 }
 

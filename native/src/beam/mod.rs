@@ -14,7 +14,7 @@ mod words;
 pub(crate) use atoms::{
     Interned, atoms, atoms_created, bound_atoms, existing_atom, intern, named_atom,
 };
-pub(crate) use env::{EnvPool, TermEnv};
+pub(crate) use env::{CallerEnv, CallingNif, EnvPool, TermEnv};
 pub(crate) use pid::Pid;
 pub(crate) use select::{Watched, open_kind as open_watched};
 pub(crate) use shared::{Kind, Share, Shared};

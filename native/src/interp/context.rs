@@ -2,6 +2,7 @@
 
 use super::begun::Begun;
 use super::callback::{Relay, wake_loops};
+use super::inline::Inline;
 use super::output::{Destination, Output};
 use super::queue::Queue;
 use super::reactor::{Handoff, Shared as Connections};
@@ -43,6 +44,8 @@ pub(crate) enum Envelope {
     Dropped,
     /// A connection was handed over.
     Connection(Box<Handoff>),
+    /// So much garbage lies in the interpreter that it should be collected.
+    Garbage,
     /// The owner thread should look at what it waits for: a callback has its answer, or is to be given up.
     Nudge,
 }
@@ -143,6 +146,8 @@ pub(crate) struct Context {
     /// What lives as long as the context: the monitor of its process.
     companions: Mutex<Vec<Box<dyn Send>>>,
     pub(crate) watch: Watch,
+    /// For schedulers that run its code themselves, where they may.
+    pub(crate) inline: Option<Box<Inline>>,
 }
 
 impl Context {
@@ -189,6 +194,7 @@ impl Context {
             max_nested_runs: settings.max_nested_runs,
             companions: Mutex::default(),
             watch: Watch::default(),
+            inline: Inline::new(settings),
         })
     }
 
@@ -357,6 +363,13 @@ impl Context {
         }
     }
 
+    /// Whether schedulers run its code themselves, so that the owner thread keeps the interpreter no longer than it has to.
+    pub(super) fn is_called_inline(&self) -> bool {
+        self.inline
+            .as_ref()
+            .is_some_and(|inline| inline.is_wanted())
+    }
+
     /// For the owner thread: whoever waits for a place for a connection is told, if there is one.
     pub(super) fn tell_of_places(&self) {
         if let Some(connections) = self.reactor.get() {
@@ -417,6 +430,11 @@ impl Context {
     /// Interrupts whatever runs here; `false` when nothing does.
     pub(crate) fn interrupt_running(self: &Arc<Self>) -> bool {
         let request = self.interrupts.running();
+        if let Some(inline) = &self.inline
+            && inline.interrupt(self)
+        {
+            return true;
+        }
         if request == 0 {
             let interrupted = self.interrupts.interrupt_any_task();
             self.look_up();

@@ -6,11 +6,12 @@ use super::owner::Owner;
 use super::stream::Items;
 use super::task::Task;
 use super::trace::unwrapped;
-use super::{Closing, Context, Request, Scope, failure, stack};
+use super::{Closing, Context, Request, Scope, failure, inline, stack};
 use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::term::{Conversion, FromErlang, FromPython, TooLarge};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What goes back: `{ok, Value}` or `ok` or `{error, Reason}`, and the story of an exception.
 pub(crate) struct Answer {
@@ -350,6 +351,16 @@ impl Owner {
                 let value = self.value_of(py, env, options, namespace, source)?;
                 self.collected(&value)?
             }
+            Some(Task::Learn { source }) => {
+                let source = Task::read(env, source);
+                let name = inline::Name::of_call(env, source.as_ref());
+                let started = Instant::now();
+                let value = self.value_of(py, env, options, namespace, source);
+                if let (Some(inline), Some(name)) = (&context.inline, name) {
+                    inline.learn(name, started.elapsed());
+                }
+                value?
+            }
             None => return Err(Raised::type_error(py, "malformed request")),
         };
         self.outcome(&value, context, reply)
@@ -503,11 +514,7 @@ impl Owner {
         module: &Object<'py>,
         function: &Object<'py>,
     ) -> Result<Object<'py>> {
-        // SAFETY: attached; compares a str with a C text.
-        let own = unsafe {
-            ffi::PyUnicode_CompareWithASCIIString(module.as_ptr(), c"__main__".as_ptr()) == 0
-        };
-        let module = if own {
+        let module = if is_own_namespace(module) {
             self.namespaces.module(py, namespace)?
         } else {
             self.lending(|| imported(module))?
@@ -590,7 +597,7 @@ impl Owner {
     }
 }
 
-const COROUTINE: &str = "the result is a coroutine, which nobody awaits: call the function with py:async_call, or \
+pub(super) const COROUTINE: &str = "the result is a coroutine, which nobody awaits: call the function with py:async_call, or \
                          run the coroutine in Python, with erlang.run";
 
 /// A coroutine that is a result would never run.
@@ -606,17 +613,30 @@ pub(super) fn refuse_coroutine(value: &Object<'_>, text: &str) -> Result<()> {
 
 /// A module by its name: the imported one, or imported now.
 pub(super) fn imported<'py>(name: &Object<'py>) -> Result<Object<'py>> {
+    if let Some(module) = loaded(name)? {
+        return Ok(module);
+    }
+    // SAFETY: attached; a new reference, or null with an exception.
+    unsafe { Object::owned_or_raised(name.py(), ffi::PyImport_Import(name.as_ptr())) }
+}
+
+/// A module by its name, if it was imported.
+pub(super) fn loaded<'py>(name: &Object<'py>) -> Result<Option<Object<'py>>> {
     let py = name.py();
     // SAFETY: attached; a new reference, or null with or without an exception.
     unsafe {
-        if let Some(module) = Object::owned(py, ffi::PyImport_GetModule(name.as_ptr())) {
-            return Ok(module);
-        }
-        if !ffi::PyErr_Occurred().is_null() {
+        let module = Object::owned(py, ffi::PyImport_GetModule(name.as_ptr()));
+        if module.is_none() && !ffi::PyErr_Occurred().is_null() {
             return Err(Raised::seen(py));
         }
-        Object::owned_or_raised(py, ffi::PyImport_Import(name.as_ptr()))
+        Ok(module)
     }
+}
+
+/// Whether a name means the namespace of the caller.
+pub(super) fn is_own_namespace(module: &Object<'_>) -> bool {
+    // SAFETY: attached; compares a str with a C text.
+    unsafe { ffi::PyUnicode_CompareWithASCIIString(module.as_ptr(), c"__main__".as_ptr()) == 0 }
 }
 
 /// An attribute of a module; `a.b` is looked up step by step unless there is one of that very name.

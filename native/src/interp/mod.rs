@@ -11,6 +11,7 @@ mod environment;
 mod execute;
 mod failure;
 mod flow;
+pub(crate) mod inline;
 mod loops;
 pub(crate) mod output;
 mod owner;

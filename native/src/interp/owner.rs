@@ -380,6 +380,9 @@ impl Owner {
             );
             self.watch_dropped(context);
             let py = attached.python();
+            if let Some(inline) = &context.inline {
+                inline.begin(py);
+            }
             if let Err(raised) = sandbox::trust_modules(py, &context.guard) {
                 // Nothing but memory can be missing; then no modules are found, and their imports say so.
                 raised.clear(py);
@@ -448,6 +451,8 @@ impl Owner {
             }
             match context.mailbox.take() {
                 Take::Item(envelope) => self.handle(py, context, envelope, reply),
+                // Schedulers cannot enter while the GIL is held.
+                Take::Empty if context.is_called_inline() => return false,
                 Take::Empty
                     if context
                         .mailbox
@@ -483,15 +488,22 @@ impl Owner {
                 Take::Item(Envelope::Nudge) => context.tell_of_places(),
                 Take::Item(envelope) => return Some(envelope),
                 Take::Closed => break,
-                Take::Empty => {
-                    let budget = &facts().spin_budget;
-                    if looked || !context.mailbox.look(&mut self.spinner, budget) {
-                        context.mailbox.sleep(&mut self.spinner, None);
-                    }
-                }
+                Take::Empty => self.idle(context, looked),
             }
         }
         None
+    }
+
+    /// Waits until there is something in the mailbox. Meanwhile schedulers may run code themselves.
+    fn idle(&mut self, context: &Arc<Context>, looked: bool) {
+        let mut spinner = std::mem::take(&mut self.spinner);
+        let inline = context.inline.as_ref();
+        let opened = inline.and_then(|inline| inline.open(self));
+        if looked || !context.mailbox.look(&mut spinner, &facts().spin_budget) {
+            context.mailbox.sleep(&mut spinner, None);
+        }
+        drop(opened);
+        self.spinner = spinner;
     }
 
     /// Sees to something while code waits below it.
@@ -532,10 +544,20 @@ impl Owner {
                 });
             }
             Envelope::Connection(handoff) => self.connection_arrived(py, *handoff),
+            Envelope::Garbage => self.unasked(py, context, |owner| owner.collect_garbage(py)),
             Envelope::Continue(request) => self.go_on(py, context, &request, reply),
             Envelope::Nudge => context.tell_of_places(),
         }
         self.relieve(py, context);
+    }
+
+    /// What CPython does by itself where code runs on this thread.
+    fn collect_garbage(&self, py: Python<'_>) {
+        let boot = self.boot.get(py);
+        let collected = boot.getattr_str("collect_garbage");
+        if let Err(raised) = collected.and_then(|collect| collect.call(&[])) {
+            raised.clear(py);
+        }
     }
 
     /// After code that was refused memory, for whatever no request waits for.

@@ -39,7 +39,11 @@ pub(super) fn retire(
         let attached = state.attach();
         finish_user_code(attached.python(), &mut owner, context)
     };
-    let alone = owner.mode == Mode::Worker || wait_until_alone(&mut state);
+    let left = context
+        .inline
+        .as_ref()
+        .is_none_or(|inline| inline.remove_seats());
+    let alone = owner.mode == Mode::Worker || left && wait_until_alone(&mut state);
     let_sleep(owner.interpreter_id);
     context.recovered();
     let recycle = owner.mode == Mode::OwnGil && !facts().interpreters_end();
@@ -177,6 +181,10 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
                 false
             }
         };
+    }
+    if let Some(inline) = &context.inline {
+        inline.end();
+        inline.clear_seats(py);
     }
     context.interrupts.leave(py);
     context.interrupts.close();

@@ -47,6 +47,10 @@ pub(super) enum Task<'e> {
     Collect {
         source: Word,
     },
+    /// A call, of which it is learned how long it takes.
+    Learn {
+        source: Word,
+    },
 }
 
 impl<'e> Task<'e> {
@@ -89,6 +93,7 @@ impl<'e> Task<'e> {
                     wanted: env.get_int(wanted).map_or(u64::MAX, i64::cast_unsigned),
                 },
             }),
+            [kind, source] if kind == known.learn => Some(Self::Learn { source }),
             [kind, source] if kind == known.collect => Some(Self::Collect { source }),
             _ => None,
         }

@@ -230,6 +230,12 @@ impl Context {
             Doing::Closing
         } else if self.interpreter_id.load(Ordering::Relaxed) < 0 {
             Doing::Starting
+        } else if self
+            .inline
+            .as_ref()
+            .is_some_and(|inline| inline.is_visited())
+        {
+            Doing::Running
         } else if running.is_empty() {
             Doing::Nothing
         } else if waits {

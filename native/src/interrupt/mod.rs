@@ -530,7 +530,8 @@ pub(crate) fn scope_of_code(py: Python<'_>, interrupts: &Interrupts) -> i64 {
     variable.map_or(NOBODY, |variable| current_scope(py, variable))
 }
 
-fn interrupted(py: Python<'_>, class: *mut ffi::PyObject) -> Raised {
+/// The exception, of this class.
+pub(crate) fn interrupted(py: Python<'_>, class: *mut ffi::PyObject) -> Raised {
     // SAFETY: attached; a class of this interpreter.
     let class = unsafe { Object::borrowed(py, class) };
     Raised::of_class(py, &class, "the call was interrupted from Erlang")

@@ -2,6 +2,7 @@
 
 use super::{Interrupts, SERVED, scope_of_code};
 use crate::py::{Python, Result};
+use crate::sandbox::refuse_to_wait;
 use parking_lot::{Condvar, Mutex};
 use std::time::Instant;
 
@@ -32,6 +33,7 @@ pub(crate) fn sleep_while(
     deadline: Instant,
     is_so: impl Fn() -> bool,
 ) -> Result<()> {
+    refuse_to_wait(py, "waiting")?;
     let served = SERVED.with(|served| served.borrow().clone());
     let interpreter = py.interpreter_id();
     let scope = served

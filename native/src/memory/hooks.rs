@@ -3,7 +3,7 @@
 //! These functions run with and without a GIL, with and without a thread state, and in the midst of anything: they take
 //! no lock that is held while Python's memory is asked for, and never touch an object.
 
-use super::{Holder, Interpreter, MINE, Mine, REGISTERED, told};
+use super::{Holder, Interpreter, MINE, Mine, REGISTERED, kept, told};
 use crate::py::ffi;
 use py_core::account::{Counting, LARGE, Verdict};
 use std::ffi::c_void;
@@ -192,7 +192,20 @@ extern "C" fn free(_: *mut c_void, block: *mut c_void) {
         // SAFETY: as in `realloc`.
         holder.account.remove(by, unsafe { size_of_block(block) });
     }
+    // SAFETY: as in `realloc`.
+    if kept::stays(block, || unsafe { size_of_block(block) }) {
+        return;
+    }
     if let Some(free) = raw.free {
+        free(raw.ctx, block);
+    }
+}
+
+/// Frees a block that was given back and had to stay.
+pub(super) fn free_below(block: *mut c_void) {
+    if let Some(Below { raw, .. }) = below()
+        && let Some(free) = raw.free
+    {
         free(raw.ctx, block);
     }
 }

@@ -10,6 +10,7 @@
 //! [`py_core::account`].
 
 mod hooks;
+pub(crate) mod kept;
 mod told;
 
 pub(crate) use hooks::{COUNTED, install};
@@ -84,6 +85,31 @@ pub(crate) fn held() -> Option<&'static Holder> {
     match MINE.get() {
         Mine::Holder(holder, _) => Some(holder),
         Mine::Unknown | Mine::Nobody => None,
+    }
+}
+
+/// The calling thread, which holds nothing of its own, asks for memory of a holder until this is dropped.
+pub(crate) struct Holding(());
+
+impl Holding {
+    /// In place of the owner thread, which asks for none meanwhile.
+    #[inline]
+    pub(crate) fn for_owner(holder: &'static Holder) -> Self {
+        MINE.set(Mine::Holder(holder, Counting::Main));
+        Self(())
+    }
+
+    /// Beside it.
+    pub(crate) fn beside_owner(holder: &'static Holder) -> Self {
+        MINE.set(Mine::Holder(holder, Counting::Other));
+        Self(())
+    }
+}
+
+impl Drop for Holding {
+    #[inline]
+    fn drop(&mut self) {
+        MINE.set(Mine::Nobody);
     }
 }
 

@@ -276,7 +276,12 @@ fn named<'a>(
 /// A submission costs its caller reductions by the time that copying took, as `!` does by size. A time slice
 /// is about a millisecond.
 pub(super) fn consume_reductions(env: Env<'_>, started: Instant) {
-    let hundredths = started.elapsed().as_micros() / 10;
+    consume_reductions_of(env, started.elapsed());
+}
+
+/// The same, for work that took this long.
+pub(super) fn consume_reductions_of(env: Env<'_>, took: Duration) {
+    let hundredths = took.as_micros() / 10;
     if hundredths > 0 {
         let percent = i32::try_from(hundredths.min(100)).unwrap_or(100);
         let _exhausted = rustler::schedule::consume_timeslice(env, percent);

@@ -6,6 +6,7 @@ mod call;
 mod callback;
 mod context;
 mod event_loop;
+mod inline;
 mod output;
 mod permit;
 mod reactor;

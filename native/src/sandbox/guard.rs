@@ -8,8 +8,9 @@ use parking_lot::{Mutex, RwLock};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Hears of a refusal by its name, and how many of that kind there were.
@@ -28,6 +29,8 @@ pub(crate) struct Guard {
     pub(super) resolved: Mutex<HashMap<IpAddr, HashSet<String>>>,
     /// The processes that code has started.
     pub(super) children: Mutex<HashSet<i64>>,
+    /// Code has asked for a thread.
+    threaded: AtomicBool,
 }
 
 /// Of the whole node.
@@ -52,6 +55,7 @@ impl Guard {
             named: RwLock::default(),
             resolved: Mutex::default(),
             children: Mutex::default(),
+            threaded: AtomicBool::new(false),
         }
     }
 
@@ -64,6 +68,16 @@ impl Guard {
     pub(super) fn is_of_modules(&self, path: &Path) -> bool {
         let is_in = |folders: &Vec<PathBuf>| folders.iter().any(|folder| path.starts_with(folder));
         self.modules.get().is_some_and(is_in) || is_in(&self.named.read())
+    }
+
+    /// Code asks for a thread.
+    pub(super) fn note_thread(&self) {
+        self.threaded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether code has ever asked for a thread.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.threaded.load(Ordering::Relaxed)
     }
 
     /// Counts a refusal, and sets the exception for it.
@@ -138,8 +152,8 @@ fn nobody() -> &'static Guard {
 }
 
 /// The calling thread runs code of a context until this is dropped.
-pub(crate) struct Guarding {
-    guard: Arc<Guard>,
+pub(crate) struct Guarding<G: Deref<Target = Guard> = Arc<Guard>> {
+    guard: G,
     before: *const Guard,
 }
 
@@ -151,9 +165,18 @@ impl Guarding {
     }
 }
 
-impl Drop for Guarding {
+impl<'g> Guarding<&'g Guard> {
+    /// The same, for a moment.
+    #[inline]
+    pub(crate) fn borrowed(guard: &'g Arc<Guard>) -> Self {
+        let before = CURRENT.replace(Arc::as_ptr(guard));
+        Self { guard, before }
+    }
+}
+
+impl<G: Deref<Target = Guard>> Drop for Guarding<G> {
     fn drop(&mut self) {
-        debug_assert!(std::ptr::eq(CURRENT.get(), Arc::as_ptr(&self.guard)));
+        debug_assert!(std::ptr::eq(CURRENT.get(), &raw const *self.guard));
         CURRENT.set(self.before);
     }
 }

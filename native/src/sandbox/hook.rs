@@ -5,7 +5,7 @@
 
 use super::guard::{Guard, current};
 use super::refusal::Refusal;
-use super::{descriptors, files, imports, network};
+use super::{descriptors, files, imports, network, scheduler};
 use crate::erlang_module::trampoline;
 use crate::py::{Object, Python, Result, api, ffi};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -34,6 +34,9 @@ unsafe extern "C" fn hook(
 ) -> c_int {
     // SAFETY: CPython passes a C text.
     let name = unsafe { CStr::from_ptr(event) }.to_bytes();
+    if scheduler::is_on() && scheduler::waits(name) {
+        return trampoline::status(|py| scheduler::refuse(py, &String::from_utf8_lossy(name)));
+    }
     let Some(check) = check(name) else {
         return 0;
     };
@@ -94,9 +97,10 @@ fn check(event: &[u8]) -> Option<Check> {
         b"os.chdir" => |event| event.refuse(Refusal::Chdir),
         b"resource.setrlimit" | b"resource.prlimit" => |event| event.refuse(Refusal::Rlimit),
         b"sys.remote_exec" => |event| event.refuse(Refusal::RemoteExec),
-        b"_thread.start_new_thread" | b"_thread.start_joinable_thread" => {
-            |event| event.unless(event.guard.policy.threads, Refusal::Threads)
-        }
+        b"_thread.start_new_thread" | b"_thread.start_joinable_thread" => |event| {
+            event.guard.note_thread();
+            event.unless(event.guard.policy.threads, Refusal::Threads)
+        },
         _ if event.starts_with(b"ctypes.") => {
             |event| event.unless(event.guard.policy.ctypes, Refusal::Ctypes)
         }

@@ -12,6 +12,7 @@
 //! | [`methods`] | methods of types without an event |
 //! | [`anew`], [`copies`] | what else would bring the originals back |
 //! | [`guarded`] | the objects that stand there |
+//! | [`scheduler`] | what waits, and is not for schedulers of Erlang |
 //! | [`seccomp`] | what the kernel refuses, whatever code runs |
 
 mod anew;
@@ -27,6 +28,7 @@ mod network;
 mod policy;
 mod refusal;
 mod replaced;
+mod scheduler;
 pub(crate) mod seccomp;
 
 pub(crate) use files::{remember_modules_of_main, trust_modules};
@@ -36,3 +38,4 @@ pub(crate) use methods::restore as restore_methods;
 pub(crate) use policy::{Environment, Files, Imports, Network, Policy, Seccomp};
 pub(crate) use refusal::names as refusal_names;
 pub(crate) use replaced::{replace_all, replace_imports};
+pub(crate) use scheduler::{OnScheduler, refuse_to_wait};

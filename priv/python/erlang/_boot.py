@@ -408,3 +408,16 @@ def forget(names: Iterable[str]) -> None:
     """Let modules be imported anew."""
     for name in names:
         sys.modules.pop(name, None)
+
+
+def garbage_is_due() -> bool:
+    """Whether CPython would collect garbage now, if that were not put off."""
+    young, *_ = gc.get_count()
+    threshold, *_ = gc.get_threshold()
+    return 0 < threshold < young
+
+
+def collect_garbage() -> None:
+    """Have CPython collect what it thinks right: it looks when something is made that may be garbage."""
+    for _ in range(2):
+        _ = [[]]

@@ -13,6 +13,7 @@ use crate::interp::trace::wrapped;
 use crate::interp::{Context, Kind, Request};
 use crate::interrupt::{NOBODY, scope_of_code};
 use crate::py::{Object, Python, Raised, Result};
+use crate::sandbox::refuse_to_wait;
 use parking_lot::Condvar;
 use std::sync::Arc;
 
@@ -93,6 +94,7 @@ fn on_other_thread<'py>(
     function: Function<'_, 'py>,
     arguments: &[Object<'py>],
 ) -> Result<Object<'py>> {
+    refuse_to_wait(py, "erlang.call")?;
     let (station, context) = here(py)?;
     let mut env = TermEnv::new();
     let (function, arguments) = with_tools(py, None, &context, |tools| {
@@ -131,7 +133,10 @@ pub(super) fn submit<'py>(
             let (request, _scope) = may_call(py, &stage.context)?;
             (stage.context.clone(), request)
         }
-        None => (here(py)?.1, None),
+        None => {
+            refuse_to_wait(py, "erlang.async_call")?;
+            (here(py)?.1, None)
+        }
     };
     let mut env = TermEnv::new();
     let (function, arguments) = with_tools(py, None, &context, |tools| {

@@ -83,7 +83,10 @@ fn is_for_a_wait(envelope: &Envelope) -> bool {
     match envelope {
         Envelope::Request(request) | Envelope::Continue(request) => request.origin.parent.is_some(),
         Envelope::Dropped => true,
-        Envelope::NamespaceDown(_) | Envelope::Connection(_) | Envelope::Nudge => false,
+        Envelope::NamespaceDown(_)
+        | Envelope::Connection(_)
+        | Envelope::Garbage
+        | Envelope::Nudge => false,
     }
 }
 
@@ -98,7 +101,10 @@ fn next(
     let is_ours = |envelope: &Envelope| match envelope {
         Envelope::Request(request) | Envelope::Continue(request) => request.descends_from(callback),
         Envelope::Dropped => true,
-        Envelope::NamespaceDown(_) | Envelope::Connection(_) | Envelope::Nudge => false,
+        Envelope::NamespaceDown(_)
+        | Envelope::Connection(_)
+        | Envelope::Garbage
+        | Envelope::Nudge => false,
     };
     // What another wait has put off, further in, may be for this one.
     // Looked for only where there may be some: a long queue would be gone through for each callback of its requests.

@@ -7,7 +7,7 @@ mod text;
 
 use super::execute::Answer;
 use super::owner::Owner;
-use super::{Closing, Kind, Request};
+use super::{Closing, Context, Kind, Request};
 use crate::beam::{Interned, TermEnv, Word, atoms, intern};
 use crate::erlang_module::{Native, Types};
 use crate::memory;
@@ -23,6 +23,48 @@ pub(crate) fn answer(
     env: &TermEnv,
     owner: &Owner,
     request: &Request,
+    raised: Raised,
+) -> Answer {
+    answer_to(py, env, owner, &Asker::Request(request), raised)
+}
+
+/// For whom code has run.
+pub(crate) enum Asker<'a> {
+    Request(&'a Request),
+    /// A scheduler, in this context; and whether its time is over.
+    Scheduler(&'a Context, bool),
+}
+
+impl Asker<'_> {
+    fn is_timed_out(&self) -> bool {
+        match self {
+            Self::Request(request) => request.is_timed_out(),
+            Self::Scheduler(_, is_late) => *is_late,
+        }
+    }
+
+    /// A message of some kinds has no room for a story.
+    fn wants_story(&self) -> bool {
+        match self {
+            Self::Request(request) => !matches!(request.kind, Kind::Spawn | Kind::Task),
+            Self::Scheduler(..) => true,
+        }
+    }
+
+    fn closing(&self, owner: &Owner) -> Option<Closing> {
+        match self {
+            Self::Request(_) => owner.stage.as_ref()?.context.closing(),
+            Self::Scheduler(context, _) => context.closing(),
+        }
+    }
+}
+
+/// As [`answer`].
+pub(crate) fn answer_to(
+    py: Python<'_>,
+    env: &TermEnv,
+    owner: &Owner,
+    asker: &Asker<'_>,
     raised: Raised,
 ) -> Answer {
     let known = atoms();
@@ -44,12 +86,12 @@ pub(crate) fn answer(
         message = teller.message(&exception, text::MESSAGE);
     }
     let class = class_word(env, &class_name(&exception));
-    let reason = special_reason(env, owner, request, &exception)
+    let reason = special_reason(env, owner, asker, &exception)
         .unwrap_or_else(|| env.tuple(&[class, env.string(&message)]));
     Answer {
         result: env.tuple(&[known.error, reason]),
-        // A message of this kind has no room for a story.
-        story: (!matches!(request.kind, Kind::Spawn | Kind::Task))
+        story: asker
+            .wants_story()
             .then(|| teller.whole(&exception, class, &message)),
     }
 }
@@ -69,18 +111,17 @@ pub(crate) fn story(py: Python<'_>, env: &TermEnv, owner: &Owner, raised: Raised
 fn special_reason(
     env: &TermEnv,
     owner: &Owner,
-    request: &Request,
+    asker: &Asker<'_>,
     exception: &Object<'_>,
 ) -> Option<Word> {
     let known = atoms();
     let types = &owner.types;
     if exception.is_a(types.interrupted()) {
-        if request.is_timed_out() {
+        if asker.is_timed_out() {
             return Some(known.timeout);
         }
         // Code that waits for Erlang ends with its context, and may be faster than the reaper.
-        let stage = owner.stage.as_ref();
-        return Some(match stage.and_then(|stage| stage.context.closing()) {
+        return Some(match asker.closing(owner) {
             Some(Closing::Answer(why) | Closing::Keep(why)) => {
                 env.tuple(&[known.context_died, why])
             }

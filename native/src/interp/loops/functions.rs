@@ -5,7 +5,7 @@ use super::wait::Wait;
 use crate::interp::Stage;
 use crate::interp::python_functions::{Methods, function, method, number};
 use crate::py::{Object, Python, Raised, Result, ffi};
-use crate::sandbox::descriptors;
+use crate::sandbox::{descriptors, refuse_to_wait};
 use py_core::event::{Interest, Poller};
 use std::io;
 use std::os::fd::RawFd;
@@ -58,6 +58,7 @@ fn checked<T>(py: Python<'_>, result: io::Result<T>) -> Result<T> {
 
 function!(py_loop_open, "loop_open", |py, arguments| {
     let [] = arguments.exactly()?;
+    refuse_to_wait(py, "an event loop")?;
     let number = checked(py, Poller::open())?;
     if let Some(stage) = Stage::here() {
         // Its thread will sleep there: made now, not at some moment that depends on how busy the machine is.
@@ -96,6 +97,7 @@ function!(py_loop_remove, "loop_remove", |py, arguments| {
 
 function!(py_loop_wait, "loop_wait", |py, arguments| {
     let [handle, timeout, keys, event_loop] = arguments.exactly()?;
+    refuse_to_wait(py, "an event loop")?;
     let timeout = if timeout.is_none() {
         None
     } else {

@@ -365,6 +365,7 @@ fn is_for_a_wait(envelope: &Envelope) -> bool {
         Envelope::Request(request) | Envelope::Continue(request) => request.origin.parent.is_some(),
         Envelope::Dropped
         | Envelope::Nudge
+        | Envelope::Garbage
         | Envelope::NamespaceDown(_)
         | Envelope::Connection(_) => false,
     }
@@ -378,7 +379,7 @@ fn belongs(context: &Context, envelope: &Envelope) -> bool {
             parent.is_some_and(|parent| context.leads_to(parent))
         }
         Envelope::Dropped | Envelope::Nudge => true,
-        Envelope::NamespaceDown(_) | Envelope::Connection(_) => false,
+        Envelope::NamespaceDown(_) | Envelope::Garbage | Envelope::Connection(_) => false,
     }
 }
 

@@ -1,0 +1,228 @@
+-module(py_inline).
+-include("py_doc.hrl").
+?MODULEDOC(false).
+-behaviour(gen_server).
+
+%% Which calls run on the calling scheduler, where their context allows it.
+%%
+%%   {{Module, Function}, inline | auto, {Module, Function}}    the names as binaries; the names as given
+%%   {{Module, Function}, inline | auto}                        the same with atoms, as most calls name it
+%%   {[pool | Pool], inline | auto}                              what holds for the calls of a pool
+%%
+%% As in py_routes, nodes that use none of this pay for a look at an atomic word, the number of rows. The owner of the table
+%% makes all changes, so that the number is right.
+
+-export([start_link/0, dispatch/2, asked/2, mark/2, unmark/1, marked/0, put_pool/2, allow/1]).
+-export([seen/1, slow/4]).
+-export([init/1, handle_call/3, handle_cast/2]).
+-export_type([dispatch/0, named/0, seen/0]).
+
+-include_lib("kernel/include/logger.hrl").
+
+-type dispatch() :: mailbox | inline | auto.
+-type name() :: atom() | binary().
+-type named() :: {Module :: name(), Function :: name()}.
+-type seen() :: #{
+    calls := non_neg_integer(),
+    slow := non_neg_integer(),
+    interrupted := non_neg_integer(),
+    mailbox := #{atom() => pos_integer()},
+    learned := #{
+        {binary(), binary()} => #{
+            inline := boolean(), short := non_neg_integer(), needed := pos_integer(), sent_back := non_neg_integer()
+        }
+    }
+}.
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% ------------------------------------------------------------------------------------------------
+%% For each call
+
+%% How a call goes that says nothing of it. A function's mark counts more than its pool.
+-spec dispatch(atom(), py_nif:payload()) -> dispatch().
+dispatch(Pool, Payload) ->
+    case persistent_term:get(?MODULE, none) of
+        none ->
+            mailbox;
+        Count ->
+            case atomics:get(Count, 1) of
+                0 -> mailbox;
+                _ -> chosen(Pool, Payload)
+            end
+    end.
+
+chosen(Pool, {call, Module, Function, _Args, _Kwargs}) ->
+    case mark_of(Module, Function) of
+        none ->
+            case of_pool(Pool) of
+                inline -> inline;
+                %% Whether it may run on any thread is not known.
+                _ -> mailbox
+            end;
+        Marked ->
+            Marked
+    end;
+chosen(Pool, {eval, _Code, _Locals}) ->
+    case of_pool(Pool) of
+        inline -> inline;
+        _ -> mailbox
+    end;
+chosen(_Pool, _Payload) ->
+    mailbox.
+
+%% How a call goes that says it.
+-spec asked(dispatch(), py_nif:payload()) -> dispatch().
+asked(auto, {call, Module, Function, _Args, _Kwargs}) ->
+    case mark_of(Module, Function) of
+        none -> mailbox;
+        _ -> auto
+    end;
+asked(auto, _Payload) ->
+    mailbox;
+asked(Dispatch, _Payload) ->
+    Dispatch.
+
+mark_of(Module, Function) when is_atom(Module), is_atom(Function) ->
+    looked_up({Module, Function}, none);
+mark_of(Module, Function) ->
+    looked_up({binary(Module), binary(Function)}, none).
+
+of_pool(none) -> mailbox;
+of_pool(Pool) -> looked_up([pool | Pool], mailbox).
+
+looked_up(Key, Default) ->
+    try ets:lookup(?MODULE, Key) of
+        [Row] -> element(2, Row);
+        [] -> Default
+    catch
+        %% The application does not run.
+        error:badarg -> Default
+    end.
+
+binary(Name) when is_binary(Name) -> Name;
+binary(Name) -> atom_to_binary(Name).
+
+%% ------------------------------------------------------------------------------------------------
+%% Changes
+
+-spec mark(named(), inline | auto) -> ok | {error, not_running}.
+mark({Module, Function} = Given, Dispatch) ->
+    Named = {binary(Module), binary(Function)},
+    call({put, [{Named, Dispatch, Given} | [{Atoms, Dispatch} || Atoms <- atoms(Named)]]}).
+
+%% An atom has no more characters.
+atoms({Module, Function}) ->
+    try
+        [{binary_to_atom(Module), binary_to_atom(Function)}]
+    catch
+        error:_ -> []
+    end.
+
+-spec unmark(named()) -> ok | {error, not_running}.
+unmark({Module, Function}) ->
+    Named = {binary(Module), binary(Function)},
+    call({delete, [Named | atoms(Named)]}).
+
+-spec marked() -> [{named(), inline | auto}] | {error, not_running}.
+marked() ->
+    try ets:match_object(?MODULE, {'_', '_', '_'}) of
+        Rows -> [{Given, Dispatch} || {_, Dispatch, Given} <- lists:sort(Rows)]
+    catch
+        error:badarg -> {error, not_running}
+    end.
+
+%% What holds for the calls of a pool; `mailbox' also when it is gone.
+-spec put_pool(atom(), dispatch()) -> ok | {error, not_running}.
+put_pool(Pool, mailbox) -> call({delete, [[pool | Pool]]});
+put_pool(Pool, Dispatch) -> call({put, [{[pool | Pool], Dispatch}]}).
+
+%% The switch of the node.
+-spec allow(boolean()) -> ok | {error, not_running}.
+allow(On) ->
+    case py_nif:inline_allow(On) of
+        {error, _} = Error -> Error;
+        _Before -> ok
+    end.
+
+call(Request) ->
+    try
+        gen_server:call(?MODULE, Request, infinity)
+    catch
+        exit:_ -> {error, not_running}
+    end.
+
+%% ------------------------------------------------------------------------------------------------
+%% What was seen
+
+%% Of the context with this number; `undefined' where nothing can run inline.
+-spec seen(pos_integer()) -> seen() | undefined.
+seen(Serial) ->
+    case py_nif:inline_seen(Serial) of
+        {Calls, Slow, Interrupted, Refused, Learned} ->
+            #{
+                calls => Calls,
+                slow => Slow,
+                interrupted => Interrupted,
+                mailbox => maps:from_list(Refused),
+                learned => maps:from_list([learned(One) || One <- Learned])
+            };
+        _ ->
+            undefined
+    end.
+
+learned({Module, Function, Trusted, Streak, Needed, Disappointments}) ->
+    {{Module, Function}, #{inline => Trusted, short => Streak, needed => Needed, sent_back => Disappointments}}.
+
+%% A call has held its scheduler up; `Count' have, in this context.
+-spec slow(term(), py_nif:payload(), non_neg_integer(), pos_integer()) -> ok.
+slow(Context, Payload, Microseconds, Count) ->
+    ?LOG_WARNING(
+        "Python context ~0p: ~ts held a scheduler of Erlang for ~.1f ms, as it ran inline; ~b such calls so far",
+        [Context, what(Payload), Microseconds / 1000, Count]
+    ).
+
+what({call, Module, Function, Args, _Kwargs}) ->
+    io_lib:format("~ts:~ts/~b", [binary(Module), binary(Function), length(Args)]);
+what({eval, Code, _Locals}) ->
+    io_lib:format("~0tP", [Code, 20]).
+
+%% ------------------------------------------------------------------------------------------------
+%% The owner of the table
+
+-spec init([]) -> {ok, []}.
+init([]) ->
+    ?MODULE = ets:new(?MODULE, [named_table, protected, {read_concurrency, true}]),
+    ok = allow(py_config:get(inline_dispatch)),
+    %% Of an earlier start of the application.
+    ok = counted(persistent_term:get(?MODULE, none)),
+    {ok, []}.
+
+counted(none) -> ok;
+counted(Count) -> atomics:put(Count, 1, ets:info(?MODULE, size)).
+
+count() ->
+    case persistent_term:get(?MODULE, none) of
+        none ->
+            New = atomics:new(1, []),
+            ok = persistent_term:put(?MODULE, New),
+            New;
+        Count ->
+            Count
+    end.
+
+-spec handle_call(term(), gen_server:from(), []) -> {reply, term(), []}.
+handle_call({put, Rows}, _From, State) ->
+    true = ets:insert(?MODULE, Rows),
+    {reply, counted(count()), State};
+handle_call({delete, Keys}, _From, State) ->
+    lists:foreach(fun(Key) -> ets:delete(?MODULE, Key) end, Keys),
+    {reply, counted(persistent_term:get(?MODULE, none)), State};
+handle_call(_Request, _From, State) ->
+    {reply, {error, unexpected_call}, State}.
+
+-spec handle_cast(term(), []) -> {noreply, []}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
