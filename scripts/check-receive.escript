@@ -6,7 +6,8 @@ functions() ->
     [
         {"src/py_call.erl", {request, 5}},
         {"src/py_call.erl", {answered, 5}},
-        {"src/py_remote.erl", {exchange, 3}}
+        {"src/py_remote.erl", {exchange, 3}},
+        {"src/py_map.erl", {awaited, 2}}
     ].
 
 main([]) ->
@@ -17,7 +18,7 @@ check(File, Function) ->
     {First, Last} = lines(File, Function),
     Notes = [Text || {Line, Text} <- notes(File), Line >= First, Line =< Last],
     [io:put_chars([Text, $\n]) || Text <- Notes],
-    Marked = lists:any(fun(T) -> lists:prefix("OPTIMIZED: reference used to mark", T) end, Notes),
+    Marked = lists:any(fun(T) -> lists:prefix("OPTIMIZED: all clauses match reference", T) end, Notes),
     Missed = lists:any(fun(T) -> lists:prefix("NOT OPTIMIZED", T) end, Notes),
     case Marked andalso not Missed of
         true ->

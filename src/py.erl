@@ -37,9 +37,11 @@ does not run, every function answers `{error, not_running}`; what asks whether s
 -export([info/0, info/1]).
 -export([activate_venv/1, deactivate_venv/0, venv_info/0]).
 -export([mark_inline/2, mark_inline/3, unmark_inline/2, marked_inline/0, allow_inline/1]).
+-export([call_many/3, call_many/4, call_many/5, map/3, map/4, map/5]).
 
 %% ------------------------------------------------------------------------------------------------
 -export([enable_tracing/0, disable_tracing/0, get_traces/0, clear_traces/0]).
+-export_type([batch_options/0, map_options/0]).
 -export_type([name/0, result/0, kwargs/0, code/0, async_call/0, stream_options/0]).
 
 -include("py_arguments.hrl").
@@ -60,6 +62,14 @@ does not run, every function answers `{error, not_running}`; what asks whether s
     timeout => timeout(),
     context => pid(),
     pool => atom()
+}.
+
+-type batch_options() :: #{kwargs => kwargs(), timeout => timeout()}.
+-type map_options() :: #{
+    kwargs => kwargs(),
+    timeout => timeout(),
+    chunk_size => pos_integer(),
+    max_in_flight => pos_integer()
 }.
 
 -define(DEFAULT_TIMEOUT, 30_000).
@@ -887,3 +897,98 @@ the setting `inline_dispatch` says, `true` unless set.
 allow_inline(On) ->
     Form = ?FORM([switch], [On]),
     py_inline:allow(py_arguments:switch(Form, On)).
+
+%% ------------------------------------------------------------------------------------------------
+%% Many calls at once
+
+?DOC("As `call_many/5` on the process's context, where `call/3` goes, without options.").
+-spec call_many(name(), name(), [[term()]]) -> [result()] | {error, term()}.
+call_many(Module, Function, ListOfArgs) ->
+    Form = ?FORM([module, function, argument_lists], [Module, Function, ListOfArgs]),
+    batch_routed(py_arguments:batch(Form, Module, Function, ListOfArgs, #{}), default).
+
+?DOC("""
+One of
+
+  * `call_many(Context, Module, Function, ListOfArgs)`: on an explicit context, without a time limit;
+  * `call_many(Pool, Module, Function, ListOfArgs)`: on the process's context of a named pool;
+  * `call_many(Module, Function, ListOfArgs, Options)`, `Options` being a map.
+""").
+-spec call_many(pid() | atom() | name(), name(), name() | [[term()]], [[term()]] | batch_options()) ->
+    [result()] | {error, term()}.
+call_many(Module, Function, ListOfArgs, Options) when is_map(Options), not is_pid(Module) ->
+    Form = ?FORM([module, function, argument_lists, options], [Module, Function, ListOfArgs, Options]),
+    {Kwargs, Timeout} = py_arguments:batch_options(Form, Options),
+    batch_routed(py_arguments:batch(Form, Module, Function, ListOfArgs, Kwargs), Timeout);
+call_many(Context, Module, Function, ListOfArgs) when is_pid(Context) ->
+    Form = ?FORM([context, module, function, argument_lists], [Context, Module, Function, ListOfArgs]),
+    py_batch:explicit(Context, py_arguments:batch(Form, Module, Function, ListOfArgs, #{}), default);
+call_many(Pool, Module, Function, ListOfArgs) ->
+    Form = ?FORM([pool, module, function, argument_lists], [Pool, Module, Function, ListOfArgs]),
+    _ = py_arguments:pool(Form, Pool),
+    py_batch:pooled(Pool, py_arguments:batch(Form, Module, Function, ListOfArgs, #{}), default).
+
+?DOC("""
+Calls a function once with each list of arguments, one call after another, in one request to a context or to the
+process's context of a pool. The results come in the order of the lists, `{ok, Value}` or `{error, Reason}` each, as
+`call/5` gives them. `{error, Reason}` alone says that nothing has run: there is no such pool, or its queue is full.
+
+The options are `kwargs`, for each call, and `timeout`, for all together; without it, as long as calls may take. What was
+not done by then is `{error, timeout}`; what was is kept. See the guide to batches.
+""").
+-spec call_many(pid() | atom(), name(), name(), [[term()]], batch_options()) -> [result()] | {error, term()}.
+call_many(Context, Module, Function, ListOfArgs, Options) when is_pid(Context) ->
+    Form = ?FORM(
+        [context, module, function, argument_lists, options], [Context, Module, Function, ListOfArgs, Options]
+    ),
+    {Kwargs, Timeout} = py_arguments:batch_options(Form, Options),
+    py_batch:explicit(Context, py_arguments:batch(Form, Module, Function, ListOfArgs, Kwargs), Timeout);
+call_many(Pool, Module, Function, ListOfArgs, Options) ->
+    Form = ?FORM([pool, module, function, argument_lists, options], [Pool, Module, Function, ListOfArgs, Options]),
+    _ = py_arguments:pool(Form, Pool),
+    {Kwargs, Timeout} = py_arguments:batch_options(Form, Options),
+    py_batch:pooled(Pool, py_arguments:batch(Form, Module, Function, ListOfArgs, Kwargs), Timeout).
+
+batch_routed({call_many, Module, Function, _, _} = Payload, Timeout) ->
+    py_batch:pooled(py_routes:pool(Module, Function), Payload, Timeout).
+
+?DOC("As `map/5` in the pool where calls of the function go, without options.").
+-spec map(name(), name(), [term()]) -> [result()] | {error, term()}.
+map(Module, Function, Items) ->
+    Form = ?FORM([module, function, items], [Module, Function, Items]),
+    mapped(Form, routed, Module, Function, Items, #{}).
+
+?DOC("`map(Pool, Module, Function, Items)`, or `map(Module, Function, Items, Options)`, `Options` being a map.").
+-spec map(atom() | name(), name(), name() | [term()], [term()] | map_options()) -> [result()] | {error, term()}.
+map(Module, Function, Items, Options) when is_map(Options) ->
+    Form = ?FORM([module, function, items, options], [Module, Function, Items, Options]),
+    mapped(Form, routed, Module, Function, Items, Options);
+map(Pool, Module, Function, Items) ->
+    Form = ?FORM([pool, module, function, items], [Pool, Module, Function, Items]),
+    mapped(Form, {pool, py_arguments:pool(Form, Pool)}, Module, Function, Items, #{}).
+
+?DOC("""
+Calls a function with each item of a list, on all contexts of a pool at the same time; the results come in the order of
+the items, `{ok, Value}` or `{error, Reason}` each. `{error, Reason}` alone says that nothing has run.
+
+The list is cut into chunks, and a context that has done one gets the next. Items of a chunk whose context dies are
+`{error, {context_died, _}}` unless they were done: nothing runs twice.
+
+The options are `kwargs`, for each call; `timeout`, for all together, and without it, as long as calls of the pool may
+take; `chunk_size`, how many items go to a context at once; and `max_in_flight`, how many chunks a context may have at
+a time, 2 if nothing is said. See the guide to batches.
+""").
+-spec map(atom(), name(), name(), [term()], map_options()) -> [result()] | {error, term()}.
+map(Pool, Module, Function, Items, Options) ->
+    Form = ?FORM([pool, module, function, items, options], [Pool, Module, Function, Items, Options]),
+    mapped(Form, {pool, py_arguments:pool(Form, Pool)}, Module, Function, Items, Options).
+
+mapped(Form, At, Module, Function, Items, Options) ->
+    {Kwargs, Checked} = py_arguments:map_options(Form, Options),
+    Called = {py_arguments:name(Form, module, Module), py_arguments:name(Form, function, Function), Kwargs},
+    Pool =
+        case {At, Called} of
+            {{pool, Named}, _} -> Named;
+            {routed, {M, F, _}} -> py_routes:pool(M, F)
+        end,
+    py_map:run(Pool, Called, py_arguments:items(Form, Items), Checked).

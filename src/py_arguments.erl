@@ -8,6 +8,7 @@
 -export([call/5, method/4, arguments/2, calls/2, tasks/2, evaluation/3, statements/2, options/2, options/3]).
 -export([call_options/2, eval_options/2, dispatch/2, function/3, switch/2]).
 -export([stream/2, stream_options/2, demand/2]).
+-export([batch/5, items/2, batch_options/2, map_options/2]).
 -export([name/3, context/2, environment/2, kwargs/2, object/2, pool/2, reference/2, timeout/2, registered/2]).
 -export([registration/2, callable/3, erlang_name/3, owner/2, grace/2, loop/2, request/2]).
 -include("py_arguments.hrl").
@@ -212,6 +213,61 @@ demand(Form, More) ->
 
 %% What the native side counts.
 is_number_of_items(N, Least) -> is_integer(N) andalso N >= Least andalso N < 1 bsl 59.
+
+%% `{call_many, _, _, _, _}' as py_nif takes it.
+-spec batch(form(), term(), term(), term(), map()) -> py_nif:payload().
+batch(Form, Module, Function, ListOfArgs, Kwargs) ->
+    Checked = {call_many, name(Form, module, Module), name(Form, function, Function), ListOfArgs, Kwargs},
+    ok = argument_lists(Form, ListOfArgs, 1),
+    Checked.
+
+argument_lists(Form, [Args | Rest], N) when length(Args) >= 0 -> argument_lists(Form, Rest, N + 1);
+argument_lists(_Form, [], _N) -> ok;
+argument_lists(Form, [_ | _], N) -> py_badarg:refuse(Form, argument_lists, {not_arguments, N});
+argument_lists(Form, _NoList, 1) -> py_badarg:refuse(Form, argument_lists, wrong);
+argument_lists(Form, _Tail, _N) -> py_badarg:refuse(Form, argument_lists, improper).
+
+-spec items(form(), term()) -> [term()].
+items(_Form, Items) when length(Items) >= 0 -> Items;
+items(Form, Items) when is_list(Items) -> py_badarg:refuse(Form, items, improper);
+items(Form, _Items) -> py_badarg:refuse(Form, items, wrong).
+
+%% What is said of a batch: `#{kwargs, timeout}'.
+-spec batch_options(form(), term()) -> {map(), timeout() | default}.
+batch_options(Form, Options) ->
+    {Kwargs, #{timeout := Timeout}} = known_options(Form, Options, [kwargs, timeout]),
+    {Kwargs, Timeout}.
+
+%% Those, and how a list is split: `#{chunk_size, max_in_flight}'.
+-spec map_options(form(), term()) -> {map(), py_map:options()}.
+map_options(Form, Options) ->
+    known_options(Form, Options, [chunk_size, kwargs, max_in_flight, timeout]).
+
+known_options(Form, Options, Known) when is_map(Options) ->
+    Wrong = [
+        {Key, Value}
+     || {Key, Value} <- lists:sort(maps:to_list(Options)),
+        not (lists:member(Key, Known) andalso is_batch_option(Key, Value))
+    ],
+    case Wrong of
+        [] ->
+            Defaults = #{timeout => default, chunk_size => default, max_in_flight => 2},
+            {maps:get(kwargs, Options, #{}), maps:merge(Defaults, maps:remove(kwargs, Options))};
+        [{Key, Value} | _] ->
+            Cause =
+                case lists:member(Key, Known) of
+                    true -> {wrong_option, Key, Value};
+                    false -> {unknown_option, Key, Known}
+                end,
+            py_badarg:refuse(Form, options, Cause)
+    end;
+known_options(Form, _Options, _Known) ->
+    py_badarg:refuse(Form, options, wrong).
+
+is_batch_option(kwargs, Kwargs) -> is_map(Kwargs);
+is_batch_option(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);
+is_batch_option(chunk_size, Size) -> is_integer(Size) andalso Size > 0;
+is_batch_option(max_in_flight, Most) -> is_integer(Most) andalso Most > 0.
 
 %% Who owns a loop: `#{owner => pid()}', or the calling process.
 -spec owner(form(), term()) -> pid().

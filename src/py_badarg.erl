@@ -13,6 +13,7 @@
 -type role() ::
     amount
     | args
+    | argument_lists
     | attribute
     | bound
     | callable
@@ -30,6 +31,7 @@
     | dispatch
     | info
     | item
+    | items
     | frames
     | function_of_none
     | headers
@@ -65,6 +67,7 @@
     wrong
     | improper
     | {not_a_call, Place :: pos_integer()}
+    | {not_arguments, Place :: pos_integer()}
     | {unknown_event, Event :: term()}
     | {unknown_option, Key :: term(), Allowed :: [atom()]}
     | {wrong_option, Key :: atom(), Value :: term()}.
@@ -100,6 +103,12 @@ text(calls, improper) ->
     "not a proper list";
 text(tasks, improper) ->
     "not a proper list";
+text(argument_lists, improper) ->
+    "not a proper list";
+text(items, improper) ->
+    "not a proper list";
+text(argument_lists, {not_arguments, Place}) ->
+    io_lib:format("element ~b is not a list of arguments", [Place]);
 text(calls, {not_a_call, Place}) ->
     io_lib:format("element ~b is not {Module, Function, Args} with names and a list", [Place]);
 text(tasks, {not_a_call, Place}) ->
@@ -114,6 +123,7 @@ text(options, {wrong_option, Key, Value}) ->
 
 expected(amount) -> "an integer of at most 64 bits";
 expected(args) -> "a list of arguments";
+expected(argument_lists) -> "a list of lists of arguments";
 expected(attribute) -> "an attribute's name: an atom, a binary or a string";
 expected(bound) -> "a bound: an integer from 1 to 4294967294, or infinity";
 expected(callable) -> "a fun of one argument, the list of arguments, or {Module, Function}";
@@ -139,6 +149,9 @@ expected(index) -> "the index of a context, from 1, or a pool's name (an atom)";
 expected(info) -> "a map, which becomes client_info";
 expected(interval) -> "a positive number of milliseconds";
 expected(item) -> "an item of py:info/0 (an atom), or a context: its pid";
+expected(items) -> "a list";
+expected(chunk_size) -> "a positive integer";
+expected(max_in_flight) -> "a positive integer";
 expected(kwargs) -> "a map of keyword arguments";
 expected(locals) -> "a map of names to values";
 expected(loop) -> "a loop: the reference that get_loop or loop_ref gave";

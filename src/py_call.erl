@@ -186,7 +186,7 @@ served(Request, Ref, Callback, Function, Args, Deadline) ->
         0 ->
             %% Its value comes too late.
             _ = taken_back(py_nif:callback_cancel(Callback), Request, Ref),
-            {error, timeout};
+            late(Request);
         _ ->
             answered(Request, Ref, Callback, Answer, Deadline)
     end.
@@ -226,7 +226,7 @@ expired(Request, Ref, Deadline) ->
     case remaining(Deadline) of
         0 ->
             _ = take_back(Request, Ref),
-            {error, timeout};
+            late(Request);
         Timeout ->
             receive
                 {Ref, Result} ->
@@ -256,12 +256,12 @@ reraised(Result) ->
 take_back(Request, Ref) ->
     taken_back(py_nif:cancel(Request), Request, Ref).
 
-taken_back(cancelled, _Request, _Ref) ->
-    {error, timeout};
+taken_back(cancelled, Request, _Ref) ->
+    late(Request);
 taken_back(flush, Request, Ref) ->
     receive
         {Ref, _Callback, _Function, _Args, _Left} -> taken_back(flush, Request, Ref)
-    after 0 -> {error, timeout}
+    after 0 -> late(Request)
     end;
 taken_back(calling, Request, Ref) ->
     receive
@@ -280,6 +280,9 @@ taken_back(_SendingOrSent, Request, Ref) ->
         {Ref, _Callback, _Function, _Args, _Left} ->
             taken_back(sent, Request, Ref)
     end.
+
+%% Of a batch that much is known.
+late(Request) -> py_nif:so_far(Request, timeout).
 
 ?DOC(false).
 -spec spawn_explicit(py_nif:target(), payload()) -> reference().

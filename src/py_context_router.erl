@@ -15,7 +15,7 @@ it gets says the pool's option `binding`: the least loaded one, or that of the s
 -export([bind_context/1, bind_context/2, unbind_context/0, unbind_context/1]).
 -export([register_pool/2, register_pool/3, unregister_pool/1, unregister_pool/2]).
 -export([lookup_pool/2, list_pool_registrations/0]).
--export([known/1, bind/2, rebind/3, all/2]).
+-export([known/1, bind/2, rebind/3, all/2, all_places/2]).
 
 -include("py_arguments.hrl").
 
@@ -426,11 +426,20 @@ rebind_ordinary(Pool, Handle, Timeout) ->
 %% Handles of all places of a pool, started if need be.
 -spec all(atom(), timeout()) -> {ok, [py_nif:target()]} | {error, term()}.
 all(Pool, Timeout) ->
+    case all_places(Pool, Timeout) of
+        {ok, Places} -> {ok, [Handle || {ok, _, _, Handle} <- Places]};
+        {error, _} = Error -> Error
+    end.
+
+?DOC(false).
+%% The same with what they are of.
+-spec all_places(atom(), timeout()) -> {ok, [{ok, pos_integer(), pid(), py_nif:target()}, ...]} | {error, term()}.
+all_places(Pool, Timeout) ->
     case places(Pool, Timeout) of
         {ok, Places} ->
-            case [Handle || {ok, _, _, Handle} <- Places] of
+            case [Place || {ok, _, _, _} = Place <- Places] of
                 [] -> hd(Places);
-                Handles -> {ok, Handles}
+                Found -> {ok, Found}
             end;
         {error, _} = Error ->
             Error

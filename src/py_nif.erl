@@ -98,7 +98,9 @@ function answers `{error, not_running}`.
     stream_end/1,
     spares_open/2,
     spares_close/0,
-    spares/0
+    spares/0,
+    part/4,
+    so_far/2
 ]).
 -export_type([callback/0, answer/0, handle/0, request/0, target/0, payload/0, scope/0, environment/0, object/0, settings/0]).
 -export_type([listener/0, step/0]).
@@ -193,7 +195,9 @@ function answers `{error, not_running}`.
     stream_end/1,
     spares_open/2,
     spares_close/0,
-    spares/0
+    spares/0,
+    part/4,
+    so_far/2
 ]).
 -on_load(load/0).
 
@@ -245,6 +249,9 @@ function answers `{error, not_running}`.
     | {collect, payload()}
     %% Of which it is learned how long it takes.
     | {learn, payload()}
+    %% A list of arguments, or one argument, for each call.
+    | {call_many, module_name(), name(), [[term()]], map()}
+    | {map, module_name(), name(), [term()], map()}
     %% Made as a part of a trace.
     | {traced, py_trace:trace(), payload()}
     | {birth, [step(), ...]}.
@@ -657,3 +664,13 @@ spares() -> not_loaded().
 %% Gives what was so before.
 -spec record_spans(boolean()) -> boolean() | {error, not_running}.
 record_spans(_On) -> not_loaded().
+
+?DOC(false).
+%% As `forward', with any term in place of the reference.
+-spec part(target(), term(), payload(), timeout()) -> request() | refused().
+part(_Target, _Tag, _Payload, _Timeout) -> not_loaded().
+
+?DOC(false).
+%% What was made of a batch that was cancelled, with the reason in place of the rest; an error for other requests.
+-spec so_far(request(), Reason) -> {ok, [{ok, term()} | {error, term()}]} | {error, Reason | not_running}.
+so_far(_Request, _Reason) -> not_loaded().

@@ -58,6 +58,8 @@ asked({call, Module, Function, Args, _Kwargs}) ->
     #{request => call, module => Module, function => Function, arity => length(Args)};
 asked({call_method, _Object, Function, Args, _Kwargs}) ->
     #{request => call_method, function => Function, arity => length(Args)};
+asked({Kind, Module, Function, Items, _Kwargs}) when Kind =:= call_many; Kind =:= map ->
+    #{request => Kind, module => Module, function => Function, items => length(Items)};
 asked(Payload) ->
     #{request => element(1, Payload)}.
 

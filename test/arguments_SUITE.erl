@@ -395,6 +395,7 @@ private(Module) ->
                 {bind, 2},
                 {rebind, 3},
                 {all, 2},
+                {all_places, 2},
                 {start_pool, 2},
                 {start_pool, 3}
             ]
@@ -525,6 +526,12 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, eval, 3} -> {[<<"1">>, #{}, 5000], No};
         {py, exec, 1} -> {[<<"1">>], No};
         {py, parallel, 1} -> {[[{math, sqrt, [16]}]], No};
+        {py, call_many, 3} -> {[math, sqrt, [[16]]], No};
+        {py, call_many, 4} -> {[Ctx, math, sqrt, [[16]]], No};
+        {py, call_many, 5} -> {[default, math, sqrt, [[16]], #{}], No};
+        {py, map, 3} -> {[math, sqrt, [16]], No};
+        {py, map, 4} -> {[default, math, sqrt, [16]], No};
+        {py, map, 5} -> {[default, math, sqrt, [16], #{}], No};
         {py, stream, 3} -> {[math, sqrt, [16]], No};
         {py, stream, 4} -> {[math, sqrt, [16], #{}], No};
         {py, stream_eval, 1} -> {[<<"[1]">>], No};

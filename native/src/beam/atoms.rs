@@ -49,6 +49,7 @@ known_atoms! {
     idle = "idle", running = "running", waiting = "waiting", closing = "closing", gone = "gone", interrupts = "interrupts", traced = "traced",
     off = "off", first = "first", queued = "queued", busy = "busy", threads = "threads", not_loaded = "not_loaded", learning = "learning",
     inline_slow = "inline_slow", learn = "learn", mailbox = "mailbox", main = "__main__",
+    call_many = "call_many", map = "map",
 }
 
 fn make(env: *mut ErlNifEnv, text: &str) -> Word {

@@ -376,6 +376,13 @@ pub(crate) struct ListCells<'e> {
     rest: Word,
 }
 
+impl ListCells<'_> {
+    /// The list of what has not been taken.
+    pub(crate) fn rest(&self) -> Word {
+        self.rest
+    }
+}
+
 impl Iterator for ListCells<'_> {
     type Item = Word;
 

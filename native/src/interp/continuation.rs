@@ -110,6 +110,10 @@ impl Owner {
         request: &Shared<Request>,
         reply: &mut TermEnv,
     ) {
+        if let Some(batch) = self.batches.remove(&request.id) {
+            self.batch_goes_on(py, context, request, batch);
+            return;
+        }
         let Some(continuation) = self.continuations.remove(&request.id) else {
             self.stream_goes_on(py, context, request, reply);
             return;

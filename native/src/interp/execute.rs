@@ -2,6 +2,7 @@
 
 use super::code::Grammar;
 use super::continuation::Continuation;
+use super::many::Batch;
 use super::owner::Owner;
 use super::stream::Items;
 use super::task::Task;
@@ -65,6 +66,8 @@ pub(crate) enum Outcome {
     Next(Continuation),
     /// It goes on as a stream.
     Items(Items),
+    /// It has had a turn as a batch, which may be its last.
+    Many(Batch),
 }
 
 /// Answers an `{echo, Term}` request, which measures the way through the mailbox, before Python is entered.
@@ -199,7 +202,7 @@ impl Owner {
         let (payload, trace) = unwrapped(env, payload);
         request.belongs_to(trace);
         let entered = self.enter_trace(py, request);
-        let performed = self.perform(py, context, env, payload, namespace.id, reply);
+        let performed = self.perform(py, context, request, env, payload, namespace.id, reply);
         self.leave_trace(py, entered);
         performed.unwrap_or_else(|raised| {
             let step = self.failed_step.take();
@@ -244,6 +247,10 @@ impl Owner {
                 self.begin_stream(py, context, request, items, reply);
                 return;
             }
+            Outcome::Many(batch) => {
+                self.end_batch_turn(py, context, request, batch);
+                return;
+            }
         };
         let body = request.body.lock().take_if(|_| over);
         if let Some(body) = body {
@@ -283,10 +290,12 @@ impl Owner {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what there is to work with")]
     fn perform(
         &mut self,
         py: Python<'_>,
         context: &Context,
+        request: &Request,
         env: &TermEnv,
         payload: Word,
         namespace: u64,
@@ -361,6 +370,9 @@ impl Owner {
                 }
                 value?
             }
+            Some(Task::Many(calls)) => {
+                return self.many(py, context, request, env, namespace, &calls);
+            }
             None => return Err(Raised::type_error(py, "malformed request")),
         };
         self.outcome(&value, context, reply)
@@ -412,17 +424,17 @@ impl Owner {
             Err(raised) => match convert.too_large() {
                 Some(TooLarge(size)) => {
                     raised.clear(py);
-                    let number = |bytes: usize| env.int(i64::try_from(bytes).unwrap_or(i64::MAX));
-                    let max = number(context.max_result_size);
-                    Ok(Err(env.tuple(&[
-                        atoms().result_too_large,
-                        number(size),
-                        max,
-                    ])))
+                    Ok(Err(Self::too_large(env, size, context.max_result_size)))
                 }
                 None => Err(raised),
             },
         }
+    }
+
+    /// The reason for that: so much was counted, so much may be.
+    pub(super) fn too_large(env: &TermEnv, counted: usize, most: usize) -> Word {
+        let number = |bytes: usize| env.int(i64::try_from(bytes).unwrap_or(i64::MAX));
+        env.tuple(&[atoms().result_too_large, number(counted), number(most)])
     }
 
     /// The term of an object.
@@ -436,7 +448,7 @@ impl Owner {
         self.terms_of(py, context, env).term(object)
     }
 
-    fn terms_of<'a, 'py>(
+    pub(super) fn terms_of<'a, 'py>(
         &'a mut self,
         py: Python<'py>,
         context: &Context,

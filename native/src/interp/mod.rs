@@ -13,6 +13,7 @@ mod failure;
 mod flow;
 pub(crate) mod inline;
 mod loops;
+mod many;
 pub(crate) mod output;
 mod owner;
 pub(crate) mod permit;

@@ -4,6 +4,7 @@ use super::code::CodeCache;
 use super::continuation::Continuation;
 use super::failure::Attributes;
 use super::loops::{Aside, LoopTools, RunningLoop};
+use super::many::Batch;
 use super::scope::Namespaces;
 use super::sources::Sources;
 use super::stack;
@@ -63,6 +64,8 @@ pub(crate) struct Owner {
     pub(crate) running_loop: Option<RunningLoop>,
     /// What suspended requests go on with.
     pub(crate) continuations: HashMap<u64, Continuation>,
+    /// Batches between two turns, by request.
+    pub(super) batches: HashMap<u64, Batch>,
     /// The iterators of streams that are not asynchronous, by request.
     pub(crate) streams: HashMap<u64, Kept>,
     /// `erlang._streams`, once it was needed.
@@ -285,6 +288,7 @@ fn prepare(py: Python<'_>, mode: Mode, policy: &Policy) -> Result<Owner> {
         loop_tools: None,
         running_loop: None,
         continuations: HashMap::new(),
+        batches: HashMap::new(),
         streams: HashMap::new(),
         stream_tools: None,
     })

@@ -1,6 +1,7 @@
 //! One request: what was asked, by whom, and how the answer goes back.
 
 use super::flow::Flow;
+use super::many::Results;
 use super::queue::{Place, Queue};
 use super::trace::Trace;
 use super::watch::coarse_now;
@@ -88,6 +89,8 @@ pub(crate) struct Request {
     started: AtomicU64,
     /// Of a stream.
     flow: OnceLock<Box<Flow>>,
+    /// Of a batch that has begun.
+    pub(super) results: OnceLock<Arc<Results>>,
     /// The trace that it is a part of, if any, once it has begun.
     pub(super) trace: OnceLock<Box<Trace>>,
 }
@@ -123,6 +126,7 @@ impl Request {
             sent: AtomicBool::new(false),
             started: AtomicU64::new(0),
             flow: OnceLock::new(),
+            results: OnceLock::new(),
             trace: OnceLock::new(),
         }
     }
@@ -417,9 +421,12 @@ impl Request {
             self_.permit.give_back();
         }
         if let Some(read) = body.as_ref() {
-            let mut env = TermEnv::new();
+            let env = TermEnv::new();
             let died = env.tuple(&[atoms().context_died, reason]);
-            let result = env.tuple(&[atoms().error, died]);
+            let (mut env, result) = self_.so_far(died).unwrap_or_else(|| {
+                let result = env.tuple(&[atoms().error, died]);
+                (env, result)
+            });
             if let Some(message) = Self::message(self_, &env, read, result, None) {
                 self_.send(&mut env, message);
             }

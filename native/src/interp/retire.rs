@@ -164,6 +164,7 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     context.enter_unasked();
     owner.end_loop(py);
     owner.forget_continuations(py);
+    owner.forget_batches(py);
     owner.forget_streams(py);
     owner.namespaces.clear(py);
     owner.held.release_of(py, context.serial);

@@ -1,5 +1,6 @@
 //! What a request asks for.
 
+use super::many::Calls;
 use super::stream::Destination;
 use crate::beam::{Pid, TermEnv, Word, atoms};
 
@@ -51,6 +52,8 @@ pub(super) enum Task<'e> {
     Learn {
         source: Word,
     },
+    /// A function with one list of arguments after another.
+    Many(Calls),
 }
 
 impl<'e> Task<'e> {
@@ -95,6 +98,17 @@ impl<'e> Task<'e> {
             }),
             [kind, source] if kind == known.learn => Some(Self::Learn { source }),
             [kind, source] if kind == known.collect => Some(Self::Collect { source }),
+            [kind, module, function, items, keywords]
+                if kind == known.call_many || kind == known.map =>
+            {
+                Some(Self::Many(Calls {
+                    module,
+                    function,
+                    items,
+                    keywords,
+                    single: kind == known.map,
+                }))
+            }
             _ => None,
         }
     }

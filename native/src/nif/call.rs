@@ -64,6 +64,11 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// With a time limit.
+    pub(super) fn within(self, timeout: Term<'a>) -> Self {
+        Self { timeout, ..self }
+    }
+
     /// Made in this callback, or none.
     pub(super) fn made_in(self, parent: Term<'a>) -> Self {
         Self { parent, ..self }

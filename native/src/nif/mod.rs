@@ -7,6 +7,7 @@ mod callback;
 mod context;
 mod event_loop;
 mod inline;
+mod many;
 mod output;
 mod permit;
 mod reactor;

@@ -196,7 +196,9 @@ fn asked<'a>(env: Env<'a>, request: &Request) -> Term<'a> {
 fn about<'a>(env: Env<'a>, of: &TermEnv, payload: &[Word]) -> Option<Term<'a>> {
     let known = atoms();
     match *payload {
-        [kind, module, function, arguments, _] if kind == known.call => {
+        [kind, module, function, arguments, _]
+            if kind == known.call || kind == known.call_many || kind == known.map =>
+        {
             let names = [
                 word(env, kind),
                 name(env, of, module)?,

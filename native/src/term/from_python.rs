@@ -118,6 +118,11 @@ impl<'a, 'py> FromPython<'a, 'py> {
         self
     }
 
+    /// So many bytes of Erlang's were taken, all in all.
+    pub(crate) fn counted(&self) -> usize {
+        self.size.counted()
+    }
+
     /// Why the conversion failed, if it was for that.
     pub(crate) fn too_large(&self) -> Option<TooLarge> {
         self.size.exceeded()

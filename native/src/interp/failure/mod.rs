@@ -25,7 +25,10 @@ pub(crate) fn answer(
     request: &Request,
     raised: Raised,
 ) -> Answer {
-    answer_to(py, env, owner, &Asker::Request(request), raised)
+    // A message of this kind has no room for a story.
+    let with_story = !matches!(request.kind, Kind::Spawn | Kind::Task);
+    let asker = Asker::Request(request);
+    of_part(py, env, owner, &asker, raised, with_story).0
 }
 
 /// For whom code has run.
@@ -43,14 +46,6 @@ impl Asker<'_> {
         }
     }
 
-    /// A message of some kinds has no room for a story.
-    fn wants_story(&self) -> bool {
-        match self {
-            Self::Request(request) => !matches!(request.kind, Kind::Spawn | Kind::Task),
-            Self::Scheduler(..) => true,
-        }
-    }
-
     fn closing(&self, owner: &Owner) -> Option<Closing> {
         match self {
             Self::Request(_) => owner.stage.as_ref()?.context.closing(),
@@ -59,24 +54,26 @@ impl Asker<'_> {
     }
 }
 
-/// As [`answer`].
-pub(crate) fn answer_to(
+/// The same for what is no whole request; says whether that was interrupted.
+pub(crate) fn of_part(
     py: Python<'_>,
     env: &TermEnv,
     owner: &Owner,
     asker: &Asker<'_>,
     raised: Raised,
-) -> Answer {
+    with_story: bool,
+) -> (Answer, bool) {
     let known = atoms();
     let _room = memory::reserve();
     let Some(mut exception) = raised.fetch(py) else {
         // A C function reported an error and set none; CPython calls that a SystemError.
         let text = env.string("error return without exception set");
         let reason = env.tuple(&[class_word(env, "SystemError"), text]);
-        return Answer {
+        let answer = Answer {
             result: env.tuple(&[known.error, reason]),
             story: None,
         };
+        return (answer, false);
     };
     let mut teller = Teller::new(py, env, owner);
     let mut message = teller.message(&exception, text::MESSAGE);
@@ -88,12 +85,11 @@ pub(crate) fn answer_to(
     let class = class_word(env, &class_name(&exception));
     let reason = special_reason(env, owner, asker, &exception)
         .unwrap_or_else(|| env.tuple(&[class, env.string(&message)]));
-    Answer {
+    let answer = Answer {
         result: env.tuple(&[known.error, reason]),
-        story: asker
-            .wants_story()
-            .then(|| teller.whole(&exception, class, &message)),
-    }
+        story: with_story.then(|| teller.whole(&exception, class, &message)),
+    };
+    (answer, exception.is_a(owner.types.interrupted()))
 }
 
 /// What there is to tell of an exception, for a log. Code of users may run here.

@@ -177,7 +177,7 @@ impl Inside<'_> {
             Err(raised) => {
                 let is_late = inline.late.load(Ordering::SeqCst) == self.visit.number();
                 let asker = Asker::Scheduler(context, is_late);
-                failure::answer_to(py, env, working.owner, &asker, raised)
+                failure::of_part(py, env, working.owner, &asker, raised, true).0
             }
         };
         let calls = inline.figures.count_call();

@@ -41,6 +41,10 @@ impl Size {
         self.counted.get() <= self.limit
     }
 
+    pub(super) fn counted(&self) -> usize {
+        self.counted.get()
+    }
+
     /// That, once it was.
     pub(super) fn exceeded(&self) -> Option<TooLarge> {
         (self.counted.get() > self.limit).then(|| TooLarge(self.counted.get()))

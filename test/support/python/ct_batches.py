@@ -1,0 +1,106 @@
+"""What the suites of batches and of map call."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import erlang
+
+ran: list[object] = []
+flags: dict[str, bool] = {}
+threads: list[threading.Thread] = []
+
+
+def reset() -> None:
+    ran.clear()
+    flags.clear()
+
+
+def step(item: object) -> object:
+    """Keep the item, which runs once."""
+    ran.append(item)
+    return item
+
+
+def what_ran() -> list[object]:
+    return list(ran)
+
+
+def stop() -> None:
+    flags["stopped"] = True
+
+
+async def stop_in_the_loop() -> None:
+    stop()
+
+
+def until_stopped(_item: object) -> bool:
+    """Take a while, until somebody else has had a turn."""
+    flags["begun"] = True
+    if "stopped" not in flags:
+        end = time.perf_counter() + 0.0002
+        while time.perf_counter() < end:
+            pass
+    return "stopped" in flags
+
+
+def spin_at(item: int, place: int, port: int) -> int:
+    """Return the item but for one, which tells that it runs, and never ends by itself."""
+    ran.append(item)
+    if item == place:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as teller:
+            teller.sendto(b"spins", ("127.0.0.1", port))
+        while True:
+            pass
+    return item
+
+
+def schedule(item: int) -> object:
+    return erlang.schedule("add", item, 1) if item % 2 else item
+
+
+async def coroutine() -> None:
+    pass
+
+
+class Opaque:
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def get(self) -> object:
+        return self.value
+
+
+async def reset_in_the_loop() -> None:
+    reset()
+
+
+def start_a_thread() -> None:
+    """Start a thread that sets a flag when it gets the GIL."""
+    threads.append(threading.Thread(target=lambda: flags.update(thread=True)))
+    threads[-1].start()
+
+
+def join_the_thread() -> None:
+    threads.pop().join()
+
+
+def act(kind: str, number: int, _caller: int) -> object:
+    if kind == "fail":
+        raise ValueError(number)
+    if kind == "call":
+        return erlang.call("prop_batches_add", number, 1)
+    if kind == "batch":
+        return erlang.call("prop_batches_batch", number)
+    return number
+
+
+def told(item: object) -> object:
+    """Give what Erlang says of the item."""
+    return erlang.call("item", item)
+
+
+def told_and_named(item: object, *, name: str) -> object:
+    return erlang.call(name, item)
