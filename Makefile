@@ -1,4 +1,4 @@
-.PHONY: help demo test check conformance conformance-sandbox bench matrix fuzz chaos soak sanitize clean
+.PHONY: help demo test check conformance conformance-sandbox bench bench-instructions matrix fuzz chaos soak sanitize clean
 
 help:
 	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
@@ -7,6 +7,7 @@ help:
 	@echo "make conformance CPython's own tests of asyncio, on its loop and on ours; TESTS=test_ssl for some of them"
 	@echo "make conformance-sandbox  those of os, io, socket and tempfile, in the default sandbox and without Erlang"
 	@echo "make bench       measure, with the floors beside the figures"
+	@echo "make bench-instructions  count the instructions of calls and conversions (valgrind); OPTIONS=--record"
 	@echo "make fuzz        inputs made at random: SECONDS=600 SEED=7"
 	@echo "make sanitize    the core suites under the address sanitizer, py_core under the thread sanitizer"
 	@echo "make chaos       everything is ended at random: SECONDS=600 SEED=7"
@@ -38,6 +39,10 @@ conformance-sandbox:
 bench:
 	@scripts/setup.sh demo
 	@bench/run.sh
+
+bench-instructions:
+	@scripts/setup.sh demo
+	@bench/instructions.sh $(OPTIONS)
 
 matrix:
 	@scripts/setup.sh test

@@ -1,4 +1,4 @@
-//! What conversion is measured against.
+//! What conversion, and calls, are measured against.
 //!
 //! The loops here only build: Python objects through CPython's C API, terms through the NIF API, from values
 //! that lie ready in plain arrays. They share no code with the library that they judge.
@@ -6,6 +6,8 @@
 //! One file serves as a NIF library, which the benchmark loads, and as an extension module, which its context
 //! imports. The dynamic linker loads a file once, so both see the values that [`load`] has left.
 
+mod bare;
+mod counted;
 mod memory;
 mod module;
 mod objects;
