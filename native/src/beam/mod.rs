@@ -6,6 +6,7 @@
 
 mod atoms;
 mod env;
+mod hash;
 mod pid;
 mod select;
 mod shared;
@@ -15,6 +16,7 @@ pub(crate) use atoms::{
     Interned, atoms, atoms_created, bound_atoms, existing_atom, intern, named_atom,
 };
 pub(crate) use env::{CallerEnv, CallingNif, EnvPool, TermEnv};
+pub(crate) use hash::{WordMap, place_of};
 pub(crate) use pid::Pid;
 pub(crate) use select::{Watched, open_kind as open_watched};
 pub(crate) use shared::{Kind, Share, Shared};

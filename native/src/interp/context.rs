@@ -9,7 +9,7 @@ use super::reactor::{Handoff, Shared as Connections};
 use super::spares::Sort;
 use super::watch::Watch;
 use super::{COUNTERS, Client, Counters, Request, reaper, registry};
-use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, atoms};
+use crate::beam::{Env, EnvPool, Pid, Shared, TermEnv, Word, WordMap, atoms};
 use crate::event::Root;
 use crate::interrupt::{Interrupts, Met, UNASKED};
 use crate::memory::Holder;
@@ -19,7 +19,6 @@ use crate::tracing;
 use parking_lot::{Mutex, RwLock};
 use py_core::event::{Poller, Wake};
 use py_core::mailbox::{Mailbox, Take};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -118,7 +117,7 @@ pub(crate) struct Context {
     pub(crate) stuck_after: Duration,
     /// CPython's number for the interpreter; -1 until it is born.
     pub(crate) interpreter_id: AtomicI64,
-    clients: RwLock<HashMap<Word, Shared<Client>>>,
+    clients: RwLock<WordMap<Word, Shared<Client>>>,
     client_count: AtomicUsize,
     requests: AtomicU64,
     unasked: AtomicU64,

@@ -8,7 +8,7 @@ use super::stream::Items;
 use super::task::Task;
 use super::trace::unwrapped;
 use super::{Closing, Context, Request, Scope, failure, inline, stack};
-use crate::beam::{Shared, TermEnv, Word, atoms};
+use crate::beam::{Shared, TermEnv, TermType, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::term::{Conversion, FromErlang, FromPython, TooLarge};
 use std::sync::Arc;
@@ -497,6 +497,9 @@ impl Owner {
         env: &TermEnv,
         word: Word,
     ) -> Result<Object<'py>> {
+        if let Some(name) = self.names.known(py, word) {
+            return Ok(name);
+        }
         if let Some(bytes) = env.get_binary(word) {
             return match std::str::from_utf8(bytes) {
                 Ok(text) => Object::str(py, text),
@@ -514,9 +517,41 @@ impl Owner {
         module: Word,
         function: Word,
     ) -> Result<Object<'py>> {
+        let known = self.known_function(py, env, namespace, module, function)?;
+        if let Some(known) = known {
+            return Ok(known);
+        }
         let module = self.name(py, env, module)?;
         let function = self.name(py, env, function)?;
         self.named_function(py, namespace, &module, &function)
+    }
+
+    /// The same, if the module was imported.
+    pub(super) fn known_function<'py>(
+        &mut self,
+        py: Python<'py>,
+        env: &TermEnv,
+        namespace: u64,
+        module: Word,
+        function: Word,
+    ) -> Result<Option<Object<'py>>> {
+        let function = self.name(py, env, function)?;
+        if let Some(module) = self.modules.get(py, module) {
+            return self.lending(|| attribute(&module, &function)).map(Some);
+        }
+        let name = self.name(py, env, module)?;
+        let found = if is_own_namespace(&name) {
+            self.namespaces.module(py, namespace)?
+        } else {
+            let Some(found) = loaded(&name)? else {
+                return Ok(None);
+            };
+            if env.term_type(module) == TermType::Atom {
+                self.modules.add(py, module, &name, &found);
+            }
+            found
+        };
+        self.lending(|| attribute(&found, &function)).map(Some)
     }
 
     pub(super) fn named_function<'py>(
@@ -526,12 +561,21 @@ impl Owner {
         module: &Object<'py>,
         function: &Object<'py>,
     ) -> Result<Object<'py>> {
-        let module = if is_own_namespace(module) {
-            self.namespaces.module(py, namespace)?
-        } else {
-            self.lending(|| imported(module))?
-        };
+        let module = self.module(py, namespace, module)?;
         self.lending(|| attribute(&module, function))
+    }
+
+    fn module<'py>(
+        &mut self,
+        py: Python<'py>,
+        namespace: u64,
+        name: &Object<'py>,
+    ) -> Result<Object<'py>> {
+        if is_own_namespace(name) {
+            self.namespaces.module(py, namespace)
+        } else {
+            self.lending(|| imported(name))
+        }
     }
 
     pub(super) fn call<'py>(
@@ -544,31 +588,42 @@ impl Owner {
         keywords: Word,
     ) -> Result<Object<'py>> {
         let mut convert = self.converter(py, env, options);
-        let mut values = Vec::with_capacity(8);
-        for argument in env.list(arguments) {
-            values.push(convert.object(argument)?);
+        let positional = env.list(arguments).count();
+        let named = env.map_size(keywords).unwrap_or(0);
+        // The first place is for the function, which may put an object there that it is a method of.
+        let mut few = [const { None }; FEW + 1];
+        let mut many = Vec::new();
+        let values: &mut [Option<Object<'py>>] = if positional + named <= FEW {
+            &mut few
+        } else {
+            many.resize_with(positional + named + 1, || None);
+            &mut many
+        };
+        for (place, argument) in values[1..].iter_mut().zip(env.list(arguments)) {
+            *place = Some(convert.object(argument)?);
         }
-        let positional = values.len();
         let mut names = Vec::new();
-        for (name, value) in env.map(keywords).into_iter().flatten() {
-            let value = convert.object(value)?;
-            values.push(value);
-            names.push(name);
+        if named > 0 {
+            let pairs = env.map(keywords).into_iter().flatten();
+            for (place, (name, value)) in values[1 + positional..].iter_mut().zip(pairs) {
+                *place = Some(convert.object(value)?);
+                names.push(name);
+            }
         }
         let names = if names.is_empty() {
             None
         } else {
             Some(self.keyword_names(py, env, &names)?)
         };
-        // SAFETY: attached; `Object` is laid out as a pointer; the names are a tuple of as many strs as
-        // there are values beyond the positional ones.
+        // SAFETY: attached; `Object` is laid out as a pointer, which is not null, so that none is a null pointer; the
+        // names are a tuple of as many strs as there are values beyond the positional ones.
         self.lending(|| unsafe {
             Object::owned_or_raised(
                 py,
                 ffi::PyObject_Vectorcall(
                     function.as_ptr(),
-                    values.as_ptr().cast(),
-                    positional,
+                    values.as_mut_ptr().add(1).cast(),
+                    positional | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
                     names.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr),
                 ),
             )
@@ -609,6 +664,9 @@ impl Owner {
     }
 }
 
+/// So many arguments of a call need no memory but the stack.
+const FEW: usize = 8;
+
 pub(super) const COROUTINE: &str = "the result is a coroutine, which nobody awaits: call the function with py:async_call, or \
                          run the coroutine in Python, with erlang.run";
 
@@ -633,7 +691,7 @@ pub(super) fn imported<'py>(name: &Object<'py>) -> Result<Object<'py>> {
 }
 
 /// A module by its name, if it was imported.
-pub(super) fn loaded<'py>(name: &Object<'py>) -> Result<Option<Object<'py>>> {
+fn loaded<'py>(name: &Object<'py>) -> Result<Option<Object<'py>>> {
     let py = name.py();
     // SAFETY: attached; a new reference, or null with or without an exception.
     unsafe {
@@ -646,13 +704,16 @@ pub(super) fn loaded<'py>(name: &Object<'py>) -> Result<Option<Object<'py>>> {
 }
 
 /// Whether a name means the namespace of the caller.
-pub(super) fn is_own_namespace(module: &Object<'_>) -> bool {
+fn is_own_namespace(module: &Object<'_>) -> bool {
     // SAFETY: attached; compares a str with a C text.
     unsafe { ffi::PyUnicode_CompareWithASCIIString(module.as_ptr(), c"__main__".as_ptr()) == 0 }
 }
 
 /// An attribute of a module; `a.b` is looked up step by step unless there is one of that very name.
 pub(super) fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<Object<'py>> {
+    if let Some(value) = in_dict(module, name) {
+        return Ok(value);
+    }
     let raised = match module.getattr(name) {
         Ok(value) => return Ok(value),
         Err(raised) => raised,
@@ -673,6 +734,28 @@ pub(super) fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<
     // SAFETY: attached; the exception is given back.
     unsafe { ffi::PyErr_SetRaisedException(exception.into_ptr()) };
     Err(Raised::seen(py))
+}
+
+/// What the dict of a plain module has. Its class comes first, but has only names that begin with underscores.
+fn in_dict<'py>(module: &Object<'py>, name: &Object<'_>) -> Option<Object<'py>> {
+    // SAFETY: attached; a str has at least the zero at its end, and the first byte of one that begins with an underscore
+    // is that, whatever its characters take, as the others of such names in classes are narrow. The dict of a module is
+    // a borrowed reference, as is what lies in it, and nothing takes that away before it is kept.
+    unsafe {
+        if ffi::PyModule_CheckExact(module.as_ptr()) == 0
+            || ffi::PyUnicode_Check(name.as_ptr()) == 0
+            || *ffi::PyUnicode_DATA(name.as_ptr()).cast::<u8>() == b'_'
+        {
+            return None;
+        }
+        let dict = ffi::PyModule_GetDict(module.as_ptr());
+        let value = ffi::PyDict_GetItemWithError(dict, name.as_ptr());
+        if value.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        Some(Object::borrowed(module.py(), value))
+    }
 }
 
 pub(super) fn evaluate<'py>(

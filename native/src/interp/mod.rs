@@ -14,6 +14,7 @@ mod flow;
 pub(crate) mod inline;
 mod loops;
 mod many;
+mod modules;
 pub(crate) mod output;
 mod owner;
 pub(crate) mod permit;

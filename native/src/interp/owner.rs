@@ -5,6 +5,7 @@ use super::continuation::Continuation;
 use super::failure::Attributes;
 use super::loops::{Aside, LoopTools, RunningLoop};
 use super::many::Batch;
+use super::modules::Modules;
 use super::scope::Namespaces;
 use super::sources::Sources;
 use super::stack;
@@ -45,6 +46,7 @@ pub(crate) struct Owner {
     pub(crate) types: Types,
     pub(crate) names: AtomNames,
     pub(crate) keys: KeyNames,
+    pub(super) modules: Modules,
     pub(crate) code: CodeCache,
     pub(crate) namespaces: Namespaces,
     pub(crate) held: Arc<Held>,
@@ -271,6 +273,7 @@ fn prepare(py: Python<'_>, mode: Mode, policy: &Policy) -> Result<Owner> {
         types,
         names: AtomNames::default(),
         keys: KeyNames::default(),
+        modules: Modules::default(),
         code: CodeCache::new(Sources::new(py)?),
         namespaces: Namespaces::default(),
         held: match mode {

@@ -1,16 +1,15 @@
 //! The contexts of this node, by pid and by serial number.
 
 use super::Context;
-use crate::beam::Word;
+use crate::beam::{Word, WordMap};
 use parking_lot::RwLock;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 /// See [`registry`].
 #[derive(Default)]
 pub(crate) struct Registry {
-    by_pid: RwLock<HashMap<Word, Arc<Context>>>,
-    by_serial: RwLock<HashMap<u64, Arc<Context>>>,
+    by_pid: RwLock<WordMap<Word, Arc<Context>>>,
+    by_serial: RwLock<WordMap<u64, Arc<Context>>>,
 }
 
 impl Registry {

@@ -170,6 +170,7 @@ fn finish_user_code(py: Python<'_>, owner: &mut Owner, context: &Arc<Context>) -
     owner.held.release_of(py, context.serial);
     // The texts of the code go, too, so it cannot be used again.
     owner.code.clear(py);
+    owner.modules.clear(py);
     let mut reusable = true;
     if owner.mode == Mode::OwnGil {
         wake_sleepers(owner.interpreter_id);
@@ -221,6 +222,7 @@ impl Owner {
         self.attributes.release(py);
         self.names.clear(py);
         self.keys.clear(py);
+        self.modules.clear(py);
         self.simplifier.clear(py);
         if self.mode == Mode::OwnGil {
             self.held.end(py);

@@ -1,7 +1,7 @@
 //! Where `eval` and `exec` run: a namespace per client.
 
+use crate::beam::WordMap;
 use crate::py::{Kept, Object, Python, Raised, Result, ffi};
-use std::collections::HashMap;
 
 /// The namespaces of one context, by client.
 ///
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// so that pickling, dataclasses and `typing.get_type_hints` find them.
 #[derive(Default)]
 pub(crate) struct Namespaces {
-    of_clients: HashMap<u64, Kept>,
+    of_clients: WordMap<u64, Kept>,
     /// The name and the module that all others begin as copies of.
     first: Option<(String, Kept)>,
 }

@@ -1,33 +1,13 @@
 //! Atoms as Python strings, each made once.
 
-use crate::beam::{TermEnv, Word};
+use crate::beam::{TermEnv, Word, WordMap};
 use crate::erlang_module::Types;
 use crate::py::{Kept, Object, Python, Raised, Result};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 /// Atoms seen lately; beyond this the table starts anew, so that it cannot grow for ever.
 const MOST: usize = 8192;
 
-/// Atoms are small distinct numbers, chosen by no stranger: a multiplication spreads them well enough.
-#[derive(Default)]
-struct AtomHasher(u64);
-
-impl Hasher for AtomHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_usize(usize::from(byte));
-        }
-    }
-    fn write_usize(&mut self, word: usize) {
-        self.0 = (self.0 ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-type Table = HashMap<Word, Kept, BuildHasherDefault<AtomHasher>>;
+type Table = WordMap<Word, Kept>;
 
 /// One interpreter's strings for atoms: plain ones, and instances of `Atom`.
 #[derive(Default)]
@@ -37,6 +17,11 @@ pub(crate) struct AtomNames {
 }
 
 impl AtomNames {
+    /// The str of an atom that was seen lately; none for any other term.
+    pub(crate) fn known<'py>(&self, py: Python<'py>, atom: Word) -> Option<Object<'py>> {
+        self.names.get(&atom).map(|name| name.get(py))
+    }
+
     /// The interned str of an atom; a `TypeError` for any other term.
     pub(crate) fn get<'py>(
         &mut self,
@@ -44,8 +29,8 @@ impl AtomNames {
         env: &TermEnv,
         atom: Word,
     ) -> Result<Object<'py>> {
-        if let Some(name) = self.names.get(&atom) {
-            return Ok(name.get(py));
+        if let Some(name) = self.known(py, atom) {
+            return Ok(name);
         }
         let Some(text) = env.get_atom(atom) else {
             return Err(Raised::type_error(py, "an atom was expected"));

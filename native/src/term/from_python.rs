@@ -47,7 +47,7 @@ pub(crate) struct FromPython<'a, 'py> {
     waiting: Vec<(usize, Object<'py>)>,
     open: Vec<Open<'py>>,
     /// The containers that are open beyond the first [`NEAR`].
-    far: HashSet<*mut ffi::PyObject>,
+    far: Option<HashSet<*mut ffi::PyObject>>,
 }
 
 #[derive(Clone, Copy)]
@@ -102,7 +102,7 @@ impl<'a, 'py> FromPython<'a, 'py> {
             words: Vec::new(),
             waiting: Vec::new(),
             open: Vec::new(),
-            far: HashSet::new(),
+            far: None,
         }
     }
 
@@ -182,7 +182,8 @@ impl<'a, 'py> FromPython<'a, 'py> {
             return Ok(());
         };
         if self.open.len() >= NEAR {
-            self.far.remove(&open.object.as_ptr());
+            let far = self.far.as_mut();
+            far.map(|far| far.remove(&open.object.as_ptr()));
         }
         let elements = &self.words[open.base..];
         let word = match open.kind {
@@ -368,7 +369,8 @@ impl<'a, 'py> FromPython<'a, 'py> {
         let known = near
             .map(|open| open.object.as_ptr())
             .any(|open| open == object);
-        if known || (self.open.len() >= NEAR && !self.far.insert(object)) {
+        let is_far = self.open.len() >= NEAR;
+        if known || (is_far && !self.far.get_or_insert_default().insert(object)) {
             return Err(Raised::recursion_error(
                 self.py,
                 "a container that contains itself cannot be converted to an Erlang term",

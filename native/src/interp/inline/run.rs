@@ -264,17 +264,10 @@ impl<'o> Working<'o> {
                 arguments,
                 keywords,
             }) => {
-                let module = owner.name(py, env, module)?;
-                let module = if execute::is_own_namespace(&module) {
-                    owner.namespaces.module(py, namespace)?
-                } else {
-                    match execute::loaded(&module)? {
-                        Some(module) => module,
-                        None => return Ok(None),
-                    }
+                let known = owner.known_function(py, env, namespace, module, function)?;
+                let Some(function) = known else {
+                    return Ok(None);
                 };
-                let function = owner.name(py, env, function)?;
-                let function = execute::attribute(&module, &function)?;
                 owner.call(py, env, options, &function, arguments, keywords)?
             }
             task => owner.value_of(py, env, options, namespace, task)?,
