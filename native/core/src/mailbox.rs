@@ -402,6 +402,30 @@ mod tests {
     }
 
     #[test]
+    fn items_that_arrive_together_cost_one_wake() {
+        let mailbox: Arc<Mailbox<u32>> = Arc::new(Mailbox::new());
+        let wakes = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = wakes.clone();
+        mailbox.wake_elsewhere_by(|| {
+            Box::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            })
+        });
+        // To a consumer that is awake, none.
+        assert!(mailbox.push(0));
+        assert_eq!(wakes.load(Ordering::SeqCst), 0);
+        assert_eq!(mailbox.take(), Take::Item(0));
+        for round in 1..=3 {
+            mailbox.sleep_elsewhere(|begins| {
+                assert!(!begins());
+                assert!((1..=50).all(|item| mailbox.push(item)));
+            });
+            assert_eq!(wakes.load(Ordering::SeqCst), round);
+            assert!((1..=50).all(|item| mailbox.take() == Take::Item(item)));
+        }
+    }
+
+    #[test]
     fn a_parked_consumer_gets_everything_from_many_producers() {
         let mailbox: Arc<Mailbox<usize>> = Arc::new(Mailbox::new());
         let (producers, each) = (4, 20_000);

@@ -134,6 +134,36 @@ fn no_wake_up_is_lost_by_who_waits_for_something_else_as_well() {
 }
 
 #[test]
+fn submissions_that_meet_a_sleeper_wake_it_once() {
+    model(|| {
+        let mailbox: Arc<Requests> = Arc::new(Mailbox::new());
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counted = wakes.clone();
+        mailbox.wake_elsewhere_by(|| {
+            Box::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            })
+        });
+        let producers = [(); 2].map(|()| {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || assert!(mailbox.push(Request::new())))
+        });
+        // Where it does not sleep, somebody may still see it about to.
+        let sleeps = mailbox.sleep_elsewhere(|begins| {
+            let sleeps = !begins();
+            for producer in producers {
+                producer.join().unwrap();
+            }
+            sleeps
+        });
+        let wakes = wakes.load(Ordering::SeqCst);
+        assert!(wakes == 1 || wakes == 0 && !sleeps);
+        assert!(matches!(mailbox.take(), Take::Item(_)));
+        assert!(matches!(mailbox.take(), Take::Item(_)));
+    });
+}
+
+#[test]
 fn a_submit_against_a_closing_mailbox_is_answered_once() {
     model(|| {
         let mailbox: Arc<Requests> = Arc::new(Mailbox::new());
