@@ -139,10 +139,10 @@ ratio_cells(#{unit := count}) ->
     {"", ""};
 ratio_cells(#{ratios := []}) ->
     {"", ""};
-ratio_cells(#{ratios := Ratios, mark := Mark}) ->
+ratio_cells(#{ratios := Ratios, mark := Mark} = Row) ->
     {Format, Unit} =
         case Mark of
-            {at_most_more, _} -> {"~s~.2f", " MB"};
+            {at_most_more, _} -> {"~s~.2f", more(Row)};
             _ -> {"~s~.2f", ""}
         end,
     Show = fun(Number) ->
@@ -157,7 +157,11 @@ mark(#{mark := none}) -> "";
 mark(#{mark := {at_most, Bound}, unit := count}) -> io_lib:format("<= ~b", [Bound]);
 mark(#{mark := {at_most, Bound}}) -> io_lib:format("<= ~.2f", [Bound]);
 mark(#{mark := {at_least, Bound}}) -> io_lib:format(">= ~.2f", [Bound]);
-mark(#{mark := {at_most_more, Bound}}) -> io_lib:format("<= +~.2f MB", [Bound]).
+mark(#{mark := {at_most_more, Bound}} = Row) -> io_lib:format("<= +~.2f~s", [Bound, more(Row)]).
+
+%% Of a difference.
+more(#{unit := ns}) -> " ns";
+more(#{unit := mb}) -> " MB".
 
 %% So many bytes in a nanosecond are not copied by any machine, and a difference of times as small as that may
 %% be below zero.

@@ -20,6 +20,8 @@ all() ->
         calls_are_routed_and_bound_to_other_nodes,
         namespace_stays_with_the_binding,
         many_callers_at_once,
+        lists_are_mapped_over_the_nodes,
+        time_out_of_a_map_takes_its_messages_along,
         dead_context_is_replaced_in_its_place,
         lost_node_costs_only_what_runs_there,
         node_that_comes_back_is_used_again,
@@ -144,6 +146,25 @@ many_callers_at_once(Config) ->
         py_peers:where(spread)
     end),
     ?assertEqual(lists:sort([node(), ?config(there, Config)]), lists:usort(Results)).
+
+lists_are_mapped_over_the_nodes(Config) ->
+    start_pool(2, Config),
+    Numbers = lists:seq(1, 500),
+    Expected = [{ok, -N} || N <- Numbers],
+    ?assertEqual(Expected, py:map(spread, operator, neg, Numbers, #{chunk_size => 10})),
+    Nodes = [node(Context) || Context <- py_context_router:contexts(spread)],
+    ?assertEqual(lists:sort([node(), ?config(there, Config)]), lists:sort(Nodes)),
+    %% Each item names the OS process that it runs in.
+    Ids = py:map(spread, os, readlink, lists:duplicate(50, <<"/proc/self">>), #{chunk_size => 1}),
+    ?assertMatch([{ok, _}, {ok, _}], lists:usort(Ids)),
+    ?assertEqual([], py_suite:flush()).
+
+time_out_of_a_map_takes_its_messages_along(Config) ->
+    start_pool(2, Config),
+    Results = py:map(spread, time, sleep, [1000, 1000, 1000], #{chunk_size => 1, timeout => 500}),
+    ?assertEqual([{error, timeout}], lists:usort(Results)),
+    ?assertEqual([{ok, -1}], py:map(spread, operator, neg, [1])),
+    ?assertEqual([], py_suite:flush()).
 
 dead_context_is_replaced_in_its_place(Config) ->
     start_pool(2, Config),

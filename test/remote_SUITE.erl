@@ -28,6 +28,7 @@ all() ->
         arguments_are_checked_here,
         order_of_submission_is_kept,
         many_callers_at_once,
+        batches_cross,
         time_out_interrupts,
         time_out_of_zero,
         queued_request_never_runs_after_its_time_out,
@@ -188,6 +189,17 @@ many_callers_at_once(Config) ->
     ?assertEqual(lists:seq(1, 30), py_suite:concurrently(30, Own)).
 
 %%% Time-outs and cancelling
+
+batches_cross(Config) ->
+    Context = ?config(ctx, Config),
+    Numbers = lists:seq(1, 1000),
+    ?assertEqual([{ok, -N} || N <- Numbers], py:call_many(Context, operator, neg, [[N] || N <- Numbers])),
+    ?assertMatch([{ok, 2.0}, {error, {'ValueError', _}}], py:call_many(Context, math, sqrt, [[4], [-1]])),
+    ?assertMatch(#{type := 'ValueError'}, py:last_error()),
+    %% What was done by then is not known here.
+    Timeout = {error, timeout},
+    ?assertEqual([Timeout, Timeout], py:call_many(Context, time, sleep, [[0], [1000]], #{timeout => 200})),
+    ?assertEqual({ok, 4.0}, py:call(Context, math, sqrt, [16])).
 
 time_out_interrupts(Config) ->
     Context = ?config(ctx, Config),
