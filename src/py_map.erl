@@ -38,6 +38,8 @@
     %% What has not been handed out, and the number of the next chunk.
     rest :: [term()],
     next = 1 :: pos_integer(),
+    %% Chunks that were refused after they had been handed out.
+    refused = [] :: [{pos_integer(), [term()]}],
     places :: #{pos_integer() => #place{}},
     %% Places whose context has died: its process.
     lost = #{} :: #{pos_integer() => pid()},
@@ -85,7 +87,7 @@ run(State) ->
     Ref = make_ref(),
     run(Ref, filled(Ref, State)).
 
-run(_Ref, #state{rest = [], parts = Parts, done = Done}) when map_size(Parts) =:= 0 ->
+run(_Ref, #state{rest = [], refused = [], parts = Parts, done = Done}) when map_size(Parts) =:= 0 ->
     lists:append([Results || {_Number, Results} <- lists:sort(Done)]);
 run(Ref, #state{deadline = Deadline, places = Places} = State) ->
     Remaining = py_call:remaining(Deadline),
@@ -126,7 +128,7 @@ awaited(Ref, Parts, Timeout) ->
 %% Handing out
 
 %% As many chunks are on their way as may be.
-filled(_Ref, #state{rest = []} = State) ->
+filled(_Ref, #state{rest = [], refused = []} = State) ->
     State;
 filled(Ref, State) ->
     #state{places = Places, most = Most} = Found = found_again(State),
@@ -140,10 +142,10 @@ filled(Ref, State) ->
         [] -> filled(Ref, stranded(Found))
     end.
 
-handed_out(Ref, Index, #state{places = Places, next = Number, size = Size, rest = All} = State) ->
+handed_out(Ref, Index, #state{places = Places} = State) ->
     #{Index := #place{pid = Pid, target = Target, in_flight = InFlight} = Place} = Places,
-    {Items, Rest} = cut(Size, All),
-    case submitted(Ref, Target, Items, State) of
+    {Number, Items, Taken} = chunk(State),
+    case submitted(Ref, Target, Number, Items, State) of
         {error, {context_died, _}} ->
             lost(Index, Pid, State);
         {error, not_running} when node(Target) =/= node() ->
@@ -154,23 +156,28 @@ handed_out(Ref, Index, #state{places = Places, next = Number, size = Size, rest 
             all_the_same(Error, State);
         {Tag, Request} ->
             Part = #part{number = Number, request = Request, index = Index, items = Items},
-            State#state{
-                rest = Rest,
-                next = Number + 1,
+            Taken#state{
                 places = Places#{Index := Place#place{in_flight = InFlight + 1}},
                 parts = (State#state.parts)#{Tag => Part}
             }
     end.
 
-cut(Size, Items) when length(Items) =< Size -> {Items, []};
-cut(Size, Items) -> lists:split(Size, Items).
+%% The next one, and what is left without it.
+chunk(#state{refused = [{Number, Items} | Others]} = State) ->
+    {Number, Items, State#state{refused = Others}};
+chunk(#state{next = Number, size = Size, rest = All} = State) ->
+    {Items, Rest} = cut(Size, All, []),
+    {Number, Items, State#state{next = Number + 1, rest = Rest}}.
 
-submitted(_Ref, Target, Items, State) when node(Target) =/= node() ->
+cut(N, [Item | Rest], Cut) when N > 0 -> cut(N - 1, Rest, [Item | Cut]);
+cut(_N, Rest, Cut) -> {lists:reverse(Cut), Rest}.
+
+submitted(_Ref, Target, _Number, Items, State) when node(Target) =/= node() ->
     case py_target:spawn(Target, payload(Items, State)) of
         {error, _} = Error -> Error;
         Request -> {Request, Request}
     end;
-submitted(Ref, Target, Items, #state{next = Number, deadline = Deadline} = State) ->
+submitted(Ref, Target, Number, Items, #state{deadline = Deadline} = State) ->
     Tag = {Ref, Number},
     Payload = py_trace:carried(payload(Items, State)),
     case py_nif:part(Target, Tag, Payload, py_call:remaining(Deadline)) of
@@ -206,20 +213,20 @@ replaced(Index, Pid, Target, #state{places = Places, lost = Lost} = State) ->
 stranded(#state{places = Places} = State) when map_size(Places) > 0 ->
     %% All are full, and nothing of ours ends there: the next chunk is refused, as a call would be.
     [#place{full = Reason} | _] = maps:values(Places),
-    #state{size = Size, rest = All, next = Number, done = Done} = State,
-    {Items, Rest} = cut(Size, All),
-    Refused = {Number, py_batch:each(Items, {error, Reason})},
-    emptied(State#state{rest = Rest, next = Number + 1, done = [Refused | Done]});
-stranded(#state{lost = Lost, pool = Pool, deadline = Deadline} = State) ->
-    {Index, Dead, _} = maps:next(maps:iterator(Lost)),
+    {Number, Items, #state{done = Done} = Taken} = chunk(State),
+    emptied(Taken#state{done = [{Number, py_batch:each(Items, {error, Reason})} | Done]});
+stranded(#state{lost = Lost, pool = Pool} = State) ->
     case py_pool_table:size(Pool) of
-        {ok, Server, _Size} ->
-            case py_pool:replacement(Pool, Server, Index, Dead, py_call:remaining(Deadline)) of
-                {ok, Index, Pid, Target} -> replaced(Index, Pid, Target, State);
-                {error, _} = Error -> all_the_same(Error, State)
-            end;
-        {error, _} = Error ->
-            all_the_same(Error, State)
+        {ok, Server, _Size} -> one_found(Server, maps:to_list(Lost), State);
+        {error, _} = Error -> all_the_same(Error, State)
+    end.
+
+%% The first place that has a context again, or will have.
+one_found(Server, [{Index, Dead} | Others], #state{pool = Pool, deadline = Deadline} = State) ->
+    case py_pool:replacement(Pool, Server, Index, Dead, py_call:remaining(Deadline)) of
+        {ok, Index, Pid, Target} -> replaced(Index, Pid, Target, State);
+        {error, _} = Error when Others =:= [] -> all_the_same(Error, State);
+        {error, _} -> one_found(Server, Others, State)
     end.
 
 %% They may have room again.
@@ -227,22 +234,42 @@ emptied(#state{places = Places} = State) ->
     State#state{places = maps:map(fun(_Index, Place) -> Place#place{full = none} end, Places)}.
 
 %% Whatever has not been handed out never will be.
-all_the_same(Error, #state{rest = Rest, next = Number, done = Done} = State) ->
-    State#state{rest = [], next = Number + 1, done = [{Number, py_batch:each(Rest, Error)} | Done]}.
+all_the_same(_Error, #state{rest = [], refused = []} = State) ->
+    State;
+all_the_same(Error, State) ->
+    {Number, Items, #state{done = Done} = Taken} = chunk(State),
+    all_the_same(Error, Taken#state{done = [{Number, py_batch:each(Items, Error)} | Done]}).
 
 %% ------------------------------------------------------------------------------------------------
 %% Answers
 
-answered(Tag, Result, #state{parts = Parts, places = Places, done = Done} = State) ->
+answered(Tag, Result, #state{parts = Parts} = State) ->
     {#part{number = Number, index = Index, items = Items}, Others} = maps:take(Tag, Parts),
-    Left =
-        case Places of
-            #{Index := #place{in_flight = InFlight} = Place} ->
-                Places#{Index := Place#place{in_flight = max(0, InFlight - 1)}};
-            _ ->
-                Places
-        end,
-    emptied(State#state{parts = Others, places = Left, done = [{Number, results(Result, Items)} | Done]}).
+    case {Result, emptied(less(Index, State#state{parts = Others}))} of
+        {{error, {overloaded, _, _} = Reason}, Left} ->
+            %% By a context on another node: it has not run.
+            returned(Index, Reason, Left#state{refused = [{Number, Items} | Left#state.refused]});
+        {{error, {context_died, _}}, #state{places = #{Index := #place{pid = Pid}}} = Left} ->
+            done(Number, results(Result, Items), lost(Index, Pid, Left));
+        {_, Left} ->
+            done(Number, results(Result, Items), Left)
+    end.
+
+done(Number, Results, #state{done = Done} = State) -> State#state{done = [{Number, Results} | Done]}.
+
+less(Index, #state{places = Places} = State) ->
+    case Places of
+        #{Index := #place{in_flight = InFlight} = Place} ->
+            State#state{places = Places#{Index := Place#place{in_flight = max(0, InFlight - 1)}}};
+        _ ->
+            State
+    end.
+
+returned(Index, Reason, #state{places = Places} = State) ->
+    case Places of
+        #{Index := Place} -> State#state{places = Places#{Index := Place#place{full = Reason}}};
+        _ -> State
+    end.
 
 results({ok, Results}, _Items) -> Results;
 results({error, _} = Error, Items) -> py_batch:each(Items, Error).
@@ -284,11 +311,11 @@ so_far(_SentOrSending, Tag, _Part) ->
 %% where that would go in a circle, and run on top of the code that waits where they can.
 in_turn(_Targets, Done, #state{rest = []}) ->
     lists:append(lists:reverse(Done));
-in_turn(Targets, Done, #state{size = Size, rest = All} = State) ->
-    {Items, Rest} = cut(Size, All),
+in_turn(Targets, Done, State) ->
+    {_Number, Items, Taken} = chunk(State),
     Result = one_of(Targets, Items, State),
     [First | Others] = Targets,
-    in_turn(Others ++ [First], [results(Result, Items) | Done], State#state{rest = Rest}).
+    in_turn(Others ++ [First], [results(Result, Items) | Done], Taken).
 
 one_of([Target | Targets], Items, #state{deadline = Deadline} = State) ->
     case py_call:explicit(Target, payload(Items, State), py_call:remaining(Deadline)) of

@@ -22,6 +22,8 @@ all() ->
         many_callers_at_once,
         lists_are_mapped_over_the_nodes,
         time_out_of_a_map_takes_its_messages_along,
+        lost_node_costs_a_map_what_was_there,
+        map_waits_for_full_queues_on_other_nodes,
         dead_context_is_replaced_in_its_place,
         lost_node_costs_only_what_runs_there,
         node_that_comes_back_is_used_again,
@@ -164,6 +166,41 @@ time_out_of_a_map_takes_its_messages_along(Config) ->
     Results = py:map(spread, time, sleep, [1000, 1000, 1000], #{chunk_size => 1, timeout => 500}),
     ?assertEqual([{error, timeout}], lists:usort(Results)),
     ?assertEqual([{ok, -1}], py:map(spread, operator, neg, [1])),
+    ?assertEqual([], py_suite:flush()).
+
+%% It gets no more chunks, which would be lost as well.
+lost_node_costs_a_map_what_was_there(Config) ->
+    start_pool(2, Config),
+    [{ok, 2.0}] = py:map(spread, math, sqrt, [4]),
+    Contexts = py_context_router:contexts(spread),
+    [ok = py_suite:install(Context) || Context <- Contexts],
+    [Here] = [Context || Context <- Contexts, node(Context) =:= node()],
+    Socket = ?config(socket, Config),
+    Caller = py_suite:spawn_caller(fun() ->
+        Ports = lists:duplicate(6, py_suite:port(Socket)),
+        Options = #{kwargs => #{tag => <<"spin">>}, chunk_size => 1, max_in_flight => 1, timeout => infinity},
+        py:map(spread, ct_signals, spin, Ports, Options)
+    end),
+    [_ = py_suite:await_signal(Socket, <<"spin">>) || _ <- [here, there]],
+    py_peers:stop(?config(peer, Config)),
+    [
+        begin
+            ok = py:interrupt(Here),
+            _ = N < 5 andalso py_suite:await_signal(Socket, <<"spin">>)
+        end
+     || N <- lists:seq(1, 5)
+    ],
+    {result, Results} = py_suite:await_down(Caller, 50_000),
+    {Died, Others} = lists:partition(fun({error, Reason}) -> Reason =/= interrupted end, Results),
+    ?assertMatch([{error, {context_died, _}}], Died),
+    ?assertEqual(lists:duplicate(5, {error, interrupted}), Others).
+
+map_waits_for_full_queues_on_other_nodes(Config) ->
+    ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)], max_queue => 1}),
+    Numbers = lists:seq(1, 50),
+    ?assertEqual(
+        [{ok, -N} || N <- Numbers], py:map(spread, operator, neg, Numbers, #{chunk_size => 1, max_in_flight => 10})
+    ),
     ?assertEqual([], py_suite:flush()).
 
 dead_context_is_replaced_in_its_place(Config) ->
