@@ -4,7 +4,7 @@
 
 functions() ->
     [
-        {"src/py_call.erl", {request, 5}},
+        {"src/py_call.erl", {submitted, 5}},
         {"src/py_call.erl", {answered, 5}},
         {"src/py_remote.erl", {exchange, 3}},
         {"src/py_map.erl", {awaited, 2}}
