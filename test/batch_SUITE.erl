@@ -41,6 +41,7 @@ groups() ->
         death_of_the_context_is_told_of_a_queued_batch,
         dead_context_is_told_of_each_item,
         others_have_their_turn_between_items,
+        others_have_their_turn_between_items_that_wait,
         the_loop_has_its_turn_between_items,
         threads_have_their_turn_between_items,
         time_out_between_two_turns_keeps_what_was_done,
@@ -373,6 +374,28 @@ others_have_their_turn_between_items(Config) ->
     ?assertEqual({ok, none}, py:call(Context, ct_batches, stop, [])),
     {result, Results} = py_suite:await_down(Batch, 50_000),
     ?assertEqual({ok, true}, lists:last(Results)).
+
+%% What comes while an item waits for Erlang is put off.
+others_have_their_turn_between_items_that_wait(Config) ->
+    Context = ctx(Config),
+    Test = self(),
+    Callback = fun([Item]) ->
+        %% The other one is there before the first item goes on.
+        Item =:= 1 andalso begin Test ! {waits, self()}, receive go_on -> ok end end,
+        Item
+    end,
+    ok = py:register_function(item, Callback),
+    Batch = py_suite:spawn_caller(fun() ->
+        py:call_many(Context, ct_batches, told_until_stopped, [[N] || N <- lists:seq(1, 200_000)])
+    end),
+    Waiting = receive {waits, Pid} -> Pid after 30_000 -> ct:fail(nothing_waits) end,
+    Other = py:spawn_call(Context, ct_batches, stop, []),
+    ok = py_leaks:eventually(fun() -> maps:get(queue, element(2, py:info(Context))) > 0 end),
+    Waiting ! go_on,
+    ?assertEqual({ok, none}, py:await(Other)),
+    {result, Results} = py_suite:await_down(Batch, 50_000),
+    ?assertEqual({ok, true}, lists:last(Results)),
+    ok = py:unregister_function(item).
 
 the_loop_has_its_turn_between_items(Config) ->
     Context = own(Config),

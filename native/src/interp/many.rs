@@ -278,7 +278,8 @@ impl Owner {
                     }
                 }
             }
-            let others = !context.mailbox.is_empty();
+            // Or were put off while an item waited for Erlang.
+            let others = context.mailbox.has_any();
             if (others || count % ITEMS_PER_READING == 0) && begun.elapsed() >= most {
                 if others || self.has_loop() {
                     batch.rest = cells.rest();

@@ -104,3 +104,11 @@ def told(item: object) -> object:
 
 def told_and_named(item: object, *, name: str) -> object:
     return erlang.call(name, item)
+
+
+def told_until_stopped(item: int) -> bool:
+    """Wait for Erlang, until somebody else has had a turn."""
+    if "stopped" not in flags:
+        erlang.call("item", item)
+        return until_stopped(item)
+    return True
