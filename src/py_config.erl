@@ -17,6 +17,7 @@ The application's environment: every key with its default and what it may be.
 | `output` | `group_leader` | for the same: where what code prints goes; see `docs/logging.md` |
 | `dispatch` | `mailbox` | for the pool `default`: how calls run that do not say; `inline`, `auto`: see `docs/inline.md` |
 | `inline_dispatch` | `true` | whether anything may run inline in this node |
+| `inline_limit` | 1000 | milliseconds after which a call that runs inline is interrupted whatever its own time limit |
 | `call_timeout` | 30000 | for the pool `default`: milliseconds that a call may take which says nothing of that, or `infinity` |
 | `max_concurrent` | `infinity` | requests that may be in flight in the node |
 | `max_state_entries` | 100000 | keys of `py_state` that there may be at a time, or `infinity` |
@@ -61,6 +62,7 @@ A key that is none of these, nor one of those that `docs/migration.md` says to h
     | output
     | dispatch
     | inline_dispatch
+    | inline_limit
     | call_timeout
     | max_concurrent
     | max_atoms
@@ -96,6 +98,7 @@ keys() ->
         output,
         dispatch,
         inline_dispatch,
+        inline_limit,
         call_timeout,
         max_concurrent,
         max_atoms,
@@ -200,6 +203,7 @@ default(max_result_size) -> infinity;
 default(output) -> group_leader;
 default(dispatch) -> mailbox;
 default(inline_dispatch) -> true;
+default(inline_limit) -> 1_000;
 default(call_timeout) -> 30_000;
 default(max_concurrent) -> infinity;
 default(max_atoms) -> 4096;
@@ -226,6 +230,7 @@ is_valid(max_result_size, Max) -> py_pool_options:is_valid(max_result_size, Max)
 is_valid(output, Output) -> py_pool_options:is_valid(output, Output);
 is_valid(dispatch, Dispatch) -> py_pool_options:is_valid(dispatch, Dispatch);
 is_valid(inline_dispatch, Allow) -> is_boolean(Allow);
+is_valid(inline_limit, Ms) -> Ms =:= infinity orelse (is_integer(Ms) andalso Ms > 0);
 is_valid(call_timeout, Timeout) -> py_pool_options:is_valid(timeout, Timeout);
 is_valid(max_concurrent, Max) -> py_semaphore:is_valid(Max);
 is_valid(max_atoms, N) -> is_integer(N) andalso N >= 0 andalso N < 1 bsl 32;
@@ -264,6 +269,7 @@ allowed(max_result_size) -> py_pool_options:allowed(max_result_size);
 allowed(output) -> py_pool_options:allowed(output);
 allowed(dispatch) -> py_pool_options:allowed(dispatch);
 allowed(inline_dispatch) -> "true or false";
+allowed(inline_limit) -> "a positive number of milliseconds, or infinity";
 allowed(call_timeout) -> py_pool_options:allowed(timeout);
 allowed(max_concurrent) -> "a positive integer below 4294967295, or infinity";
 allowed(max_atoms) -> "an integer from 0 to 4294967295";

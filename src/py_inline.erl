@@ -142,10 +142,7 @@ put_pool(Pool, Dispatch) -> call({put, [{[pool | Pool], Dispatch}]}).
 %% The switch of the node.
 -spec allow(boolean()) -> ok | {error, not_running}.
 allow(On) ->
-    case py_nif:inline_allow(On) of
-        {error, _} = Error -> Error;
-        _Before -> ok
-    end.
+    py_nif:inline_allow(On).
 
 call(Request) ->
     try
@@ -196,6 +193,7 @@ what({eval, Code, _Locals}) ->
 init([]) ->
     ?MODULE = ets:new(?MODULE, [named_table, protected, {read_concurrency, true}]),
     ok = allow(py_config:get(inline_dispatch)),
+    ok = py_nif:inline_limit(py_config:get(inline_limit)),
     %% Of an earlier start of the application.
     ok = counted(persistent_term:get(?MODULE, none)),
     {ok, []}.

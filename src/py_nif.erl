@@ -29,6 +29,7 @@ function answers `{error, not_running}`.
     call/6,
     inline_call/4,
     inline_allow/1,
+    inline_limit/1,
     inline_supported/0,
     inline_seen/1,
     forward/4,
@@ -126,6 +127,7 @@ function answers `{error, not_running}`.
     call/6,
     inline_call/4,
     inline_allow/1,
+    inline_limit/1,
     inline_supported/0,
     inline_seen/1,
     forward/4,
@@ -416,9 +418,13 @@ call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().
     mailbox | learn | {ok, term()} | {error, term()} | {raised, {error, term()}, Story :: term()} | {error, not_running}.
 inline_call(_Target, _Payload, _Limit, _Learned) -> not_loaded().
 
-%% The switch of the node; gives what was before.
--spec inline_allow(boolean()) -> boolean() | {error, not_running}.
+%% The switch of the node.
+-spec inline_allow(boolean()) -> ok | {error, not_running}.
 inline_allow(_On) -> not_loaded().
+
+%% Milliseconds that any call may take.
+-spec inline_limit(pos_integer() | infinity) -> ok | {error, not_running}.
+inline_limit(_Limit) -> not_loaded().
 
 -spec inline_supported() -> boolean() | {error, not_running}.
 inline_supported() -> not_loaded().

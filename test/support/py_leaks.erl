@@ -111,7 +111,9 @@ threads() ->
         Name
      || Name <- [name(Task) || Task <- entries("/proc/self/task")],
         string:prefix(Name, "py-") =/= nomatch,
-        Name =/= "py-spare"
+        Name =/= "py-spare",
+        %% It stays once there was a call that ran inline.
+        Name =/= "py-inline"
     ].
 
 %% The threads that wait with an interpreter that was made ahead, or make one.

@@ -45,6 +45,8 @@ pub(crate) enum Envelope {
     Connection(Box<Handoff>),
     /// So much garbage lies in the interpreter that it should be collected.
     Garbage,
+    /// Schedulers are going to run code: what that may need is to be there.
+    Inline,
     /// The owner thread should look at what it waits for: a callback has its answer, or is to be given up.
     Nudge,
 }

@@ -551,18 +551,28 @@ impl Owner {
                 });
             }
             Envelope::Connection(handoff) => self.connection_arrived(py, *handoff),
-            Envelope::Garbage => self.unasked(py, context, |owner| owner.collect_garbage(py)),
+            Envelope::Garbage => self.unasked(py, context, |owner| {
+                owner.boot_step(py, "collect_garbage");
+            }),
+            Envelope::Inline => {
+                self.unasked(py, context, |owner| {
+                    owner.boot_step(py, "load_for_schedulers")
+                });
+                if let Some(inline) = &context.inline {
+                    inline.is_prepared();
+                }
+            }
             Envelope::Continue(request) => self.go_on(py, context, &request, reply),
             Envelope::Nudge => context.tell_of_places(),
         }
         self.relieve(py, context);
     }
 
-    /// What CPython does by itself where code runs on this thread.
-    fn collect_garbage(&self, py: Python<'_>) {
+    /// Calls a function of `erlang._boot` that nobody waits for. One that fails is missed at most.
+    fn boot_step(&self, py: Python<'_>, name: &str) {
         let boot = self.boot.get(py);
-        let collected = boot.getattr_str("collect_garbage");
-        if let Err(raised) = collected.and_then(|collect| collect.call(&[])) {
+        let called = boot.getattr_str(name).and_then(|step| step.call(&[]));
+        if let Err(raised) = called {
             raised.clear(py);
         }
     }

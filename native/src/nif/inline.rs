@@ -53,10 +53,18 @@ fn term(env: Env<'_>, word: Word) -> Term<'_> {
     unsafe { Term::new(env, word) }
 }
 
-/// `inline_allow(On) -> Before`: the switch of the node.
+/// `inline_allow(On) -> ok`: the switch of the node.
 #[rustler::nif]
-fn inline_allow(on: bool) -> bool {
-    inline::allow(on)
+fn inline_allow(env: Env<'_>, on: bool) -> Term<'_> {
+    inline::allow(on);
+    word(env, atoms().ok)
+}
+
+/// `inline_limit(Milliseconds) -> ok`: no call may take longer; or `infinity`.
+#[rustler::nif]
+fn inline_limit<'a>(env: Env<'a>, limit: Term<'a>) -> Term<'a> {
+    inline::limit(limit.decode().unwrap_or(u64::MAX));
+    word(env, atoms().ok)
 }
 
 /// `inline_supported() -> boolean()`: whether this Python can be entered by schedulers at all.

@@ -35,7 +35,7 @@ unsafe extern "C" fn hook(
     // SAFETY: CPython passes a C text.
     let name = unsafe { CStr::from_ptr(event) }.to_bytes();
     if scheduler::is_on() && scheduler::waits(name) {
-        return trampoline::status(|py| scheduler::refuse(py, &String::from_utf8_lossy(name)));
+        return trampoline::status(|py| scheduler::refuse_event(py, name));
     }
     let Some(check) = check(name) else {
         return 0;

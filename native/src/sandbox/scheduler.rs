@@ -2,7 +2,7 @@
 //!
 //! Functions of this library that wait ask themselves; of CPython's, those are known that raise an audit event.
 
-use crate::py::{Python, Raised, Result};
+use crate::py::{Python, Raised, Result, ffi};
 use std::cell::Cell;
 
 thread_local! {
@@ -38,14 +38,27 @@ pub(crate) fn refuse_to_wait(py: Python<'_>, what: &str) -> Result<()> {
     if is_on() { refuse(py, what) } else { Ok(()) }
 }
 
-pub(super) fn refuse(py: Python<'_>, what: &str) -> Result<()> {
-    Err(Raised::runtime_error(
-        py,
-        &format!(
-            "{what} cannot be used in a call that runs inline, since it would hold up a scheduler of Erlang; \
-             functions that need it are called without dispatch => inline"
-        ),
-    ))
+fn refuse(py: Python<'_>, what: &str) -> Result<()> {
+    Err(Raised::runtime_error(py, &text(what)))
+}
+
+fn text(what: &str) -> String {
+    format!(
+        "{what} cannot be used in a call that runs inline, since it would hold up a scheduler of Erlang; \
+         functions that need it are called without dispatch => inline"
+    )
+}
+
+/// Raises for what an audit event announces.
+pub(super) fn refuse_event(py: Python<'_>, event: &[u8]) -> Result<()> {
+    if event == b"import" {
+        // The class that code expects of imports, and does without what it wanted.
+        // SAFETY: a static class.
+        let class = unsafe { ffi::PyExc_ImportError };
+        let text = text("a module that is not loaded yet");
+        return Err(Raised::of_static_class(py, class, &text));
+    }
+    refuse(py, &String::from_utf8_lossy(event))
 }
 
 /// Whether an audit event announces something that waits, or that has to be done on the context's own thread: imports

@@ -410,6 +410,20 @@ def forget(names: Iterable[str]) -> None:
         sys.modules.pop(name, None)
 
 
+def load_for_schedulers() -> None:
+    """Import what converting values and telling of exceptions may need: nothing is imported on schedulers."""
+    import traceback
+
+    from . import _values
+
+    for part in ("_suggestions", "linecache", "textwrap"):
+        try:
+            __import__(part)
+        except ImportError:  # another version of Python
+            continue
+    del traceback, _values
+
+
 def garbage_is_due() -> bool:
     """Whether CPython would collect garbage now, if that were not put off."""
     young, *_ = gc.get_count()
@@ -418,6 +432,6 @@ def garbage_is_due() -> bool:
 
 
 def collect_garbage() -> None:
-    """Have CPython collect what it thinks right: it looks when something is made that may be garbage."""
+    """Have CPython collect what it thinks right: it looks when it takes memory for something that may be in a circle."""
     for _ in range(2):
-        _ = [[]]
+        set()

@@ -86,6 +86,7 @@ fn is_for_a_wait(envelope: &Envelope) -> bool {
         Envelope::NamespaceDown(_)
         | Envelope::Connection(_)
         | Envelope::Garbage
+        | Envelope::Inline
         | Envelope::Nudge => false,
     }
 }
@@ -104,6 +105,7 @@ fn next(
         Envelope::NamespaceDown(_)
         | Envelope::Connection(_)
         | Envelope::Garbage
+        | Envelope::Inline
         | Envelope::Nudge => false,
     };
     // What another wait has put off, further in, may be for this one.

@@ -34,15 +34,16 @@ pub(crate) fn answer(
 /// For whom code has run.
 pub(crate) enum Asker<'a> {
     Request(&'a Request),
-    /// A scheduler, in this context; and whether its time is over.
-    Scheduler(&'a Context, bool),
+    /// A scheduler, in this context; and the reason if its time is over.
+    Scheduler(&'a Context, Option<Word>),
 }
 
 impl Asker<'_> {
-    fn is_timed_out(&self) -> bool {
+    /// The reason, if its time is over.
+    fn too_late(&self) -> Option<Word> {
         match self {
-            Self::Request(request) => request.is_timed_out(),
-            Self::Scheduler(_, is_late) => *is_late,
+            Self::Request(request) => request.is_timed_out().then_some(atoms().timeout),
+            Self::Scheduler(_, reason) => *reason,
         }
     }
 
@@ -113,8 +114,8 @@ fn special_reason(
     let known = atoms();
     let types = &owner.types;
     if exception.is_a(types.interrupted()) {
-        if asker.is_timed_out() {
-            return Some(known.timeout);
+        if let Some(reason) = asker.too_late() {
+            return Some(reason);
         }
         // Code that waits for Erlang ends with its context, and may be faster than the reaper.
         return Some(match asker.closing(owner) {

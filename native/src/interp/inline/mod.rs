@@ -44,9 +44,18 @@ const STACK_IS_MEASURED: (u32, u32) = (14, 0);
 /// The switch of the whole node.
 static ALLOWED: AtomicBool = AtomicBool::new(true);
 
-/// Sets the switch; gives what it was before.
-pub(crate) fn allow(on: bool) -> bool {
-    ALLOWED.swap(on, Ordering::SeqCst)
+/// How long any call may take, in milliseconds: a scheduler that is held up holds up whatever waits for it, be it the
+/// process that would interrupt the call.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets the switch.
+pub(crate) fn allow(on: bool) {
+    ALLOWED.store(on, Ordering::SeqCst);
+}
+
+/// Sets the bound on all calls.
+pub(crate) fn limit(milliseconds: u64) {
+    LIMIT.store(milliseconds, Ordering::SeqCst);
 }
 
 /// Names a function.
@@ -64,6 +73,8 @@ pub(crate) struct Inline {
     door: Door,
     /// Somebody has asked: the owner opens the door from now on when it waits.
     wanted: AtomicBool,
+    /// The owner thread has made ready for that.
+    prepared: AtomicBool,
     /// What is lent; only read inside.
     owner: AtomicPtr<Owner>,
     /// Where interrupts go: an interpreter that is alive.
@@ -97,6 +108,7 @@ impl Inline {
             Box::new(Self {
                 door: Door::new(),
                 wanted: AtomicBool::new(false),
+                prepared: AtomicBool::new(false),
                 owner: AtomicPtr::default(),
                 gate: Mutex::default(),
                 seats: Seats::default(),
@@ -165,9 +177,14 @@ impl Inline {
         self.seats.begin(interpreter);
     }
 
+    /// All that calls may need is there.
+    pub(super) fn is_prepared(&self) {
+        self.prepared.store(true, Ordering::Relaxed);
+    }
+
     /// Lends the owner's means to visitors until the guard is dropped, if anybody wants to visit.
     pub(super) fn open(&self, owner: *mut Owner) -> Option<Opened<'_>> {
-        if !self.is_wanted() {
+        if !self.prepared.load(Ordering::Relaxed) {
             return None;
         }
         self.owner.store(owner, Ordering::Relaxed);

@@ -158,7 +158,8 @@ impl Inside<'_> {
         let owner = unsafe { &mut *lent };
         let (context, inline) = (self.context, self.inline);
         let started = Instant::now();
-        let _limited = Limited::begin(inline, asked.limit);
+        let bound = super::LIMIT.load(Ordering::Relaxed);
+        let _limited = Limited::begin(inline, asked.limit.min(bound));
         let attached = visit::attach(
             asked.env,
             context,
@@ -176,7 +177,11 @@ impl Inside<'_> {
             Ok(None) => return Err(Refusal::NotLoaded),
             Err(raised) => {
                 let is_late = inline.late.load(Ordering::SeqCst) == self.visit.number();
-                let asker = Asker::Scheduler(context, is_late);
+                let reason = is_late.then(|| match asked.limit <= bound {
+                    true => atoms().timeout,
+                    false => env.tuple(&[atoms().inline_limit, env.int(bound.cast_signed())]),
+                });
+                let asker = Asker::Scheduler(context, reason);
                 failure::of_part(py, env, working.owner, &asker, raised, true).0
             }
         };
@@ -343,8 +348,9 @@ impl Inline {
     /// Somebody calls inline here from now on. `false`: not this time.
     #[cold]
     fn want(&self, context: &Arc<Context>) -> bool {
-        if super::watchdog::add(context) {
-            self.wanted.store(true, Ordering::SeqCst);
+        if !self.wanted.swap(true, Ordering::SeqCst) {
+            let begun = super::watchdog::add(context) && context.mailbox.push(Envelope::Inline);
+            self.wanted.store(begun, Ordering::SeqCst);
         }
         false
     }

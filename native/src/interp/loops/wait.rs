@@ -366,6 +366,7 @@ fn is_for_a_wait(envelope: &Envelope) -> bool {
         Envelope::Dropped
         | Envelope::Nudge
         | Envelope::Garbage
+        | Envelope::Inline
         | Envelope::NamespaceDown(_)
         | Envelope::Connection(_) => false,
     }
@@ -379,7 +380,10 @@ fn belongs(context: &Context, envelope: &Envelope) -> bool {
             parent.is_some_and(|parent| context.leads_to(parent))
         }
         Envelope::Dropped | Envelope::Nudge => true,
-        Envelope::NamespaceDown(_) | Envelope::Garbage | Envelope::Connection(_) => false,
+        Envelope::NamespaceDown(_)
+        | Envelope::Garbage
+        | Envelope::Inline
+        | Envelope::Connection(_) => false,
     }
 }
 
