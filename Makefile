@@ -1,4 +1,4 @@
-.PHONY: help demo test check conformance conformance-sandbox bench bench-instructions matrix fuzz chaos soak sanitize clean
+.PHONY: help demo test check conformance conformance-sandbox bench bench-instructions compare matrix fuzz chaos soak sanitize clean
 
 help:
 	@echo "make demo        install what is missing, build, and run an example: source_metrics, or EXAMPLE=name"
@@ -12,6 +12,7 @@ help:
 	@echo "make sanitize    the core suites under the address sanitizer, py_core under the thread sanitizer"
 	@echo "make chaos       everything is ended at random: SECONDS=600 SEED=7"
 	@echo "make soak        a mixed load, under which nothing may grow: SECONDS=3600 SEED=7"
+	@echo "make compare     measure against other ways to run Python, and write docs/comparison.md"
 	@echo "make matrix      the tests on each supported pair of OTP and Python (Debian, root)"
 	@echo "make clean       remove what was built"
 
@@ -43,6 +44,10 @@ bench:
 bench-instructions:
 	@scripts/setup.sh demo
 	@bench/instructions.sh $(OPTIONS)
+
+compare:
+	@scripts/setup.sh demo
+	@bench/compare/run.sh --page
 
 matrix:
 	@scripts/setup.sh test
