@@ -28,7 +28,9 @@ def primes(limit):
 
 @functools.cache
 def prose(words):
-    return " ".join(f"{'abcdefghij'[n % 10] * (n * 7 % 9 + 1)}{n * 31 % 97}," for n in range(words))
+    return " ".join(
+        f"{'abcdefghij'[n % 10] * (n * 7 % 9 + 1)}{n * 31 % 97}," for n in range(words)
+    )
 
 
 def text(words):
@@ -44,7 +46,9 @@ def text(words):
 
 @functools.cache
 def source(name):
-    with open(os.path.join(os.path.dirname(os.__file__), name), encoding="utf-8") as file:
+    with open(
+        os.path.join(os.path.dirname(os.__file__), name), encoding="utf-8"
+    ) as file:
         return file.read()
 
 

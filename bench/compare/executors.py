@@ -43,7 +43,11 @@ class Pool:
         return self.executor.submit(function, *args).result()
 
     def many(self, function, lists, workers):
-        return list(self.executor.map(function, *zip(*lists), chunksize=max(1, len(lists) // workers)))
+        return list(
+            self.executor.map(
+                function, *zip(*lists), chunksize=max(1, len(lists) // workers)
+            )
+        )
 
     def stop(self):
         self.executor.shutdown()
@@ -121,7 +125,9 @@ class Crowd:
         self.part = None
         self.each = []
         self.failure = None
-        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(count)]
+        self.threads = [
+            threading.Thread(target=self.run, daemon=True) for _ in range(count)
+        ]
         for thread in self.threads:
             thread.start()
 
@@ -179,7 +185,9 @@ def turn(kind, pool, workers, job, budget):
     first = answer(kind, job, step())
     gc.collect()
     if callers == 1:
-        timed, count, each = measure(lambda part, until: part(step, repeat, until), repeat, budget)
+        timed, count, each = measure(
+            lambda part, until: part(step, repeat, until), repeat, budget
+        )
     else:
         crowd = Crowd(callers, step, repeat)
         try:
@@ -228,7 +236,11 @@ def main():
                 port_worker.write(answers, "ok", "known")
             elif request[0] == "turn":
                 pool = pool or prepared(kind, workers)
-                port_worker.write(answers, "ok", turn(kind, pool, workers, jobs[tuple(request[1])], request[2]))
+                port_worker.write(
+                    answers,
+                    "ok",
+                    turn(kind, pool, workers, jobs[tuple(request[1])], request[2]),
+                )
             else:
                 took, pool = started(kind, request[1])
                 port_worker.write(answers, "ok", took)

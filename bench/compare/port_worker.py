@@ -27,7 +27,9 @@ def decode(data, at):
             return bytes(value), end
     if tag in (119, 100):  # SMALL_ATOM_UTF8, ATOM
         start = at + (1 if tag == 119 else 2)
-        end = start + (data[at] if tag == 119 else struct.unpack_from(">H", data, at)[0])
+        end = start + (
+            data[at] if tag == 119 else struct.unpack_from(">H", data, at)[0]
+        )
         name = str(data[start:end], "utf-8")
         return {"true": True, "false": False}.get(name, name), end
     if tag == 106:  # NIL
@@ -98,7 +100,9 @@ def main():
         try:
             function = functions.get((module, name))
             if function is None:
-                function = functions[module, name] = getattr(importlib.import_module(module), name)
+                function = functions[module, name] = getattr(
+                    importlib.import_module(module), name
+                )
             write(sys.stdout.buffer, "ok", function(*args))
         except Exception as error:
             write(sys.stdout.buffer, "error", repr(error))

@@ -45,7 +45,16 @@ def jobs(results):
     """(title, columns, [cells or reason]) of each table."""
     titles = {row["name"]: row["title"] for row in results["rows"]}
     for job in results["jobs"]:
-        columns = ["", "median", "p99", "rounds", "processor time", "memory", "to the floor", "to ports"]
+        columns = [
+            "",
+            "median",
+            "p99",
+            "rounds",
+            "processor time",
+            "memory",
+            "to the floor",
+            "to ports",
+        ]
         lines = []
         for row in job["rows"]:
             title = titles[row["name"]]
@@ -53,7 +62,11 @@ def jobs(results):
                 lines.append((title, reason(row)))
                 continue
             rounds = f"{time(min(row['rounds']))} - {time(max(row['rounds']))}"
-            floor = "floor" if row["name"] == job["floor"] and row["to_floor"] == 1 else ratio(row["to_floor"])
+            floor = (
+                "floor"
+                if row["name"] == job["floor"] and row["to_floor"] == 1
+                else ratio(row["to_floor"])
+            )
             lines.append(
                 (
                     title,
@@ -66,7 +79,11 @@ def jobs(results):
                     ratio(row["to_ports"]),
                 )
             )
-        yield f"{job['title'][0].upper()}{job['title'][1:]}, per {job['unit']}", columns, lines
+        yield (
+            f"{job['title'][0].upper()}{job['title'][1:]}, per {job['unit']}",
+            columns,
+            lines,
+        )
     columns = ["", "first worker", "its memory", "each further worker", "its memory"]
     lines = [
         (
@@ -84,20 +101,34 @@ def jobs(results):
 
 
 def reason(row):
-    return f"left out: {row['skipped']}" if "skipped" in row else f"failed: {row['failed']}"
+    return (
+        f"left out: {row['skipped']}"
+        if "skipped" in row
+        else f"failed: {row['failed']}"
+    )
 
 
 def setting(results):
     about = results["setting"]
-    memory = f"{int(about['memory']) / 1024**2:.0f} GB of memory, " if about["memory"] else ""
+    memory = (
+        f"{int(about['memory']) / 1024**2:.0f} GB of memory, "
+        if about["memory"]
+        else ""
+    )
     lines = [
-        f"erlang_python {about['library']}, OTP {about['otp']} (ERTS {about['erts']}), Python {about['python']}, "
-        f"{about['system']}",
+        (
+            f"erlang_python {about['library']}, OTP {about['otp']} (ERTS {about['erts']}), Python {about['python']}, "
+            f"{about['system']}"
+        ),
         f"{about['processor'] or 'unknown processor'}, {about['schedulers']} cores, {memory}{about['workers']} workers",
-        f"{about['date']}, {about['rounds']} rounds of {about['turn']} ms for each row and job, {about['took']} s in all, "
-        f"load average at the end {about['load'] or 'unknown'}",
+        (
+            f"{about['date']}, {about['rounds']} rounds of {about['turn']} ms for each row and job, {about['took']} s in all, "
+            f"load average at the end {about['load'] or 'unknown'}"
+        ),
     ]
-    return lines + (["few and short rounds, for a first look only"] if about["quick"] else [])
+    return lines + (
+        ["few and short rounds, for a first look only"] if about["quick"] else []
+    )
 
 
 def text(results):
@@ -109,7 +140,9 @@ def text(results):
         out += ["", title, "-" * len(title)]
         for line in [columns, *lines]:
             if len(line) == len(columns):
-                cells = [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:])]
+                cells = [line[0].ljust(widths[0])] + [
+                    c.rjust(w) for c, w in zip(line[1:], widths[1:])
+                ]
                 out.append("  ".join(cells).rstrip())
             else:
                 out.append(f"{line[0].ljust(widths[0])}  {line[1]}")
@@ -122,7 +155,13 @@ def page(results, pictures):
         name = os.path.basename(picture)
         out += ["", f"![{os.path.splitext(name)[0].replace('-', ' ')}](assets/{name})"]
     for title, columns, lines in jobs(results):
-        out += ["", f"#### {title}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+        out += [
+            "",
+            f"#### {title}",
+            "",
+            f"| {' | '.join(columns)} |",
+            "|" + "---|" * len(columns),
+        ]
         left = {}
         for line in lines:
             if len(line) == len(columns):
@@ -130,7 +169,11 @@ def page(results, pictures):
             else:
                 left.setdefault(line[1], []).append(line[0])
         # Short: what takes no part, together with why.
-        out += ["", *(f"- {why}: {', '.join(names)}" for why, names in left.items())] if left else []
+        out += (
+            ["", *(f"- {why}: {', '.join(names)}" for why, names in left.items())]
+            if left
+            else []
+        )
     return "\n".join(out) + "\n\n"
 
 
