@@ -62,7 +62,7 @@ all_rows_come_to_the_same(Config) ->
     %% What is missing is so for a reason that somebody has thought of.
     Missing = lists:usort([{Name, Job} || #{name := Job, rows := Cells} <- Jobs, #{name := Name, skipped := _} <- Cells]),
     Gone = [Name || #{name := Name, skipped := _} <- Rows],
-    ?assertEqual([], Gone -- [owngil, owngil_inline, owngil_batch, interpreters]),
+    ?assertEqual([], Gone -- [owngil_inline, interpreters]),
     Work = [primes, text, syntax],
     Expected =
         [{processes, Job} || Job <- [coroutines | Work]] ++ [{direct, Job} || Job <- [callers | Work]] ++
@@ -74,7 +74,7 @@ all_rows_come_to_the_same(Config) ->
      || #{rows := Cells} <- Jobs, #{median := _} = Cell <- Cells
     ],
     Started = [Name || #{name := Name, first_time := _} = Start <- Starts, ok =:= figures(Start, [first_time, samples], 1)],
-    ?assertEqual([], [worker, ports, processes_executor, threads] -- Started).
+    ?assertEqual([], [owngil, worker, ports, processes_executor, threads] -- Started).
 
 adapters_of_others_take_part(Config) ->
     Data = ?config(data_dir, Config),

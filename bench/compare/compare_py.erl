@@ -67,21 +67,14 @@ missing_way(inline) ->
         true -> none;
         false -> <<"inline dispatch needs Python 3.14 or newer">>
     end;
-missing_way(batch) ->
-    case erlang:function_exported(py, call_many, 4) of
-        true -> none;
-        false -> <<"this version has no py:call_many/4">>
-    end;
-missing_way(mailbox) ->
+missing_way(_) ->
     none.
 
-%% Whether the options are known.
+%% Where it is refused, the reason is better than a row of refusals.
 tried(Context, inline) ->
-    try py:call(Context, math, sqrt, [16.0], #{dispatch => inline}) of
+    case py:call(Context, math, sqrt, [16.0], #{dispatch => inline}) of
         {ok, 4.0} -> ok;
         {error, Reason} -> io_lib:format("inline dispatch is refused: ~0tp", [Reason])
-    catch
-        error:badarg -> <<"this version has no inline dispatch">>
     end;
 tried(_Context, _Way) ->
     ok.
@@ -98,8 +91,7 @@ call({Context, _}, Module, Function, Args) ->
 
 -spec call_many({pid(), atom()}, atom(), atom(), [[term()]]) -> [compare_adapter:answer()].
 call_many({Context, batch}, Module, Function, Lists) ->
-    %% Not every version has it.
-    apply(py, call_many, [Context, Module, Function, Lists]).
+    py:call_many(Context, Module, Function, Lists).
 
 -spec gather({pid(), atom()}, atom(), atom(), [[term()]]) -> [compare_adapter:answer()].
 gather({Context, _}, Module, Function, Lists) ->
