@@ -62,10 +62,10 @@ all_rows_come_to_the_same(Config) ->
     %% What is missing is so for a reason that somebody has thought of.
     Missing = lists:usort([{Name, Job} || #{name := Job, rows := Cells} <- Jobs, #{name := Name, skipped := _} <- Cells]),
     Gone = [Name || #{name := Name, skipped := _} <- Rows],
-    ?assertEqual([], Gone -- [owngil_inline, interpreters]),
+    ?assertEqual([], Gone -- [direct_library, owngil_inline, interpreters]),
     Work = [primes, text, syntax],
     Expected =
-        [{processes, Job} || Job <- [coroutines | Work]] ++ [{direct, Job} || Job <- [callers | Work]] ++
+        [{processes, Job} || Job <- [coroutines | Work]] ++ [{Row, Job} || Row <- [direct, direct_library], Job <- [callers | Work]] ++
             [{Row, Job} || Row <- [owngil_batch, ports_batch, processes_map], Job <- [bytes_10m, coroutines | Work]] ++
             [{owngil_inline, Job} || Job <- [bytes_10m, coroutines | Work]],
     ?assertEqual([], [Which || {Name, _} = Which <- Missing -- Expected, not lists:member(Name, Gone)]),

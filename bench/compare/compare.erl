@@ -53,7 +53,8 @@ options([], Options) ->
 }) -> map().
 run(#{quick := Quick, only := Only, library := Library, build := Build, adapters := Adapters} = Options) ->
     Plan = #{workers := Workers} = maps:get(plan, Options, plan(Quick)),
-    Places = (maps:with([folder, build, python], Options))#{workers => Workers, plan => Plan},
+    Embedded = filename:join(filename:dirname(Build), "embedded"),
+    Places = (maps:with([folder, build, python], Options))#{workers => Workers, plan => Plan, embedded => Embedded},
     Rows = [
         Row
      || #{name := Name} = Row <- compare_rows:all(Library, [adapter(Build, Adapter) || Adapter <- Adapters]),

@@ -10,6 +10,7 @@ all(Library, Others) ->
     [
         erlang(processes, compare_processes, default, []),
         python(direct, <<"Python function, called directly (floor)">>),
+        (python(direct_library, "direct", <<"Python function, called in libpython (floor)">>))#{program => embedded},
         erlang(owngil, compare_py, {owngil, mailbox}, [Library]),
         erlang(owngil_inline, compare_py, {owngil, inline}, [Library]),
         erlang(owngil_batch, compare_py, {owngil, batch}, [Library]),

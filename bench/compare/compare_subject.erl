@@ -14,9 +14,17 @@
         %% What else is on the code path of its node.
         paths := [file:filename()]
     }
-    | #{name := atom(), kind := python, executor := string(), title := binary()}.
+    | #{
+        name := atom(),
+        kind := python,
+        executor := string(),
+        title := binary(),
+        %% The usual one, or that of embedded.c.
+        program => embedded
+    }.
 -type places() :: #{
     build := file:filename(),
+    embedded := file:filename(),
     folder := file:filename(),
     python := file:filename(),
     workers := pos_integer(),
@@ -161,6 +169,11 @@ ask({peer, Peer, _}, Module, Function, Args) ->
         Class:Reason -> {failed, {Class, Reason}}
     end.
 
+start_python(#{program := embedded} = Row, #{embedded := Embedded} = Places) ->
+    case filelib:is_regular(Embedded) of
+        true -> start_python(maps:remove(program, Row), Places#{python := Embedded});
+        false -> {skip, <<"no program could be linked with libpython">>}
+    end;
 start_python(#{executor := Executor}, #{folder := Folder, python := Python, workers := Workers}) ->
     Program = filename:join(Folder, "executors.py"),
     Port = open_port({spawn_executable, Python}, [

@@ -22,7 +22,7 @@ SCALING = ("primes", "text", "syntax")
 
 def color(row):
     name = row["name"]
-    if name in ("processes", "direct"):
+    if name == "processes" or name.startswith("direct"):
         return FLOORS
     return OURS if name.startswith(("owngil", "worker")) else OTHERS
 
@@ -90,7 +90,7 @@ def scaling(results, file, titles):
         lines = {}
         for job in steps:
             for row in job["rows"]:
-                if "median" in row and row["name"] != "direct" and floor:
+                if "median" in row and not row["name"].startswith("direct") and floor:
                     lines.setdefault(row["name"], []).append(
                         (job["busy"], floor / row["median"])
                     )

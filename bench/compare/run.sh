@@ -29,12 +29,31 @@ while [ $# -gt 0 ]; do
 done
 
 python=$("$root/scripts/find-python.sh")
+
+# The headers of the Python, and its library.
+about_library='import os, sysconfig
+folder, inner, name = (sysconfig.get_config_var(key) or "" for key in ("LIBDIR", "MULTIARCH", "INSTSONAME"))
+found = [path for path in (os.path.join(folder, inner, name), os.path.join(folder, name)) if os.path.isfile(path)]
+print(sysconfig.get_path("include"), *found[:1], sep="\n")'
+
+# There is a row less where it cannot be built.
+build_embedded() {
+    local found
+    mapfile -t found < <("$python" -c "$about_library")
+    rm -f "$build/embedded"
+    if [ ${#found[@]} != 2 ] || ! cc -O2 -I"${found[0]}" -o "$build/embedded" "$folder/embedded.c" \
+        "${found[1]}" -Wl,-rpath,"$(dirname "${found[1]}")"; then
+        say "no program could be linked with libpython: one floor less"
+    fi
+}
+
 mkdir -p "$build/ebin"
 if [ -z "$from" ]; then
     (cd "$root" && rebar3 compile)
     library=$root/_build/${REBAR_PROFILE:-default}/lib/erlang_python/ebin
     erlc -Wall -Werror +warn_missing_spec -o "$build/ebin" "$folder/compare_adapter.erl"
     erlc -Wall -Werror +warn_missing_spec -pa "$build/ebin" -o "$build/ebin" "$folder"/*.erl
+    build_embedded
     erl -noshell -noinput -pa "$build/ebin" -eval 'compare:main().' \
         -extra "$folder" "$build/ebin" "$library" "$python" "$results" "${arguments[@]}"
 fi
