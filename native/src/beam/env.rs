@@ -27,6 +27,10 @@ impl TermEnv {
         self.0
     }
 
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// Copies a term of any environment into this one.
     pub(crate) fn copy(&self, term: Word) -> Word {
         // SAFETY: the caller's term is alive for the call; the copy lives in this environment.
@@ -126,6 +130,11 @@ impl EnvPool {
 
     pub(crate) fn put(&self, mut env: TermEnv) {
         env.clear();
+        self.put_cleared(env);
+    }
+
+    /// As [`Self::put`], after something was sent from it.
+    pub(crate) fn put_cleared(&self, env: TermEnv) {
         // A full pool drops it, which frees it.
         drop(self.0.push(env));
     }

@@ -7,10 +7,11 @@ use super::owner::Owner;
 use super::stream::Items;
 use super::task::Task;
 use super::trace::unwrapped;
-use super::{Closing, Context, Request, Scope, failure, inline, stack};
+use super::{Body, Closing, Context, Request, Scope, failure, inline, stack};
 use crate::beam::{Shared, TermEnv, TermType, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::term::{Conversion, FromErlang, FromPython, TooLarge};
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +19,8 @@ use std::time::Instant;
 pub(crate) struct Answer {
     pub(crate) result: Word,
     pub(crate) story: Option<Word>,
+    /// It lies in the environment of the request itself.
+    pub(super) at_home: bool,
 }
 
 impl Answer {
@@ -26,6 +29,7 @@ impl Answer {
         Self {
             result: env.tuple(&[atoms().error, atoms().stale_reference]),
             story: None,
+            at_home: false,
         }
     }
 
@@ -42,6 +46,7 @@ impl Answer {
         Outcome::Answer(Self {
             result,
             story: None,
+            at_home: false,
         })
     }
 }
@@ -271,11 +276,41 @@ impl Owner {
         }
         let message = {
             let body = request.body.lock();
-            body.as_ref().and_then(|body| {
-                Request::message(request, reply, body, answer.result, answer.story)
-            })
+            let result = if !answer.at_home {
+                answer.result
+            } else if context.may_hold_answers() {
+                reply.copy(answer.result)
+            } else {
+                return Self::deliver_from_home(context, request, body, answer.result);
+            };
+            body.as_ref()
+                .and_then(|body| Request::message(request, reply, body, result, answer.story))
         };
         Self::deliver_or_hold(context, request, reply, message);
+    }
+
+    /// Sends the answer in the environment that the request came in: the emulator neither copies what is there nor
+    /// makes room elsewhere, and frees on the caller's scheduler what it had made there.
+    fn deliver_from_home(
+        context: &Context,
+        request: &Shared<Request>,
+        mut body: MutexGuard<'_, Option<Body>>,
+        result: Word,
+    ) {
+        // First: whoever reads the answer may submit at once.
+        request.code_ended();
+        let message = body
+            .as_ref()
+            .and_then(|body| Request::message(request, &body.env, body, result, None));
+        // Under the lock: until then, others may read the reference in order to answer.
+        if request.state.finish()
+            && let Some(message) = message
+            && let Some(Body { mut env, .. }) = body.take()
+        {
+            drop(body);
+            request.send(&mut env, message);
+            context.envs.put_cleared(env);
+        }
     }
 
     /// Sends what ends a request, or leaves that to whoever takes the output of its code.
@@ -313,6 +348,14 @@ impl Owner {
         let known = atoms();
         let options = context.conversion;
         let value = match Task::read(env, payload) {
+            task @ Some(Task::Call {
+                arguments,
+                keywords,
+                ..
+            }) if is_light(env, arguments, keywords) => {
+                let value = self.value_of(py, env, options, namespace, task)?;
+                return self.outcome_at_home(&value, context, reply, env);
+            }
             task @ Some(Task::Call { .. } | Task::Eval { .. }) => {
                 self.value_of(py, env, options, namespace, task)?
             }
@@ -391,6 +434,25 @@ impl Owner {
         refuse_coroutine(value, COROUTINE)?;
         let result = self.result(value.py(), context, reply, value)?;
         Ok(Answer::of(result))
+    }
+
+    /// As [`Self::outcome`], for a request that takes little room: `home` is its environment, and gets the answer.
+    fn outcome_at_home(
+        &mut self,
+        value: &Object<'_>,
+        context: &Context,
+        reply: &TermEnv,
+        home: &TermEnv,
+    ) -> Result<Outcome> {
+        if let Some(next) = self.continuation(value, context, reply)? {
+            return Ok(next);
+        }
+        refuse_coroutine(value, COROUTINE)?;
+        Ok(Outcome::Answer(Answer {
+            result: self.result(value.py(), context, home, value)?,
+            story: None,
+            at_home: true,
+        }))
     }
 
     /// `{ok, Term}` of an object, or why there is none.
@@ -661,6 +723,23 @@ impl Owner {
             ));
         }
         Ok(tuple)
+    }
+}
+
+/// Binaries up to this are copied when they are sent.
+const COPIED: usize = 64;
+
+/// Whether arguments take so little room that they may stay until the caller has its answer, and beyond.
+fn is_light(env: &TermEnv, arguments: Word, keywords: Word) -> bool {
+    let light = |word| match env.term_type(word) {
+        TermType::Atom | TermType::Float | TermType::Pid => true,
+        TermType::Integer => env.get_int(word).is_some(),
+        TermType::Bitstring => env.get_binary(word).is_some_and(|b| b.len() <= COPIED),
+        _ => false,
+    };
+    env.map_size(keywords) == Some(0) && {
+        let mut arguments = env.list(arguments);
+        arguments.by_ref().take(FEW).all(light) && arguments.next().is_none()
     }
 }
 

@@ -410,6 +410,7 @@ impl Owner {
             let answer = Answer {
                 result: env.tuple(&[atoms().ok, env.list_of(batch.results.made())]),
                 story: batch.story,
+                at_home: false,
             };
             Self::answer(context, request, &answer, &mut env);
             context.envs.put(env);

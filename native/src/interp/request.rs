@@ -44,8 +44,8 @@ impl Kind {
     }
 }
 
-/// What was asked, in an environment of its own. Nothing is made in that environment while the request
-/// lives, so that two threads may read it.
+/// What was asked, in an environment of its own. Two threads may read it: while the request lives, only the owner
+/// thread makes anything more in that environment, and only what nobody else looks at.
 pub(crate) struct Body {
     pub(crate) env: TermEnv,
     /// The caller's reference, for [`Kind::Call`] and [`Kind::Forward`].
@@ -249,6 +249,7 @@ impl Request {
     fn tag(&self, env: &TermEnv, body: &Body) -> Word {
         match self.renewed.lock().as_ref() {
             Some((_env, tag)) => env.copy(*tag),
+            None if env.is(&body.env) => body.tag,
             None => env.copy(body.tag),
         }
     }

@@ -231,6 +231,7 @@ impl Owner {
             Ok(Turn::Done) => Some(Answer {
                 result: atoms().ok,
                 story: None,
+                at_home: false,
             }),
             Ok(Turn::Over) => None,
             Err(raised) => {
@@ -316,6 +317,7 @@ impl Owner {
                 let answer = Answer {
                     result,
                     story: None,
+                    at_home: false,
                 };
                 Self::answer(context, request, &answer, env);
                 request.flow().end();

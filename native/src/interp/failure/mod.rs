@@ -73,6 +73,7 @@ pub(crate) fn of_part(
         let answer = Answer {
             result: env.tuple(&[known.error, reason]),
             story: None,
+            at_home: false,
         };
         return (answer, false);
     };
@@ -89,6 +90,7 @@ pub(crate) fn of_part(
     let answer = Answer {
         result: env.tuple(&[known.error, reason]),
         story: with_story.then(|| teller.whole(&exception, class, &message)),
+        at_home: false,
     };
     (answer, exception.is_a(owner.types.interrupted()))
 }

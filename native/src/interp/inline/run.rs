@@ -289,6 +289,7 @@ impl<'o> Working<'o> {
         Ok(Some(Answer {
             result,
             story: None,
+            at_home: false,
         }))
     }
 

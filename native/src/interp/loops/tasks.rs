@@ -271,6 +271,7 @@ impl Owner {
             Ok(result) => Answer {
                 result,
                 story: None,
+                at_home: false,
             },
             Err(raised) => failure::answer(py, &reply, self, request, raised),
         };

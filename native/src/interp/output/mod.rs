@@ -171,6 +171,11 @@ impl Context {
         }
     }
 
+    /// Whether answers may have to wait for output.
+    pub(super) fn may_hold_answers(&self) -> bool {
+        self.output.active.load(Ordering::Relaxed)
+    }
+
     /// The code of a request has ended, and its answer is complete: it waits here while output of it is on the way.
     /// `false`: it does not.
     pub(super) fn hold_answer(
