@@ -33,7 +33,7 @@ export ROOTDIR BINDIR EMU=beam PROGNAME=erl
 # that is mapped twice, whose changes valgrind does not see unless it is told to look.
 one_core=()
 if command -v taskset >/dev/null; then one_core=(taskset -c 0); fi
-"${one_core[@]}" valgrind --quiet --tool=callgrind --smc-check=all --instr-atstart=no \
+"${one_core[@]}" valgrind --quiet --tool=callgrind --fair-sched=try --smc-check=all --instr-atstart=no \
     --callgrind-out-file="$counts/out" --log-file="$counts/log" \
     "$BINDIR/beam.smp" -S 1 -SDcpu 1 -SDio 1 -A 1 -sbwt none -sbwtdcpu none -sbwtdio none \
     -- -root "$ROOTDIR" -bindir "$BINDIR" -progname erl -- -home "$HOME" -- \

@@ -142,7 +142,10 @@ def main(counts: str, records: str, *options: str) -> None:
     otp, python = versions[0], ".".join(versions[1].split(".")[:2])
     file = Path(records, f"otp{otp}-python{python}.txt")
     dumps = sorted(Path(counts).glob("out.*"), key=lambda path: int(path.suffix[1:]))
-    every: Counts = dict(filter(None, map(counted, dumps)))
+    every: Counts = {}
+    for name, figure in filter(None, map(counted, dumps)):
+        if name not in every or total(figure) < total(every[name]):
+            every[name] = figure
     print(f"\nInstructions, OTP {otp}, Python {python}\n")
     print(table(every, recorded(file)))
     if "--record" in options:
