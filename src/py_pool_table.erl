@@ -5,10 +5,9 @@
 
 %% The table of the pools' contexts. Its owner does nothing else, so that the table outlives any pool.
 %%
-%%   {Pool, Server, Size, Binding}    one row a pool
-%%   {{Pool, Index}, Pid, Handle}     one row a context that is ready; on another node the pid is its handle
-%%   {{timeout, Pool}, Timeout}       one row a pool
-%%   {{turn, Pool}, Count}            one row a pool that spans nodes
+%%   {Pool, Server, Size, Binding, Timeout}   one row a pool
+%%   {{Pool, Index}, Pid, Handle}             one row a context that is ready; on another node the pid is its handle
+%%   {{turn, Pool}, Count}                    one row a pool that spans nodes
 
 -export([start_link/0, size/1, pool/1, ready/1, context/2, place_of/1, shared/0, timeout/1, turn/2]).
 -export([pools/0, places/0]).
@@ -39,7 +38,7 @@ size(Pool) ->
     | {error, not_running | {no_pool, atom()}}.
 pool(Pool) ->
     try ets:lookup(?MODULE, Pool) of
-        [{_, Server, Size, Binding}] -> {ok, Server, Size, Binding};
+        [{_, Server, Size, Binding, _Timeout}] -> {ok, Server, Size, Binding};
         %% There is always a default pool while the application runs; it is about to start or to stop.
         [] when Pool =:= default -> {error, not_running};
         [] -> {error, {no_pool, Pool}}
@@ -80,7 +79,7 @@ place_of(Pid) ->
 -spec shared() -> [{atom(), pid()}].
 shared() ->
     try
-        ets:select(?MODULE, [{{'$1', '$2', '_', shared}, [], [{{'$1', '$2'}}]}])
+        ets:select(?MODULE, [{{'$1', '$2', '_', shared, '_'}, [], [{{'$1', '$2'}}]}])
     catch
         error:badarg -> []
     end.
@@ -89,7 +88,7 @@ shared() ->
 -spec pools() -> [{atom(), pos_integer(), binding()}].
 pools() ->
     try
-        ets:select(?MODULE, [{{'$1', '_', '$2', '$3'}, [{is_atom, '$1'}], [{{'$1', '$2', '$3'}}]}])
+        ets:select(?MODULE, [{{'$1', '_', '$2', '$3', '_'}, [{is_atom, '$1'}], [{{'$1', '$2', '$3'}}]}])
     catch
         error:badarg -> []
     end.
@@ -106,9 +105,9 @@ places() ->
 %% How long calls may take that go to the pool and do not say. Where there is no pool they fail for that.
 -spec timeout(atom()) -> timeout().
 timeout(Pool) ->
-    try ets:lookup(?MODULE, {timeout, Pool}) of
-        [{_, Timeout}] -> Timeout;
-        [] -> ?TIMEOUT
+    %% Each call asks: an atom as key needs no hash, and the rest of the row stays where it is.
+    try
+        ets:lookup_element(?MODULE, Pool, 5)
     catch
         error:badarg -> ?TIMEOUT
     end.
@@ -124,7 +123,7 @@ turn(Pool, Count) ->
 
 -spec put_pool(atom(), pos_integer(), binding(), timeout()) -> true.
 put_pool(Pool, Size, Binding, Timeout) ->
-    ets:insert(?MODULE, [{{timeout, Pool}, Timeout}, {Pool, self(), Size, Binding}]).
+    ets:insert(?MODULE, {Pool, self(), Size, Binding, Timeout}).
 
 -spec put_context(atom(), pos_integer(), pid(), py_nif:target()) -> true.
 put_context(Pool, Index, Pid, Handle) ->
@@ -138,7 +137,6 @@ delete_context(Pool, Index) ->
 delete_pool(Pool) ->
     ets:match_delete(?MODULE, {{Pool, '_'}, '_', '_'}),
     ets:delete(?MODULE, {turn, Pool}),
-    ets:delete(?MODULE, {timeout, Pool}),
     ets:delete(?MODULE, Pool).
 
 -spec init([]) -> {ok, []}.
