@@ -75,12 +75,15 @@ count({Name, Times, Run}) ->
 -spec operations(pid()) -> [operation()].
 operations(Context) ->
     {ok, Handle} = py_context:handle(Context),
-    [
+    inline(Context) ++ [
         {<<"bare path">>, ?CALLS, repeated(fun bare/1)},
         {<<"way to the thread and back">>, ?CALLS, repeated(fun(I) -> bench_calls:echo(Handle, I) end)},
         {<<"py:call">>, ?CALLS, repeated(fun(I) -> {ok, _} = py:call(math, sqrt, [I]) end)},
         {<<"py:call of a context">>, ?CALLS, repeated(fun(I) -> {ok, _} = py:call(Context, math, sqrt, [I]) end)},
         {<<"py:eval">>, ?CALLS, repeated(fun(I) -> {ok, _} = py:eval(Context, <<"x * x">>, #{x => I}) end)},
+        {<<"item of py:call_many">>, ?CALLS, fun(Times) ->
+            {ok, _} = {ok, py:call_many(Context, math, sqrt, [[I] || I <- lists:seq(1, Times)])}
+        end},
         {<<"callback">>, ?CALLBACKS, within(Context, callbacks)},
         {<<"message to a process">>, ?CALLBACKS, fun(Times) ->
             {ok, none} = py:call(Context, instructions, messages, [self(), Times]),
@@ -88,6 +91,19 @@ operations(Context) ->
         end},
         {<<"echo of the loop">>, ?ECHOES, within(Context, echoes)},
         {<<"echo of the standard loop">>, ?ECHOES, within(Context, standard_echoes)}
+    ].
+
+%% Where this Python can be entered by schedulers.
+inline(Context) ->
+    Inline = #{dispatch => inline},
+    [
+        Operation
+     || py_nif:inline_supported(),
+        Operation <- [
+            {<<"py:call, inline">>, ?CALLS, repeated(fun(I) -> {ok, _} = py:call(Context, math, sqrt, [I], Inline) end)},
+            {<<"py:eval, inline">>, ?CALLS,
+                repeated(fun(I) -> {ok, _} = py:eval(Context, <<"x * x">>, #{x => I}, Inline) end)}
+        ]
     ].
 
 repeated(Run) ->

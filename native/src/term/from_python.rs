@@ -410,11 +410,61 @@ impl<'a, 'py> FromPython<'a, 'py> {
     /// Attached; there are so many, and nothing changes them.
     unsafe fn elements(&mut self, elements: *mut *mut ffi::PyObject, size: usize) -> Result<()> {
         self.words.reserve(size);
-        for i in 0..size {
-            // SAFETY: the caller's promise.
-            unsafe { self.element(*elements.add(i))? };
+        let mut done = 0;
+        while done < size {
+            // SAFETY: the caller's promise. Each element takes one place, so that those of the rest are left.
+            unsafe {
+                let element = *elements.add(done);
+                let class = ffi::Py_TYPE(element);
+                if class == &raw mut ffi::PyLong_Type || class == &raw mut ffi::PyFloat_Type {
+                    let numbers = self.numbers(elements.add(done), size - done);
+                    done += numbers;
+                    if numbers > 0 {
+                        continue;
+                    }
+                }
+                self.element(element)?;
+            }
+            done += 1;
         }
         Ok(())
+    }
+
+    /// The elements up to the first that is no plain number: long lists are mostly made of those. Says how many.
+    ///
+    /// # Safety
+    /// Attached; there are so many elements, and places reserved for them.
+    unsafe fn numbers(&mut self, elements: *mut *mut ffi::PyObject, size: usize) -> usize {
+        let (env, before) = (self.env, self.words.len());
+        let (mut count, mut floats) = (0, 0);
+        for place in self.words.spare_capacity_mut().iter_mut().take(size) {
+            // SAFETY: the caller's promise. The types that are compared are static.
+            let word = unsafe {
+                let element = *elements.add(count);
+                let class = ffi::Py_TYPE(element);
+                if class == &raw mut ffi::PyLong_Type {
+                    let Some(value) = api::short_int(element) else {
+                        break;
+                    };
+                    env.int(value)
+                } else if class == &raw mut ffi::PyFloat_Type {
+                    let value = ffi::PyFloat_AS_DOUBLE(element);
+                    if !value.is_finite() {
+                        break;
+                    }
+                    floats += 1;
+                    env.float(value)
+                } else {
+                    break;
+                }
+            };
+            place.write(word);
+            count += 1;
+        }
+        self.size.count(floats * FLOAT);
+        // SAFETY: so many places were written, within the capacity.
+        unsafe { self.words.set_len(before + count) };
+        count
     }
 
     /// # Safety
