@@ -356,6 +356,10 @@ impl Owner {
                 let value = self.value_of(py, env, options, namespace, task)?;
                 return self.outcome_at_home(&value, context, reply, env);
             }
+            task @ Some(Task::Eval { code, locals }) if is_light_code(env, code, locals) => {
+                let value = self.value_of(py, env, options, namespace, task)?;
+                return self.outcome_at_home(&value, context, reply, env);
+            }
             task @ Some(Task::Call { .. } | Task::Eval { .. }) => {
                 self.value_of(py, env, options, namespace, task)?
             }
@@ -731,15 +735,27 @@ const COPIED: usize = 64;
 
 /// Whether arguments take so little room that they may stay until the caller has its answer, and beyond.
 fn is_light(env: &TermEnv, arguments: Word, keywords: Word) -> bool {
-    let light = |word| match env.term_type(word) {
+    env.map_size(keywords) == Some(0) && {
+        let mut arguments = env.list(arguments);
+        let mut first = arguments.by_ref().take(FEW);
+        first.all(|word| is_light_term(env, word)) && arguments.next().is_none()
+    }
+}
+
+/// The same for an expression and its variables.
+fn is_light_code(env: &TermEnv, code: &[u8], locals: Word) -> bool {
+    let mut variables = env.map(locals).into_iter().flatten();
+    code.len() <= COPIED
+        && env.map_size(locals).is_some_and(|size| size <= FEW)
+        && variables.all(|(name, value)| is_light_term(env, name) && is_light_term(env, value))
+}
+
+fn is_light_term(env: &TermEnv, word: Word) -> bool {
+    match env.term_type(word) {
         TermType::Atom | TermType::Float | TermType::Pid => true,
         TermType::Integer => env.get_int(word).is_some(),
         TermType::Bitstring => env.get_binary(word).is_some_and(|b| b.len() <= COPIED),
         _ => false,
-    };
-    env.map_size(keywords) == Some(0) && {
-        let mut arguments = env.list(arguments);
-        arguments.by_ref().take(FEW).all(light) && arguments.next().is_none()
     }
 }
 
