@@ -434,4 +434,4 @@ def garbage_is_due() -> bool:
 def collect_garbage() -> None:
     """Have CPython collect what it thinks right: it looks when it takes memory for something that may be in a circle."""
     for _ in range(2):
-        set()
+        _ = set()
