@@ -82,8 +82,9 @@ init_per_group(owngil, Config) ->
 init_per_group(elsewhere, Config) ->
     py_suite:init_group(worker, Config).
 
+%% A node with a name keeps two descriptors.
 end_per_group(_Group, Config) ->
-    py_suite:end_group(Config).
+    py_suite:end_group(Config, #{spares => 16, fds => 2}).
 
 init_per_testcase(_Case, Config) ->
     Context = py_suite:new_context(Config),
