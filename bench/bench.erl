@@ -14,6 +14,7 @@ groups() ->
         {"callbacks", "Python calls Erlang", fun bench_callbacks:rows/1},
         {"state", "the shared state", fun bench_state:rows/1},
         {"streams", "items of generators", fun bench_streams:rows/1},
+        {"inline", "calls on the calling scheduler", fun bench_inline:rows/1},
         {"batches", "items of batches", fun bench_batches:rows/1},
         {"telemetry", "calls that somebody watches", fun bench_telemetry:rows/1},
         {"output", "printing and logging", fun bench_output:rows/1},

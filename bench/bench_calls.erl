@@ -2,7 +2,7 @@
 
 %% One caller: the floors, the mailbox without Python, and the ways to call.
 
--export([rows/1, echo/2]).
+-export([rows/1, echo/2, ping/0, nif/0]).
 
 -define(WAITING, 100_000).
 
@@ -30,7 +30,7 @@ against(What, Name, Floor, Most, Results) ->
 
 variants() ->
     [
-        bench_rounds:one(ping, fun(_) -> ping([]) end),
+        bench_rounds:one(ping, fun(_) -> ping() end),
         bench_rounds:one(far_ping, fun(_) -> far_ping() end),
         bench_rounds:one(nif, fun(_) -> nif() end),
         %% What it asks for exists on Windows only: a dirty NIF that answers at once.
@@ -41,6 +41,11 @@ variants() ->
         bench_rounds:one(eval, fun(_) -> fun eval/1 end),
         bench_rounds:one(spawn, fun(_) -> fun spawned/1 end)
     ].
+
+%% A message to a process and back.
+-spec ping() -> fun((integer()) -> term()).
+ping() ->
+    ping([]).
 
 ping(Options) ->
     Partner = spawn_opt(fun pong/0, [link | Options]),
@@ -63,6 +68,7 @@ pong() ->
     pong().
 
 %% Reads one field of a buffer: the cheapest NIF that every OTP has.
+-spec nif() -> fun((integer()) -> term()).
 nif() ->
     Buffer = prim_buffer:new(),
     fun(_) -> prim_buffer:size(Buffer) end.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the application and the benchmarks, and runs them.
 #
-#   bench/run.sh [--quick] [calls] [load] [callbacks] [telemetry] [output] [state] [streams] [batches] [loop] [echo] [reactor] [web] [conversion] [cpu] [remote] [contexts] [births] [sandbox] [limits] [interrupts] [idle]
+#   bench/run.sh [--quick] [calls] [load] [inline] [callbacks] [telemetry] [output] [state] [streams] [batches] [loop] [echo] [reactor] [web] [conversion] [cpu] [remote] [contexts] [births] [sandbox] [limits] [interrupts] [idle]
 #
 # Without names all run. The figures depend on the machine and on what else it does, so no figure makes
 # the exit code fail.

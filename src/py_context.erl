@@ -681,7 +681,7 @@ native({refused, Refusal, Count}, State) ->
     {noreply, State};
 native({inline_slow, Payload, Microseconds, Count}, State) ->
     ok = py_telemetry_watcher:event(
-        [erlang_python, inline, slow], #{count => Count, duration => Microseconds}, told_of(State)
+        [erlang_python, inline, slow], #{count => Count, microseconds => Microseconds}, told_of(State)
     ),
     ok = py_inline:slow(State#state.id, Payload, Microseconds, Count),
     {noreply, State};

@@ -566,7 +566,7 @@ slow_calls_are_counted_and_told(Config) ->
     ok = py_telemetry:attach(?MODULE, [erlang_python, inline, slow], fun(_, Measured, _) -> Self ! Measured end),
     {ok, none} = inlined(Context, busy, [0.06]),
     receive
-        #{count := Count, duration := Microseconds} ->
+        #{count := Count, microseconds := Microseconds} ->
             ?assert(Count >= 1),
             ?assert(Microseconds >= 50_000)
     after ?DEADLINE -> ct:fail(not_told)
