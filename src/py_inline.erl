@@ -9,8 +9,7 @@
 %%   {{Module, Function}, inline | auto}                        the same with atoms, as most calls name it
 %%   {[pool | Pool], inline | auto}                              what holds for the calls of a pool
 %%
-%% As in py_routes, nodes that use none of this pay for a look at an atomic word, the number of rows. The owner of the table
-%% makes all changes, so that the number is right.
+%% See py_rows.
 
 -export([start_link/0, dispatch/2, asked/2, mark/2, unmark/1, marked/0, put_pool/2, allow/1]).
 -export([seen/1, slow/4]).
@@ -44,14 +43,9 @@ start_link() ->
 %% How a call goes that says nothing of it. A function's mark counts more than its pool.
 -spec dispatch(atom(), py_nif:payload()) -> dispatch().
 dispatch(Pool, Payload) ->
-    case persistent_term:get(?MODULE, none) of
-        none ->
-            mailbox;
-        Count ->
-            case atomics:get(Count, 1) of
-                0 -> mailbox;
-                _ -> chosen(Pool, Payload)
-            end
+    case py_rows:is_empty(?MODULE) of
+        true -> mailbox;
+        false -> chosen(Pool, Payload)
     end.
 
 chosen(Pool, {call, Module, Function, _Args, _Kwargs}) ->
@@ -191,33 +185,16 @@ what({eval, Code, _Locals}) ->
 
 -spec init([]) -> {ok, []}.
 init([]) ->
-    ?MODULE = ets:new(?MODULE, [named_table, protected, {read_concurrency, true}]),
+    ok = py_rows:open(?MODULE),
     ok = allow(py_config:get(inline_dispatch)),
     ok = py_nif:inline_limit(py_config:get(inline_limit)),
-    %% Of an earlier start of the application.
-    ok = counted(persistent_term:get(?MODULE, none)),
     {ok, []}.
-
-counted(none) -> ok;
-counted(Count) -> atomics:put(Count, 1, ets:info(?MODULE, size)).
-
-count() ->
-    case persistent_term:get(?MODULE, none) of
-        none ->
-            New = atomics:new(1, []),
-            ok = persistent_term:put(?MODULE, New),
-            New;
-        Count ->
-            Count
-    end.
 
 -spec handle_call(term(), gen_server:from(), []) -> {reply, term(), []}.
 handle_call({put, Rows}, _From, State) ->
-    true = ets:insert(?MODULE, Rows),
-    {reply, counted(count()), State};
+    {reply, py_rows:insert(?MODULE, Rows), State};
 handle_call({delete, Keys}, _From, State) ->
-    lists:foreach(fun(Key) -> ets:delete(?MODULE, Key) end, Keys),
-    {reply, counted(persistent_term:get(?MODULE, none)), State};
+    {reply, py_rows:delete(?MODULE, Keys), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unexpected_call}, State}.
 

@@ -7,10 +7,7 @@
 %%
 %%   {{Module, Function | '_'}, Pool, {Module, Function | '_'}}    the names as binaries; the names as given
 %%
-%% Most nodes register nothing, and then a call must not pay for it: the first registration in the life of the
-%% node puts a persistent term (a new one, so no heap is scanned), and until then a call only sees that it is
-%% not there. It holds an atomic word with the number of registrations, and only if that is not 0 does a call
-%% look into the table. The owner of the table makes all changes, so that the number is right.
+%% See py_rows.
 
 -export([start_link/0, pool/2, lookup/2, register/2, unregister/1, list/0]).
 -export([init/1, handle_call/3, handle_cast/2]).
@@ -27,19 +24,14 @@ start_link() ->
 %% Where a call goes that names no pool.
 -spec pool(name(), name()) -> atom().
 pool(Module, Function) ->
-    case persistent_term:get(?MODULE, none) of
-        none ->
+    case py_rows:is_empty(?MODULE) of
+        true ->
             default;
-        Count ->
-            case atomics:get(Count, 1) of
-                0 ->
-                    default;
-                _ ->
-                    case lookup(Module, Function) of
-                        %% The call itself will say so.
-                        {error, not_running} -> default;
-                        Pool -> Pool
-                    end
+        false ->
+            case lookup(Module, Function) of
+                %% The call itself will say so.
+                {error, not_running} -> default;
+                Pool -> Pool
             end
     end.
 
@@ -90,32 +82,14 @@ binary(Name) -> atom_to_binary(Name).
 
 -spec init([]) -> {ok, []}.
 init([]) ->
-    ?MODULE = ets:new(?MODULE, [named_table, protected, {read_concurrency, true}]),
-    %% Of an earlier start of the application.
-    ok = counted(persistent_term:get(?MODULE, none)),
+    ok = py_rows:open(?MODULE),
     {ok, []}.
 
-counted(none) -> ok;
-counted(Count) -> atomics:put(Count, 1, ets:info(?MODULE, size)).
-
-count() ->
-    case persistent_term:get(?MODULE, none) of
-        none ->
-            New = atomics:new(1, []),
-            ok = persistent_term:put(?MODULE, New),
-            New;
-        Count ->
-            Count
-    end.
-
--spec handle_call(term(), gen_server:from(), []) ->
-    {reply, term(), []}.
+-spec handle_call(term(), gen_server:from(), []) -> {reply, term(), []}.
 handle_call({register, Key, Pool, Given}, _From, State) ->
-    true = ets:insert(?MODULE, {Key, Pool, Given}),
-    {reply, counted(count()), State};
+    {reply, py_rows:insert(?MODULE, [{Key, Pool, Given}]), State};
 handle_call({unregister, Key}, _From, State) ->
-    true = ets:delete(?MODULE, Key),
-    {reply, counted(persistent_term:get(?MODULE, none)), State};
+    {reply, py_rows:delete(?MODULE, [Key]), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unexpected_call}, State}.
 
