@@ -84,8 +84,7 @@ its option `timeout`, or the setting `call_timeout`, says otherwise.
 """).
 -spec call(name(), name(), [term()]) -> result().
 call(Module, Function, Args) ->
-    Form = ?FORM([module, function, args], [Module, Function, Args]),
-    routed(py_arguments:call(Form, Module, Function, Args, #{}), default).
+    routed(?CALL(?FORM([module, function, args], [Module, Function, Args]), Module, Function, Args, #{}), default).
 
 ?DOC("""
 One of
@@ -96,11 +95,13 @@ One of
 """).
 -spec call(pid() | atom() | name(), name(), name() | [term()], [term()] | kwargs()) -> result().
 call(Context, Module, Function, Args) when is_pid(Context) ->
-    Form = ?FORM([context, module, function, args], [Context, Module, Function, Args]),
-    py_call:explicit(Context, py_arguments:call(Form, Module, Function, Args, #{}), infinity);
+    Payload = ?CALL(
+        ?FORM([context, module, function, args], [Context, Module, Function, Args]), Module, Function, Args, #{}
+    ),
+    py_call:explicit(Context, Payload, infinity);
 call(Pool, Module, Function, Args) when is_atom(Pool), is_atom(Function) ->
-    Form = ?FORM([pool, module, function, args], [Pool, Module, Function, Args]),
-    py_call:pooled(Pool, py_arguments:call(Form, Module, Function, Args, #{}), default);
+    Payload = ?CALL(?FORM([pool, module, function, args], [Pool, Module, Function, Args]), Module, Function, Args, #{}),
+    py_call:pooled(Pool, Payload, default);
 call(Module, Function, Args, Kwargs) ->
     Form = ?FORM([module, function, args, kwargs], [Module, Function, Args, Kwargs]),
     routed(py_arguments:call(Form, Module, Function, Args, Kwargs), default).
@@ -122,6 +123,15 @@ with `mark_inline/2,3` has shown that it is short. See `docs/inline.md`.
 -spec call(
     pid() | atom() | name(), name(), name() | [term()], [term()] | kwargs(), map() | timeout()
 ) -> result().
+call(Context, Module, Function, Args, #{dispatch := inline} = Options) when is_pid(Context), map_size(Options) =:= 1 ->
+    Payload = ?CALL(
+        ?FORM([context, module, function, args, options], [Context, Module, Function, Args, Options]),
+        Module,
+        Function,
+        Args,
+        #{}
+    ),
+    py_call:explicit(Context, Payload, infinity, own, inline);
 call(Context, Module, Function, Args, Options) when is_pid(Context) ->
     Form = ?FORM([context, module, function, args, options], [Context, Module, Function, Args, Options]),
     {Kwargs, Timeout, Dispatch} = py_arguments:call_options(Form, Options),

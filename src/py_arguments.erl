@@ -133,8 +133,6 @@ plain_options(Form, _Options, _Default, _Allowed) ->
 
 %% The same with `dispatch', which may be missing.
 -spec call_options(form(), term()) -> {map(), timeout(), py_inline:dispatch() | default}.
-call_options(_Form, #{dispatch := inline} = Options) when map_size(Options) =:= 1 ->
-    {#{}, infinity, inline};
 call_options(Form, Options) ->
     {Dispatch, Rest} = dispatched(Form, Options),
     {Kwargs, Timeout} = plain_options(Form, Rest, infinity, [kwargs, timeout, dispatch]),
