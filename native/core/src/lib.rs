@@ -10,6 +10,7 @@
 //! | [`event`] | waiting for descriptors, and being woken meanwhile |
 //! | [`reactor`] | connections that were handed over, and their time limits |
 //! | [`spin`] | how long a consumer looks for work before it parks, and how many may look at once |
+//! | [`stopwatch`] | how long something has taken |
 //! | [`lifecycle`] | the states of the whole runtime |
 //! | [`backoff`] | growing intervals for repeated interrupts |
 //! | [`permits`] | a bound on how many may work at the same time |
@@ -36,5 +37,6 @@ pub mod reactor;
 #[cfg(not(loom))]
 pub mod seccomp;
 pub mod spin;
+pub mod stopwatch;
 mod sync;
 pub mod tally;

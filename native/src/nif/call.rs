@@ -9,6 +9,7 @@ use crate::interp::{
 };
 use crate::term::ObjectRef;
 use py_core::protocol::Cancel;
+use py_core::stopwatch::Stopwatch;
 use rustler::{Encoder, Env, Term};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,16 +79,7 @@ impl<'a> Asked<'a> {
 /// `call(Target, Ref, Payload, Scope, Parent, Timeout) -> Request | {error, Reason}`; answered by `{Ref, Result}` or
 /// `{Ref, Error, Story}`, and before that by any number of callbacks, `{Ref, Callback, Function, Args, Left}`.
 /// `Scope` says whose namespace: `own`, a process, or an environment.
-#[rustler::nif]
-fn call<'a>(
-    env: Env<'a>,
-    at: Term<'a>,
-    tag: Term<'a>,
-    payload: Term<'a>,
-    scope: Term<'a>,
-    parent: Term<'a>,
-    timeout: Term<'a>,
-) -> Term<'a> {
+fn call<'a>(env: Env<'a>, [at, tag, payload, scope, parent, timeout]: [Term<'a>; 6]) -> Term<'a> {
     let asked = Asked {
         tag,
         parent,
@@ -96,6 +88,8 @@ fn call<'a>(
     };
     submitted(env, &asked)
 }
+
+plain_nif!("call", 6, call);
 
 /// `forward(Target, Ref, Payload, Scope) -> Request | {error, Reason}`: as `call`, for a process that does something
 /// else meanwhile. Callbacks go to processes of their own.
@@ -138,12 +132,15 @@ pub(super) fn submitted<'a>(env: Env<'a>, asked: &Asked<'a>) -> Term<'a> {
 }
 
 fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let kind = asked.kind;
     let context = &target(env, asked.at)?;
     let scope = read_scope(env, context, asked.scope)?;
-    let origin = origin(asked, started);
-    if origin.deadline.is_some_and(|deadline| deadline < started) {
+    let origin = origin(asked);
+    if origin
+        .deadline
+        .is_some_and(|deadline| deadline < Instant::now())
+    {
         return Err(super::error(env, word(env, atoms().timeout)));
     }
     let (permit, place) = if asked.unbounded {
@@ -192,12 +189,12 @@ fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
 
 /// Where a request comes from. A callback that nobody waits for any more is no part of anything, but those around it
 /// may be.
-fn origin(asked: &Asked<'_>, started: Instant) -> Origin {
+fn origin(asked: &Asked<'_>) -> Origin {
     let known = atoms();
     let own = (asked.timeout.as_c_arg() != known.infinity)
         .then(|| asked.timeout.decode().ok())
         .flatten()
-        .and_then(|milliseconds| started.checked_add(Duration::from_millis(milliseconds)));
+        .and_then(|milliseconds| Instant::now().checked_add(Duration::from_millis(milliseconds)));
     if asked.parent.as_c_arg() == known.none {
         return Origin {
             parent: None,
@@ -280,7 +277,7 @@ fn named<'a>(
 
 /// A submission costs its caller reductions by the time that copying took, as `!` does by size. A time slice
 /// is about a millisecond.
-pub(super) fn consume_reductions(env: Env<'_>, started: Instant) {
+pub(super) fn consume_reductions(env: Env<'_>, started: Stopwatch) {
     consume_reductions_of(env, started.elapsed());
 }
 

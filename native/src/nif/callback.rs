@@ -6,8 +6,8 @@ use super::word;
 use crate::beam::{Pid, Shared, Word, atoms};
 use crate::interp::callback::Finished;
 use crate::interp::{Callback, callback};
+use py_core::stopwatch::Stopwatch;
 use rustler::{Env, Term};
-use std::time::Instant;
 
 fn known_or_expired(env: Env<'_>, wanted: bool) -> Term<'_> {
     let known = atoms();
@@ -38,7 +38,7 @@ fn callback_answer<'a>(
     tag: Term<'a>,
     answer: Term<'a>,
 ) -> Term<'a> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let renewed: Option<Word> = tag.is_ref().then(|| tag.as_c_arg());
     let wanted = callback.answer(renewed, answer.as_c_arg());
     consume_reductions(env, started);
@@ -73,7 +73,7 @@ fn relayed(env: Env<'_>, handle: Shared<Handle>, count: usize) -> Term<'_> {
 /// request, `{ok, Value}` or `{error, Reason}`, is the answer of that; nobody waits for those of casts.
 #[rustler::nif]
 fn callback_finish<'a>(env: Env<'a>, callback: Shared<Callback>, result: Term<'a>) -> Term<'a> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let known = atoms();
     let said = match callback.finish(env, result.as_c_arg()) {
         Finished::Answered => known.ok,

@@ -11,14 +11,7 @@ use rustler::{Encoder, Env, Term};
 /// `inline_call(Target, Payload, Limit, Learned) -> mailbox | learn | {ok, Value} | {error, Reason} | {raised, Error, Story}`.
 /// `Limit` is a number of milliseconds, or `infinity`. `mailbox`: it was not run; `learn`: neither, and the one in the
 /// mailbox is to tell how long it took.
-#[rustler::nif]
-fn inline_call<'a>(
-    env: Env<'a>,
-    at: Term<'a>,
-    payload: Term<'a>,
-    limit: Term<'a>,
-    learned: bool,
-) -> Term<'a> {
+fn inline_call<'a>(env: Env<'a>, [at, payload, limit, learned]: [Term<'a>; 4]) -> Term<'a> {
     let context = match target(env, at) {
         Ok(context) => context,
         // The way through the mailbox says so.
@@ -28,7 +21,7 @@ fn inline_call<'a>(
         env,
         payload: payload.as_c_arg(),
         limit: limit.decode().unwrap_or(u64::MAX),
-        learned,
+        learned: learned.as_c_arg() == atoms().true_,
     };
     match inline::call(&context, &asked) {
         Ok(done) => {
@@ -46,6 +39,8 @@ fn inline_call<'a>(
         Err(_by_the_mailbox) => word(env, atoms().mailbox),
     }
 }
+
+plain_nif!("inline_call", 4, inline_call);
 
 /// A term that was made in the caller's environment.
 fn term(env: Env<'_>, word: Word) -> Term<'_> {

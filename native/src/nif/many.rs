@@ -4,8 +4,8 @@ use super::call::{Asked, consume_reductions, submitted};
 use super::error;
 use crate::beam::Shared;
 use crate::interp::{Kind, Request};
+use py_core::stopwatch::Stopwatch;
 use rustler::{Env, Term};
-use std::time::Instant;
 
 /// `part(Target, Tag, Payload, Timeout) -> Request | {error, Reason}`; answered by `{Tag, Result}` or
 /// `{Tag, Result, Story}`, for a process that waits for others as well. Callbacks go to processes of their own.
@@ -26,7 +26,7 @@ fn part<'a>(
 /// and the reason in place of the others.
 #[rustler::nif]
 fn so_far<'a>(env: Env<'a>, request: Shared<Request>, reason: Term<'a>) -> Term<'a> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let Some((made, result)) = request.so_far(reason.as_c_arg()) else {
         return error(env, reason);
     };

@@ -1,6 +1,9 @@
 //! The functions of the Erlang module `py_nif`: decode, guard, hand on. They give symbolic reasons; words
 //! for people are made in Erlang.
 
+#[macro_use]
+mod plain;
+
 mod birth;
 mod call;
 mod callback;
@@ -80,10 +83,16 @@ fn target<'a>(env: Env<'a>, term: Term<'a>) -> Result<Arc<Context>, Term<'a>> {
     if !crate::runtime::is_running() {
         return Err(not_running(env));
     }
+    let known = atoms();
+    if let Ok(pid) = term.decode::<rustler::LocalPid>() {
+        let pid = crate::beam::Pid::new(pid);
+        return registry()
+            .by_pid(pid.word())
+            .ok_or_else(|| context_died(env, known.noproc));
+    }
     if let Ok(handle) = term.decode::<Shared<Handle>>() {
         return Ok(handle.0.clone());
     }
-    let known = atoms();
     if let Ok(object) = term.decode::<Shared<ObjectRef>>() {
         return registry()
             .by_serial(object.context)
@@ -93,12 +102,6 @@ fn target<'a>(env: Env<'a>, term: Term<'a>) -> Result<Arc<Context>, Term<'a>> {
     if term.is_ref() {
         // The copy of a reference that nobody on this node refers to any more.
         return Err(error(env, word(env, known.stale_reference)));
-    }
-    if let Ok(pid) = term.decode::<rustler::LocalPid>() {
-        let pid = crate::beam::Pid::new(pid);
-        return registry()
-            .by_pid(pid.word())
-            .ok_or_else(|| context_died(env, known.noproc));
     }
     if term.is_pid() {
         // Erlang asks the node of a pid that is not local; this one is of an earlier life of this node.

@@ -4,8 +4,8 @@ use super::call::consume_reductions;
 use super::{error, not_running, word};
 use crate::beam::{TermEnv, atoms};
 use crate::state::{self, Asked, Full, Key, NotAdded, Value};
+use py_core::stopwatch::Stopwatch;
 use rustler::{Binary, Decoder, Encoder, Env, NewBinary, Term};
-use std::time::Instant;
 
 fn running<'a>(env: Env<'a>, answer: impl FnOnce() -> Term<'a>) -> Term<'a> {
     if crate::runtime::is_running() {
@@ -67,7 +67,7 @@ fn state_open<'a>(env: Env<'a>, most: Term<'a>) -> Term<'a> {
 fn state_fetch<'a>(env: Env<'a>, key: Term<'a>) -> Term<'a> {
     running(env, || match with_key(key, state::get) {
         Some(Value::Term(stored)) => {
-            let started = Instant::now();
+            let started = Stopwatch::start();
             let copy = value(env, &Value::Term(stored));
             consume_reductions(env, started);
             (word(env, atoms().ok), copy).encode(env)
@@ -81,7 +81,7 @@ fn state_fetch<'a>(env: Env<'a>, key: Term<'a>) -> Term<'a> {
 #[rustler::nif]
 fn state_store<'a>(env: Env<'a>, key: Term<'a>, term: Term<'a>) -> Term<'a> {
     running(env, || {
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let value = stored(term);
         let put = with_key(key, |key| state::put(key, value));
         consume_reductions(env, started);

@@ -11,9 +11,10 @@ use crate::interp::{Context, Envelope};
 use crate::py::{Python, Raised, Result};
 use py_core::door::{Away, Visit};
 use py_core::learner::LONG;
+use py_core::stopwatch::Stopwatch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After so many calls it is looked whether garbage has gathered, which only the owner thread collects.
 const GARBAGE: u64 = 64;
@@ -157,7 +158,7 @@ impl Inside<'_> {
         // there is one visitor at a time.
         let owner = unsafe { &mut *lent };
         let (context, inline) = (self.context, self.inline);
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let bound = super::LIMIT.load(Ordering::Relaxed);
         let _limited = Limited::begin(inline, asked.limit.min(bound));
         let attached = visit::attach(
