@@ -136,7 +136,7 @@ put_pool(Pool, Dispatch) -> call({put, [{[pool | Pool], Dispatch}]}).
 %% The switch of the node.
 -spec allow(boolean()) -> ok | {error, not_running}.
 allow(On) ->
-    py_nif:inline_allow(On).
+    call({allow, On}).
 
 call(Request) ->
     try
@@ -186,13 +186,15 @@ what({eval, Code, _Locals}) ->
 -spec init([]) -> {ok, []}.
 init([]) ->
     ok = py_rows:open(?MODULE),
-    ok = allow(py_config:get(inline_dispatch)),
+    ok = py_nif:inline_allow(py_config:get(inline_dispatch)),
     ok = py_nif:inline_limit(py_config:get(inline_limit)),
     {ok, []}.
 
 -spec handle_call(term(), gen_server:from(), []) -> {reply, term(), []}.
 handle_call({put, Rows}, _From, State) ->
     {reply, py_rows:insert(?MODULE, Rows), State};
+handle_call({allow, On}, _From, State) ->
+    {reply, py_nif:inline_allow(On), State};
 handle_call({delete, Keys}, _From, State) ->
     {reply, py_rows:delete(?MODULE, Keys), State};
 handle_call(_Request, _From, State) ->

@@ -528,6 +528,12 @@ idle({Module, Function, Arity}, Ctx, Env) ->
         {py, parallel, 1} -> {[[{math, sqrt, [16]}]], No};
         {py, call_many, 3} -> {[math, sqrt, [[16]]], No};
         {py, call_many, 4} -> {[Ctx, math, sqrt, [[16]]], No};
+        {py, eval, 4} -> {[Ctx, <<"1">>, #{}, #{}], No};
+        {py, mark_inline, 2} -> {[math, sqrt], No};
+        {py, mark_inline, 3} -> {[math, sqrt, auto], No};
+        {py, unmark_inline, 2} -> {[math, sqrt], No};
+        {py, marked_inline, 0} -> {[], No};
+        {py, allow_inline, 1} -> {[true], No};
         {py, call_many, 5} -> {[default, math, sqrt, [[16]], #{}], No};
         {py, map, 3} -> {[math, sqrt, [16]], No};
         {py, map, 4} -> {[default, math, sqrt, [16]], No};
