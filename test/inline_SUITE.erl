@@ -308,11 +308,15 @@ traced_calls_go_by_the_mailbox(Config) ->
 module_is_imported_by_the_mailbox(Config) ->
     Context = ?config(ctx, Config),
     {ok, 3} = inlined(Context, add, [1, 2]),
-    Ask = fun() -> py:call(Context, colorsys, rgb_to_yiq, [0, 0, 0], ?INLINE) end,
-    ok = py:exec(Context, <<"import sys; sys.modules.pop('colorsys', None)">>),
-    Before = refused(Context, not_loaded),
-    ?assertEqual({ok, {0.0, 0.0, 0.0}}, inlined(Context, Ask)),
-    ?assert(refused(Context, not_loaded) > Before).
+    Ask = fun() -> py:call(Context, colorsys, rgb_to_hsv, [0, 0, 4], ?INLINE) end,
+    ok = py_leaks:eventually(fun() ->
+        %% The call may go by the mailbox for another reason.
+        ok = py:exec(Context, <<"import sys; sys.modules.pop('colorsys', None)">>),
+        {ok, 3} = inlined(Context, add, [1, 2]),
+        {ok, {_, 1.0, 4}} = Ask(),
+        refused(Context, not_loaded) > 0
+    end),
+    ?assertMatch({ok, {_, 1.0, 4}}, inlined(Context, Ask)).
 
 context_with_threads_leaves_for_good(Config) ->
     Context = ?config(ctx, Config),

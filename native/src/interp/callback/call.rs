@@ -10,7 +10,7 @@ use super::tools::{Tools, with_tools};
 use super::wait::{Waiting, wait};
 use crate::beam::{Shared, TermEnv, Word};
 use crate::interp::trace::wrapped;
-use crate::interp::{Context, Kind, Request};
+use crate::interp::{Context, Kind, Request, inline};
 use crate::interrupt::{NOBODY, scope_of_code};
 use crate::py::{Object, Python, Raised, Result};
 use crate::sandbox::refuse_to_wait;
@@ -205,9 +205,10 @@ pub(in crate::interp) fn request_of(context: &Context, scope: i64) -> Option<Sha
 
 /// The interpreter's station, and a context that is served there.
 pub(in crate::interp) fn here(py: Python<'_>) -> Result<(Arc<Station>, Arc<Context>)> {
+    let visited = inline::visited(py)?;
     let station = Station::of(py.interpreter_id()).ok_or_else(|| ended(py))?;
-    let context = station.context().ok_or_else(|| ended(py))?;
-    Ok((station, context))
+    let context = visited.or_else(|| station.context());
+    Ok((station, context.ok_or_else(|| ended(py))?))
 }
 
 pub(super) fn ended(py: Python<'_>) -> Raised {

@@ -22,6 +22,7 @@ mod watchdog;
 
 pub(crate) use figures::Refusal;
 pub(crate) use run::{Asked, call};
+pub(in crate::interp) use visit::visited;
 
 use super::owner::Owner;
 use super::{Context, Mode, Settings};

@@ -5,8 +5,9 @@ use super::seats::Place;
 use super::watchdog;
 use crate::beam::{CallingNif, Env};
 use crate::interp::Context;
+use crate::interrupt::interrupted;
 use crate::memory::Holding;
-use crate::py::{Python, ffi};
+use crate::py::{Python, Result, ffi};
 use crate::sandbox::{Guard, Guarding, OnScheduler};
 use py_core::door::Visit;
 use std::cell::Cell;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 /// What the calling thread is inside of.
 #[derive(Clone, Copy)]
 struct Inside {
+    context: *const Context,
     inline: *const Inline,
     visit: u64,
     /// `erlang.Interrupted` of the interpreter.
@@ -23,6 +25,22 @@ struct Inside {
 
 thread_local! {
     static INSIDE: Cell<Option<Inside>> = const { Cell::new(None) };
+}
+
+/// The context that the calling thread is inside of, if it is; an exception when its code is to end.
+pub(in crate::interp) fn visited(py: Python<'_>) -> Result<Option<Arc<Context>>> {
+    let Some(inside) = INSIDE.get() else {
+        return Ok(None);
+    };
+    // SAFETY: whoever is inside keeps the context alive by an `Arc`; this makes one more reference of it.
+    let context = unsafe {
+        Arc::increment_strong_count(inside.context);
+        Arc::from_raw(inside.context)
+    };
+    if context.mailbox.is_closed() {
+        return Err(interrupted(py, inside.class));
+    }
+    Ok(Some(context))
 }
 
 /// For pending calls: the context that the calling thread is inside of, the visit, and the class of interrupts.
@@ -55,6 +73,7 @@ pub(super) fn attach<'c>(
         .map(|holder| Holding::for_owner(holder));
     let guarding = Guarding::borrowed(&context.guard);
     INSIDE.set(Some(Inside {
+        context: Arc::as_ptr(context),
         inline,
         visit: visit.number(),
         class,
