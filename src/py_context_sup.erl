@@ -10,7 +10,7 @@ start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 %% Starts a context's process; it may not be ready yet.
--spec start_context(py_context:options()) -> {ok, pid()} | {error, term()}.
+-spec start_context(py_context_process:options()) -> {ok, pid()} | {error, term()}.
 start_context(Options) ->
     try supervisor:start_child(?MODULE, [Options]) of
         {ok, Pid} when is_pid(Pid) -> {ok, Pid};
@@ -24,7 +24,7 @@ start_context(Options) ->
 init([]) ->
     Child = #{
         id => context,
-        start => {py_context, start_process, []},
+        start => {py_context_process, start_link, []},
         restart => temporary,
         shutdown => 10_000
     },

@@ -11,11 +11,11 @@
 %% How long a context on another node may take to end before the pool goes without it.
 -define(END_TIMEOUT, 5_000).
 
--spec start_link(node(), py_context:options()) -> pid().
+-spec start_link(node(), py_context_process:options()) -> pid().
 start_link(Node, Options) ->
     erlang:spawn_link(?MODULE, init, [self(), Node, Options]).
 
--spec init(pid(), node(), py_context:options()) -> no_return().
+-spec init(pid(), node(), py_context_process:options()) -> no_return().
 init(Pool, Node, Options) ->
     process_flag(trap_exit, true),
     %% Reaching a node may take long, and the pool may end meanwhile.

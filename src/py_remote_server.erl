@@ -44,7 +44,7 @@ message(spawn, Ref, Result) -> {py_response, Ref, Result};
 message(task, Ref, Result) -> {async_result, Ref, Result}.
 
 %% Called by other nodes: a context for a pool there. What is stuck here counts here.
--spec start_context(pos_integer(), py_context:options()) -> {ok, pid()} | {error, term()}.
+-spec start_context(pos_integer(), py_context_process:options()) -> {ok, pid()} | {error, term()}.
 start_context(?VERSION, Options) ->
     case py_nif:counters() of
         {error, not_running} = Error ->

@@ -377,12 +377,6 @@ private(Module) ->
             %% Any term may be asked about, and be a key.
             py => [{state_fetch, 1}, {state_store, 2}, {state_remove, 1}, {state_incr, 1}, {state_decr, 1}, {is_ref, 1}],
             py_context => [
-                {init, 1},
-                {handle_call, 3},
-                {handle_cast, 2},
-                {handle_info, 2},
-                {terminate, 2},
-                {start_process, 1},
                 {new_with, 1},
                 {handle, 1},
                 %% Any identifier, and options that are answered.

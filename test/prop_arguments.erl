@@ -56,7 +56,7 @@ exported(Module) ->
     [Name || Name <- Module:module_info(exports), lists:member(Name, Specified), not lists:member(element(1, Name), private())].
 
 private() ->
-    [init, handle_call, handle_cast, handle_info, terminate, start_process, start_default, handle, start_link, new_table, find,
+    [init, handle_call, handle_cast, handle_info, terminate, start_default, handle, start_link, new_table, find,
      apply_function, known, bind, rebind, all, configure, is_valid].
 
 %% Tracing memory refuses interpreters with GILs of their own from then on.
