@@ -23,6 +23,7 @@ groups() ->
         warnings_are_logged,
         warnings_go_where_they_are_sent,
         exceptions_that_nobody_handles_are_logged,
+        telling_of_an_exception_has_an_end,
         what_asyncio_reports_is_logged,
         contexts_start_without_logging,
         %% Records.
@@ -227,6 +228,37 @@ exceptions_that_nobody_handles_are_logged(Config) ->
     ?assertMatch({error, <<"Uncaught exception\n", _/binary>>, #{logger_name := <<"sys.excepthook">>}}, event()),
     %% No failures.
     ok = py:exec(Context, "thread = threading.Thread(target=sys.exit)\nthread.start()\nthread.join()"),
+    silent().
+
+telling_of_an_exception_has_an_end(Config) ->
+    Context = ?config(ctx, Config),
+    %% Whoever asks for its text comes to two more of its kind.
+    ok = py:exec(Context, <<
+        "import weakref\n"
+        "class Thing: pass\n"
+        "class Odd(Exception):\n"
+        "    def __str__(self):\n"
+        "        fail()\n"
+        "        fail()\n"
+        "        return 'an odd one'\n"
+        "def raises(_ref): raise Odd\n"
+        "def fail():\n"
+        "    thing = Thing()\n"
+        "    ref = weakref.ref(thing, raises)\n"
+        "    del thing\n"
+        "fail()\n"
+    >>),
+    Told = fun() ->
+        {error, First, #{logger_name := <<"sys.unraisablehook">>}} = event(),
+        py_suite:contains(First, "an odd one"),
+        {error, <<"Exceptions ignored while that was told: ", More/binary>>, #{}} = event(),
+        ?assertEqual(0, binary_to_integer(More) rem 2),
+        ?assert(binary_to_integer(More) > 0)
+    end,
+    Told(),
+    %% And the next one is told of as the first was.
+    ok = py:exec(Context, "fail()"),
+    Told(),
     silent().
 
 what_asyncio_reports_is_logged(Config) ->

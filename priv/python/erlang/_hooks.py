@@ -103,10 +103,33 @@ def _excepthook(
     log(_ERROR, "sys.excepthook", "Uncaught exception", error=error)
 
 
+#: Threads that are telling of an exception, and how many more there were meanwhile.
+_telling: dict[int, int] = {}
+
+
 def _unraisablehook(unraisable: sys.UnraisableHookArgs, /) -> None:
-    error = unraisable.exc_value
-    if isinstance(error, _erlang.Interrupted):
+    if isinstance(unraisable.exc_value, _erlang.Interrupted):
         return
+    here = threading.get_ident()
+    if here in _telling:
+        # Telling of this one may come to others again, and has no end where memory is short: each import does.
+        _telling[here] += 1
+        return
+    _telling[here] = 0
+    try:
+        _tell(unraisable)
+    finally:
+        more = _telling.pop(here)
+    if more:
+        log(
+            _ERROR,
+            "sys.unraisablehook",
+            f"Exceptions ignored while that was told: {more}",
+        )
+
+
+def _tell(unraisable: sys.UnraisableHookArgs) -> None:
+    error = unraisable.exc_value
     text = unraisable.err_msg or "Exception ignored in"
     if unraisable.object is not None:
         try:
