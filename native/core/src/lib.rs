@@ -16,6 +16,7 @@
 //! | [`permits`] | a bound on how many may work at the same time |
 //! | [`seccomp`] | what the kernel refuses to a thread |
 //! | [`account`] | memory that is counted for one holder, and the lines that it meets |
+//! | [`shelf`] | large blocks of memory that a thread keeps for what it asks for next |
 //! | [`tally`] | what the waiting requests of one process hold |
 //!
 //! Everything that is concurrent here, but for what descriptors do, is model-checked: `RUSTFLAGS="--cfg loom" cargo test -p py_core`.
@@ -36,6 +37,7 @@ pub mod protocol;
 pub mod reactor;
 #[cfg(not(loom))]
 pub mod seccomp;
+pub mod shelf;
 pub mod spin;
 pub mod stopwatch;
 mod sync;

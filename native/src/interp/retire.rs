@@ -55,6 +55,7 @@ pub(super) fn retire(
     }
     if recycle {
         context.end();
+        memory::keep_nothing();
         let following = wait_as_spare(&mut state, &owner.held, &context.sort());
         return Some((state, owner, following));
     }

@@ -3,7 +3,7 @@
 //! These functions run with and without a GIL, with and without a thread state, and in the midst of anything: they take
 //! no lock that is held while Python's memory is asked for, and never touch an object.
 
-use super::{Holder, Interpreter, MINE, Mine, REGISTERED, kept, told};
+use super::{Holder, Interpreter, MINE, Mine, REGISTERED, kept, shelves, told};
 use crate::py::ffi;
 use py_core::account::{Counting, LARGE, Verdict};
 use std::ffi::c_void;
@@ -111,7 +111,14 @@ fn below() -> Option<&'static Below> {
 }
 
 extern "C" fn malloc(_: *mut c_void, size: usize) -> *mut c_void {
-    taken(size, |raw| raw.malloc.map(|malloc| malloc(raw.ctx, size)))
+    taken(size, |raw| {
+        if size >= shelves::LEAST
+            && let Some(block) = shelves::block(size)
+        {
+            return Some(block);
+        }
+        raw.malloc.map(|malloc| malloc(raw.ctx, size))
+    })
 }
 
 extern "C" fn calloc(_: *mut c_void, number: usize, size: usize) -> *mut c_void {
@@ -188,12 +195,12 @@ extern "C" fn free(_: *mut c_void, block: *mut c_void) {
     if block.is_null() {
         return;
     }
-    if let Some((holder, by)) = holder() {
-        // SAFETY: as in `realloc`.
-        holder.account.remove(by, unsafe { size_of_block(block) });
-    }
     // SAFETY: as in `realloc`.
-    if kept::stays(block, || unsafe { size_of_block(block) }) {
+    let size = unsafe { size_of_block(block) };
+    if let Some((holder, by)) = holder() {
+        holder.account.remove(by, size);
+    }
+    if kept::stays(block, || size) || (size >= shelves::LEAST && shelves::keep_block(block, size)) {
         return;
     }
     if let Some(free) = raw.free {
@@ -210,11 +217,23 @@ pub(super) fn free_below(block: *mut c_void) {
     }
 }
 
+/// Gives an arena back that was kept.
+pub(super) fn free_arena_below(arena: *mut c_void, size: usize) {
+    if let Some(Below { arenas, .. }) = below()
+        && let Some(free) = arenas.free
+    {
+        free(arenas.ctx, arena, size);
+    }
+}
+
 extern "C" fn take_arena(_: *mut c_void, size: usize) -> *mut c_void {
     let Some(Below { arenas, .. }) = below() else {
         return std::ptr::null_mut();
     };
     let take = || {
+        if let Some(arena) = shelves::arena(size) {
+            return arena;
+        }
         let arena = arenas.alloc.map(|alloc| alloc(arenas.ctx, size));
         arena.unwrap_or_default()
     };
@@ -243,6 +262,9 @@ extern "C" fn give_arena_back(_: *mut c_void, arena: *mut c_void, size: usize) {
     };
     if let Some((holder, by)) = holder().filter(|_| !in_main()) {
         holder.account.remove(by, size);
+    }
+    if shelves::keep_arena(arena, size) {
+        return;
     }
     if let Some(free) = arenas.free {
         free(arenas.ctx, arena, size);

@@ -11,9 +11,11 @@
 
 mod hooks;
 pub(crate) mod kept;
+mod shelves;
 mod told;
 
 pub(crate) use hooks::{COUNTED, install};
+pub(crate) use shelves::clear as keep_nothing;
 pub(crate) use told::{post, tell_through};
 
 use crate::py::{Python, ThreadState, ffi};
@@ -167,7 +169,8 @@ impl Holder {
     }
 }
 
-/// Collects what lies in circles, whether that is done automatically or not. Runs code of users.
+/// Collects what lies in circles, whether that is done automatically or not, and gives back what is kept for later. Runs
+/// code of users.
 pub(crate) fn collect(_py: Python<'_>) {
     // SAFETY: attached.
     unsafe {
@@ -177,4 +180,5 @@ pub(crate) fn collect(_py: Python<'_>) {
             ffi::PyGC_Disable();
         }
     }
+    keep_nothing();
 }
