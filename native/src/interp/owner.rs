@@ -124,6 +124,7 @@ impl Drop for EndOnPanic<'_> {
 /// The life of an owner thread.
 fn live(first: Arc<Context>) {
     stack::begins_here();
+    memory::keep_large_blocks();
     let speaks = output::speaks_for(&first);
     let born = {
         let _guard = EndOnPanic(&first);
@@ -150,6 +151,7 @@ pub(super) fn make_spare(
     set_aside: impl FnOnce(),
 ) -> std::result::Result<(ThreadState, Owner), StartError> {
     stack::begins_here();
+    memory::keep_large_blocks();
     let (mut state, owner) = birth(Mode::OwnGil, policy, given_up, set_aside)?;
     if policy.imports == Imports::All && policy.native {
         let attached = state.attach();

@@ -15,7 +15,7 @@ mod shelves;
 mod told;
 
 pub(crate) use hooks::{COUNTED, install};
-pub(crate) use shelves::clear as keep_nothing;
+pub(crate) use shelves::{clear as keep_nothing, open as keep_large_blocks};
 pub(crate) use told::{post, tell_through};
 
 use crate::py::{Python, ThreadState, ffi};

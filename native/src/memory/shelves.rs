@@ -5,7 +5,7 @@
 
 use super::hooks;
 use py_core::shelf::{Block, Kept, Shelf};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 
 pub(super) use py_core::shelf::LEAST;
@@ -25,6 +25,9 @@ impl Drop for Shelves {
 }
 
 thread_local! {
+    /// The thread asks for large blocks again and again: it is a context's own. Others, such as schedulers, may be the ones
+    /// that drop an object, and would keep what they never ask for.
+    static KEEPS: Cell<bool> = const { Cell::new(false) };
     static SHELVES: RefCell<Shelves> = const {
         RefCell::new(Shelves { blocks: Shelf::new(), arenas: Shelf::new() })
     };
@@ -42,8 +45,16 @@ fn release_arena(arena: Block) {
     hooks::free_arena_below(pointer(arena), arena.size);
 }
 
-/// What the thread keeps; nothing where it ends.
+/// The calling thread keeps large blocks from now on.
+pub(crate) fn open() {
+    KEEPS.set(true);
+}
+
+/// What the thread keeps; nothing where it ends, or is none that does.
 fn on_shelves<R>(what: impl FnOnce(&mut Shelves) -> R) -> Option<R> {
+    if !KEEPS.get() {
+        return None;
+    }
     SHELVES
         .try_with(|shelves| {
             shelves
