@@ -96,17 +96,27 @@ pub(crate) unsafe fn short_int(int: *mut PyObject) -> Option<i64> {
         struct Long {
             base: PyObject,
             tag: usize,
-            digits: [u32; 2],
+            digits: [u32; 3],
         }
+        const ONE_DIGIT: usize = 1 << 3;
         let long = int.cast::<Long>();
-        // SAFETY: the caller's promise; the second digit is only read where there is one.
+        // SAFETY: the caller's promise; each digit is only read where there is one.
         unsafe {
             let tag = (*long).tag;
             let digits = (&raw const (*long).digits).cast::<u32>();
+            // By far the most.
+            if tag == ONE_DIGIT {
+                return Some(i64::from(*digits));
+            }
             let sign = 1 - (tag & 3).cast_signed() as i64;
             match tag >> 3 {
                 0 | 1 => return Some(sign * i64::from(*digits)),
                 2 => return Some(sign * (i64::from(*digits) | i64::from(*digits.add(1)) << 30)),
+                // All but the least of those with 64 bits.
+                3 if *digits.add(2) < 8 => {
+                    let low = i64::from(*digits) | i64::from(*digits.add(1)) << 30;
+                    return Some(sign * (low | i64::from(*digits.add(2)) << 60));
+                }
                 _ => {}
             }
         }

@@ -436,13 +436,15 @@ impl<'a, 'py> FromPython<'a, 'py> {
     /// Attached; there are so many elements, and places reserved for them.
     unsafe fn numbers(&mut self, elements: *mut *mut ffi::PyObject, size: usize) -> usize {
         let (env, before) = (self.env, self.words.len());
+        debug_assert!(self.words.capacity() - before >= size);
         let (mut count, mut floats) = (0, 0);
-        for place in self.words.spare_capacity_mut().iter_mut().take(size) {
-            // SAFETY: the caller's promise. The types that are compared are static.
-            let word = unsafe {
+        // SAFETY: the caller's promise. The types that are compared are static.
+        unsafe {
+            let places = self.words.as_mut_ptr().add(before);
+            while count < size {
                 let element = *elements.add(count);
                 let class = ffi::Py_TYPE(element);
-                if class == &raw mut ffi::PyLong_Type {
+                let word = if class == &raw mut ffi::PyLong_Type {
                     let Some(value) = api::short_int(element) else {
                         break;
                     };
@@ -456,10 +458,10 @@ impl<'a, 'py> FromPython<'a, 'py> {
                     env.float(value)
                 } else {
                     break;
-                }
-            };
-            place.write(word);
-            count += 1;
+                };
+                places.add(count).write(word);
+                count += 1;
+            }
         }
         self.size.count(floats * FLOAT);
         // SAFETY: so many places were written, within the capacity.
