@@ -11,7 +11,20 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
 /// An environment of our own, with whatever terms were made in it.
-pub(crate) struct TermEnv(*mut ErlNifEnv);
+pub(crate) struct TermEnv {
+    env: *mut ErlNifEnv,
+    /// Where the next small binary lies if there is room in the piece of memory that has the last one.
+    pub(super) next_small: Cell<usize>,
+}
+
+impl TermEnv {
+    const fn of(env: *mut ErlNifEnv) -> Self {
+        Self {
+            env,
+            next_small: Cell::new(0),
+        }
+    }
+}
 
 // SAFETY: a process-independent environment may be used by any one thread at a time, and `TermEnv`
 // is its only owner.
@@ -20,34 +33,35 @@ unsafe impl Send for TermEnv {}
 impl TermEnv {
     pub(crate) fn new() -> Self {
         // SAFETY: no precondition; the emulator aborts rather than return null.
-        Self(unsafe { enif_alloc_env() })
+        Self::of(unsafe { enif_alloc_env() })
     }
 
     pub(crate) fn raw(&self) -> *mut ErlNifEnv {
-        self.0
+        self.env
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.env == other.env
     }
 
     /// Copies a term of any environment into this one.
     pub(crate) fn copy(&self, term: Word) -> Word {
         // SAFETY: the caller's term is alive for the call; the copy lives in this environment.
-        unsafe { enif_make_copy(self.0, term) }
+        unsafe { enif_make_copy(self.env, term) }
     }
 
     /// Invalidates every term in it and makes it usable again.
     pub(crate) fn clear(&mut self) {
         // SAFETY: we own it and hand out no term beyond a clear.
-        unsafe { enif_clear_env(self.0) };
+        unsafe { enif_clear_env(self.env) };
+        self.next_small.set(0);
     }
 
     /// As [`Self::send`]; `false` when there is no such process any more.
     pub(crate) fn try_send(&mut self, to: &Pid, term: Word) -> bool {
         // SAFETY: `term` lives in this environment; the caller's environment is null on threads that are no
         // schedulers, and else that of the running function.
-        let sent = unsafe { enif_send(CALLER.get(), to.raw(), self.0, term) };
+        let sent = unsafe { enif_send(CALLER.get(), to.raw(), self.env, term) };
         self.clear();
         sent != 0
     }
@@ -55,7 +69,7 @@ impl TermEnv {
     /// As [`Self::send`], from a function that the emulator calls on a scheduler.
     pub(crate) fn send_as(&mut self, caller: super::Env, to: &Pid, term: Word) {
         // SAFETY: `term` lives in this environment, and the caller's is that of the running function.
-        unsafe { enif_send(caller.as_c_arg(), to.raw(), self.0, term) };
+        unsafe { enif_send(caller.as_c_arg(), to.raw(), self.env, term) };
         self.clear();
     }
 
@@ -96,7 +110,7 @@ pub(crate) struct CallerEnv<'a>(ManuallyDrop<TermEnv>, PhantomData<super::Env<'a
 impl<'a> CallerEnv<'a> {
     #[inline]
     pub(crate) fn new(env: super::Env<'a>) -> Self {
-        Self(ManuallyDrop::new(TermEnv(env.as_c_arg())), PhantomData)
+        Self(ManuallyDrop::new(TermEnv::of(env.as_c_arg())), PhantomData)
     }
 }
 
@@ -112,7 +126,7 @@ impl Deref for CallerEnv<'_> {
 impl Drop for TermEnv {
     fn drop(&mut self) {
         // SAFETY: we own it.
-        unsafe { enif_free_env(self.0) };
+        unsafe { enif_free_env(self.env) };
     }
 }
 

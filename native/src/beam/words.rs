@@ -32,6 +32,16 @@ pub(crate) enum TermType {
     Unknown,
 }
 
+/// Binaries up to this lie with other terms.
+const SMALL_BINARY: usize = 64;
+
+/// What lies before the bytes of one.
+const BEFORE_BYTES: usize = 2 * size_of::<Word>();
+
+/// Other terms between two small binaries, such as floats, that are no sign of another piece of memory: less than what
+/// lies at the beginning of one.
+const BETWEEN: usize = 4 * size_of::<Word>();
+
 impl TermEnv {
     pub(crate) fn term_type(&self, word: Word) -> TermType {
         // SAFETY: module rule. The result is read as a number, since a newer emulator may answer with
@@ -270,14 +280,36 @@ impl TermEnv {
         unsafe { nif::enif_make_double(self.raw(), value) }
     }
 
+    #[inline]
     pub(crate) fn binary(&self, bytes: &[u8]) -> Word {
         let mut word = Word::default();
+        let is_small = bytes.len() <= SMALL_BINARY;
+        if is_small && self.next_small.get() == 0 {
+            self.make_room();
+        }
         // SAFETY: the emulator gives `bytes.len()` writable bytes, which do not overlap ours.
-        unsafe {
+        let place = unsafe {
             let data = nif::enif_make_new_binary(self.raw(), bytes.len(), &mut word);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
+            data.addr()
+        };
+        if is_small {
+            if place.wrapping_sub(self.next_small.get()) > BETWEEN {
+                self.make_room();
+            }
+            let end = place + bytes.len().next_multiple_of(size_of::<Word>());
+            self.next_small.set(end + BEFORE_BYTES);
         }
         word
+    }
+
+    /// The emulator takes memory for each small binary alone where there is no room left. For other terms it takes some
+    /// more than they need, so a list cell makes room for those that follow.
+    #[cold]
+    fn make_room(&self) {
+        let nothing = super::atoms().none;
+        // SAFETY: as `int`.
+        let _unused = unsafe { nif::enif_make_list_cell(self.raw(), nothing, nothing) };
     }
 
     pub(crate) fn tuple(&self, elements: &[Word]) -> Word {
