@@ -2,7 +2,7 @@
 //! packages come from, modules, code. Erlang says what, in `py_birth`; how is `erlang._birth`'s.
 
 use super::code::Grammar;
-use super::execute::{attribute, evaluate, imported};
+use super::functions::{attribute, evaluate, imported};
 use super::owner::Owner;
 use super::{Context, Mode};
 use crate::beam::{TermEnv, Word, atoms};

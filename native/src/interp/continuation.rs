@@ -3,8 +3,8 @@
 //! A Python function is called when the requests that wait had their turn; an Erlang function takes the place of the
 //! call, which Python has no part in any more.
 
+use super::answer::{Answer, Outcome};
 use super::callback::{Callback, dispatch_tail};
-use super::execute::{Answer, Outcome};
 use super::owner::Owner;
 use super::{Closing, Context, Envelope, Kind, Request, failure, reaper};
 use crate::beam::{Shared, TermEnv, Word, atoms};

@@ -1,55 +1,17 @@
 //! Running one request in the interpreter of the owner thread.
 
+use super::answer::{Answer, Outcome, deliver, is_light, is_light_code};
 use super::code::Grammar;
-use super::continuation::Continuation;
-use super::many::Batch;
+use super::functions::{attribute, evaluate};
 use super::owner::Owner;
-use super::stream::Items;
 use super::task::Task;
 use super::trace::unwrapped;
-use super::{Body, Closing, Context, Request, Scope, failure, inline, stack};
-use crate::beam::{Shared, TermEnv, TermType, Word, atoms};
+use super::{Closing, Context, Request, Scope, failure, inline, stack};
+use crate::beam::{Shared, TermEnv, Word, atoms};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::term::{Conversion, FromErlang, FromPython, TooLarge};
-use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What goes back: `{ok, Value}` or `ok` or `{error, Reason}`, and the story of an exception.
-pub(crate) struct Answer {
-    pub(crate) result: Word,
-    pub(crate) story: Option<Word>,
-    /// It lies in the environment of the request itself.
-    pub(super) at_home: bool,
-}
-
-impl Answer {
-    /// The namespace, or what was asked, is gone.
-    pub(super) fn stale(env: &TermEnv) -> Self {
-        Self {
-            result: env.tuple(&[atoms().error, atoms().stale_reference]),
-            story: None,
-            at_home: false,
-        }
-    }
-
-    /// `{error, {Step, Reason}}` of an error.
-    fn of_step(self, env: &TermEnv, step: Word) -> Self {
-        let result = match env.get_tuple(self.result) {
-            Some(&[error, reason]) => env.tuple(&[error, env.tuple(&[step, reason])]),
-            _ => self.result,
-        };
-        Self { result, ..self }
-    }
-
-    pub(super) fn of(result: Word) -> Outcome {
-        Outcome::Answer(Self {
-            result,
-            story: None,
-            at_home: false,
-        })
-    }
-}
 
 /// The namespace of a request.
 #[derive(Clone, Copy)]
@@ -57,22 +19,6 @@ pub(super) struct Namespace {
     pub(super) id: u64,
     /// Its process ended before the request moved here, so that nobody will tell this context.
     orphaned: bool,
-}
-
-/// How the code of a request has ended.
-pub(crate) enum Outcome {
-    Answer(Answer),
-    /// An Erlang function takes its place.
-    Tail {
-        function: Word,
-        arguments: Word,
-    },
-    /// It goes on in Python, later.
-    Next(Continuation),
-    /// It goes on as a stream.
-    Items(Items),
-    /// It has had a turn as a batch, which may be its last.
-    Many(Batch),
 }
 
 /// Answers an `{echo, Term}` request, which measures the way through the mailbox, before Python is entered.
@@ -94,18 +40,6 @@ pub(crate) fn echo(request: &Shared<Request>, reply: &mut TermEnv) -> bool {
         deliver(request, reply, message);
     }
     true
-}
-
-fn deliver(request: &Shared<Request>, reply: &mut TermEnv, message: Option<Word>) {
-    // First: whoever reads the answer may submit at once.
-    request.code_ended();
-    match message {
-        Some(message) if request.state.finish() => request.send(reply, message),
-        _ => {
-            let _unwanted = request.state.finish();
-            reply.clear();
-        }
-    }
 }
 
 impl Owner {
@@ -260,68 +194,6 @@ impl Owner {
         let body = request.body.lock().take_if(|_| over);
         if let Some(body) = body {
             context.envs.put(body.env);
-        }
-    }
-
-    pub(super) fn answer(
-        context: &Context,
-        request: &Shared<Request>,
-        answer: &Answer,
-        reply: &mut TermEnv,
-    ) {
-        if request.kind.is_cast()
-            && let Some(story) = answer.story
-        {
-            context.tell(|to| to.tuple(&[atoms().cast_failed, to.copy(story)]));
-        }
-        let message = {
-            let body = request.body.lock();
-            let result = if !answer.at_home {
-                answer.result
-            } else if context.may_hold_answers() {
-                reply.copy(answer.result)
-            } else {
-                return Self::deliver_from_home(context, request, body, answer.result);
-            };
-            body.as_ref()
-                .and_then(|body| Request::message(request, reply, body, result, answer.story))
-        };
-        Self::deliver_or_hold(context, request, reply, message);
-    }
-
-    /// Sends the answer in the environment that the request came in: the emulator neither copies what is there nor
-    /// makes room elsewhere, and frees on the caller's scheduler what it had made there.
-    fn deliver_from_home(
-        context: &Context,
-        request: &Shared<Request>,
-        mut body: MutexGuard<'_, Option<Body>>,
-        result: Word,
-    ) {
-        // First: whoever reads the answer may submit at once.
-        request.code_ended();
-        let message = body
-            .as_ref()
-            .and_then(|body| Request::message(request, &body.env, body, result, None));
-        // Under the lock: until then, others may read the reference in order to answer.
-        if request.state.finish()
-            && let Some(message) = message
-            && let Some(Body { mut env, .. }) = body.take()
-        {
-            drop(body);
-            request.send(&mut env, message);
-            context.envs.put_cleared(env);
-        }
-    }
-
-    /// Sends what ends a request, or leaves that to whoever takes the output of its code.
-    pub(super) fn deliver_or_hold(
-        context: &Context,
-        request: &Shared<Request>,
-        reply: &mut TermEnv,
-        message: Option<Word>,
-    ) {
-        if !context.hold_answer(request, reply, message) {
-            deliver(request, reply, message);
         }
     }
 
@@ -555,212 +427,7 @@ impl Owner {
             options,
         }
     }
-
-    /// A module's or function's name: atom, binary, or string.
-    pub(super) fn name<'py>(
-        &mut self,
-        py: Python<'py>,
-        env: &TermEnv,
-        word: Word,
-    ) -> Result<Object<'py>> {
-        if let Some(name) = self.names.known(py, word) {
-            return Ok(name);
-        }
-        if let Some(bytes) = env.get_binary(word) {
-            return match std::str::from_utf8(bytes) {
-                Ok(text) => Object::str(py, text),
-                Err(_) => Err(Raised::value_error(py, "a name must be valid UTF-8")),
-            };
-        }
-        self.names.get(py, env, word)
-    }
-
-    pub(super) fn function<'py>(
-        &mut self,
-        py: Python<'py>,
-        env: &TermEnv,
-        namespace: u64,
-        module: Word,
-        function: Word,
-    ) -> Result<Object<'py>> {
-        let known = self.known_function(py, env, namespace, module, function)?;
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let module = self.name(py, env, module)?;
-        let function = self.name(py, env, function)?;
-        self.named_function(py, namespace, &module, &function)
-    }
-
-    /// The same, if the module was imported.
-    pub(super) fn known_function<'py>(
-        &mut self,
-        py: Python<'py>,
-        env: &TermEnv,
-        namespace: u64,
-        module: Word,
-        function: Word,
-    ) -> Result<Option<Object<'py>>> {
-        let function = self.name(py, env, function)?;
-        if let Some(module) = self.modules.get(py, module) {
-            return self.lending(|| attribute(&module, &function)).map(Some);
-        }
-        let name = self.name(py, env, module)?;
-        let found = if is_own_namespace(&name) {
-            self.namespaces.module(py, namespace)?
-        } else {
-            let Some(found) = loaded(&name)? else {
-                return Ok(None);
-            };
-            if env.term_type(module) == TermType::Atom {
-                self.modules.add(py, module, &name, &found);
-            }
-            found
-        };
-        self.lending(|| attribute(&found, &function)).map(Some)
-    }
-
-    pub(super) fn named_function<'py>(
-        &mut self,
-        py: Python<'py>,
-        namespace: u64,
-        module: &Object<'py>,
-        function: &Object<'py>,
-    ) -> Result<Object<'py>> {
-        let module = self.module(py, namespace, module)?;
-        self.lending(|| attribute(&module, function))
-    }
-
-    fn module<'py>(
-        &mut self,
-        py: Python<'py>,
-        namespace: u64,
-        name: &Object<'py>,
-    ) -> Result<Object<'py>> {
-        if is_own_namespace(name) {
-            self.namespaces.module(py, namespace)
-        } else {
-            self.lending(|| imported(name))
-        }
-    }
-
-    pub(super) fn call<'py>(
-        &mut self,
-        py: Python<'py>,
-        env: &TermEnv,
-        options: Conversion,
-        function: &Object<'py>,
-        arguments: Word,
-        keywords: Word,
-    ) -> Result<Object<'py>> {
-        let mut convert = self.converter(py, env, options);
-        let positional = env.list(arguments).count();
-        let named = env.map_size(keywords).unwrap_or(0);
-        // The first place is for the function, which may put an object there that it is a method of.
-        let mut few = [const { None }; FEW + 1];
-        let mut many = Vec::new();
-        let values: &mut [Option<Object<'py>>] = if positional + named <= FEW {
-            &mut few
-        } else {
-            many.resize_with(positional + named + 1, || None);
-            &mut many
-        };
-        for (place, argument) in values[1..].iter_mut().zip(env.list(arguments)) {
-            *place = Some(convert.object(argument)?);
-        }
-        let mut names = Vec::new();
-        if named > 0 {
-            let pairs = env.map(keywords).into_iter().flatten();
-            for (place, (name, value)) in values[1 + positional..].iter_mut().zip(pairs) {
-                *place = Some(convert.object(value)?);
-                names.push(name);
-            }
-        }
-        let names = if names.is_empty() {
-            None
-        } else {
-            Some(self.keyword_names(py, env, &names)?)
-        };
-        // SAFETY: attached; `Object` is laid out as a pointer, which is not null, so that none is a null pointer; the
-        // names are a tuple of as many strs as there are values beyond the positional ones.
-        self.lending(|| unsafe {
-            Object::owned_or_raised(
-                py,
-                ffi::PyObject_Vectorcall(
-                    function.as_ptr(),
-                    values.as_mut_ptr().add(1).cast(),
-                    positional | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-                    names.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr),
-                ),
-            )
-        })
-    }
-
-    /// The names of keyword arguments as a tuple. An atom and a binary may be the same name, which CPython does
-    /// not check at this level.
-    pub(super) fn keyword_names<'py>(
-        &mut self,
-        py: Python<'py>,
-        env: &TermEnv,
-        names: &[Word],
-    ) -> Result<Object<'py>> {
-        // SAFETY: attached; a tuple of empty places, filled below or freed as they are.
-        let tuple = unsafe { Object::owned_or_raised(py, ffi::PyTuple_New(names.len() as isize))? };
-        // SAFETY: attached; a new reference.
-        let seen = unsafe { Object::owned_or_raised(py, ffi::PySet_New(std::ptr::null_mut()))? };
-        for (i, &name) in names.iter().enumerate() {
-            let name = self.name(py, env, name)?;
-            // SAFETY: attached; the set takes a reference of its own. The place in the tuple is within it and
-            // empty, and the reference is given to it.
-            unsafe {
-                if ffi::PySet_Add(seen.as_ptr(), name.as_ptr()) != 0 {
-                    return Err(Raised::seen(py));
-                }
-                ffi::PyTuple_SET_ITEM(tuple.as_ptr(), i as isize, name.into_ptr());
-            }
-        }
-        // SAFETY: attached; a set.
-        if unsafe { ffi::PySet_Size(seen.as_ptr()) } != names.len() as isize {
-            return Err(Raised::type_error(
-                py,
-                "a keyword argument is given twice, as an atom and as a binary",
-            ));
-        }
-        Ok(tuple)
-    }
 }
-
-/// Binaries up to this are copied when they are sent.
-const COPIED: usize = 64;
-
-/// Whether arguments take so little room that they may stay until the caller has its answer, and beyond.
-fn is_light(env: &TermEnv, arguments: Word, keywords: Word) -> bool {
-    env.map_size(keywords) == Some(0) && {
-        let mut arguments = env.list(arguments);
-        let mut first = arguments.by_ref().take(FEW);
-        first.all(|word| is_light_term(env, word)) && arguments.next().is_none()
-    }
-}
-
-/// The same for an expression and its variables.
-fn is_light_code(env: &TermEnv, code: &[u8], locals: Word) -> bool {
-    let mut variables = env.map(locals).into_iter().flatten();
-    code.len() <= COPIED
-        && env.map_size(locals).is_some_and(|size| size <= FEW)
-        && variables.all(|(name, value)| is_light_term(env, name) && is_light_term(env, value))
-}
-
-fn is_light_term(env: &TermEnv, word: Word) -> bool {
-    match env.term_type(word) {
-        TermType::Atom | TermType::Float | TermType::Pid => true,
-        TermType::Integer => env.get_int(word).is_some(),
-        TermType::Bitstring => env.get_binary(word).is_some_and(|b| b.len() <= COPIED),
-        _ => false,
-    }
-}
-
-/// So many arguments of a call need no memory but the stack.
-const FEW: usize = 8;
 
 pub(super) const COROUTINE: &str = "the result is a coroutine, which nobody awaits: call the function with py:async_call, or \
                          run the coroutine in Python, with erlang.run";
@@ -774,95 +441,4 @@ pub(super) fn refuse_coroutine(value: &Object<'_>, text: &str) -> Result<()> {
     // Python would warn that it was never awaited. Of one that has begun this runs the end.
     value.getattr_str("close")?.call(&[])?;
     Err(Raised::type_error(value.py(), text))
-}
-
-/// A module by its name: the imported one, or imported now.
-pub(super) fn imported<'py>(name: &Object<'py>) -> Result<Object<'py>> {
-    if let Some(module) = loaded(name)? {
-        return Ok(module);
-    }
-    // SAFETY: attached; a new reference, or null with an exception.
-    unsafe { Object::owned_or_raised(name.py(), ffi::PyImport_Import(name.as_ptr())) }
-}
-
-/// A module by its name, if it was imported.
-fn loaded<'py>(name: &Object<'py>) -> Result<Option<Object<'py>>> {
-    let py = name.py();
-    // SAFETY: attached; a new reference, or null with or without an exception.
-    unsafe {
-        let module = Object::owned(py, ffi::PyImport_GetModule(name.as_ptr()));
-        if module.is_none() && !ffi::PyErr_Occurred().is_null() {
-            return Err(Raised::seen(py));
-        }
-        Ok(module)
-    }
-}
-
-/// Whether a name means the namespace of the caller.
-fn is_own_namespace(module: &Object<'_>) -> bool {
-    // SAFETY: attached; compares a str with a C text.
-    unsafe { ffi::PyUnicode_CompareWithASCIIString(module.as_ptr(), c"__main__".as_ptr()) == 0 }
-}
-
-/// An attribute of a module; `a.b` is looked up step by step unless there is one of that very name.
-pub(super) fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<Object<'py>> {
-    if let Some(value) = in_dict(module, name) {
-        return Ok(value);
-    }
-    let raised = match module.getattr(name) {
-        Ok(value) => return Ok(value),
-        Err(raised) => raised,
-    };
-    let py = module.py();
-    let Some(exception) = raised.fetch(py) else {
-        return Err(Raised::runtime_error(
-            py,
-            "an attribute look-up failed without a reason",
-        ));
-    };
-    let path = name.str_lossy()?;
-    if path.contains('.') {
-        let mut steps = path.split('.');
-        let first = module.getattr_str(steps.next().unwrap_or_default())?;
-        return steps.try_fold(first, |object, step| object.getattr_str(step));
-    }
-    // SAFETY: attached; the exception is given back.
-    unsafe { ffi::PyErr_SetRaisedException(exception.into_ptr()) };
-    Err(Raised::seen(py))
-}
-
-/// What the dict of a plain module has. Its class comes first, but has only names that begin with underscores.
-fn in_dict<'py>(module: &Object<'py>, name: &Object<'_>) -> Option<Object<'py>> {
-    // SAFETY: attached; a str has at least the zero at its end, and the first byte of one that begins with an underscore
-    // is that, whatever its characters take, as the others of such names in classes are narrow. The dict of a module is
-    // a borrowed reference, as is what lies in it, and nothing takes that away before it is kept.
-    unsafe {
-        if ffi::PyModule_CheckExact(module.as_ptr()) == 0
-            || ffi::PyUnicode_Check(name.as_ptr()) == 0
-            || *ffi::PyUnicode_DATA(name.as_ptr()).cast::<u8>() == b'_'
-        {
-            return None;
-        }
-        let dict = ffi::PyModule_GetDict(module.as_ptr());
-        let value = ffi::PyDict_GetItemWithError(dict, name.as_ptr());
-        if value.is_null() {
-            ffi::PyErr_Clear();
-            return None;
-        }
-        Some(Object::borrowed(module.py(), value))
-    }
-}
-
-pub(super) fn evaluate<'py>(
-    code: &Object<'py>,
-    globals: &Object<'_>,
-    locals: &Object<'_>,
-) -> Result<Object<'py>> {
-    // SAFETY: attached; a code object, a dict and a mapping.
-    unsafe {
-        Object::owned_or_raised(
-            code.py(),
-            ffi::PyEval_EvalCode(code.as_ptr(), globals.as_ptr(), locals.as_ptr()),
-        )
-    }
 }

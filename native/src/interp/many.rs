@@ -4,7 +4,8 @@
 //! `erlang.schedule`, and goes on when they had theirs. What an item has become is there for others as soon as it is
 //! made: whoever ends the batch before its time answers with that, and with a reason for the rest.
 
-use super::execute::{Answer, Outcome, refuse_coroutine};
+use super::answer::{Answer, Outcome};
+use super::execute::refuse_coroutine;
 use super::failure::{self, Asker};
 use super::owner::Owner;
 use super::{Closing, Context, Envelope, Request, reaper};

@@ -1,5 +1,6 @@
 //! Contexts: an interpreter, the one OS thread that runs it, and the mailbox between it and Erlang.
 
+mod answer;
 mod begun;
 mod birth;
 pub(crate) mod callback;
@@ -11,6 +12,7 @@ mod environment;
 mod execute;
 mod failure;
 mod flow;
+mod functions;
 pub(crate) mod inline;
 mod loops;
 mod many;

@@ -3,9 +3,11 @@
 //! One that is not asynchronous is a request that is suspended after each turn, and goes on when others had theirs; while
 //! nothing is wanted of it, it has no turns. An asynchronous one becomes a task of the event loop.
 
+use super::answer::{Answer, Outcome};
 use super::code::Grammar;
-use super::execute::{Answer, Outcome, evaluate, refuse_coroutine};
+use super::execute::refuse_coroutine;
 use super::flow::{Target, Wanted};
+use super::functions::evaluate;
 use super::owner::Owner;
 use super::python_functions::{Methods, function, method, number};
 use super::task::Task;

@@ -5,7 +5,7 @@ mod story;
 mod syntax;
 mod text;
 
-use super::execute::Answer;
+use super::answer::Answer;
 use super::owner::Owner;
 use super::{Closing, Context, Kind, Request};
 use crate::beam::{Interned, TermEnv, Word, atoms, intern};

@@ -3,7 +3,8 @@
 use super::seats::Place;
 use super::{Inline, Name, Refusal, visit};
 use crate::beam::{CallerEnv, Env, Pid, TermEnv, Word, atoms};
-use crate::interp::execute::{self, Answer};
+use crate::interp::answer::Answer;
+use crate::interp::execute::{COROUTINE, refuse_coroutine};
 use crate::interp::failure::{self, Asker};
 use crate::interp::owner::Owner;
 use crate::interp::task::Task;
@@ -278,7 +279,7 @@ impl<'o> Working<'o> {
             }
             task => owner.value_of(py, env, options, namespace, task)?,
         };
-        execute::refuse_coroutine(&value, execute::COROUTINE)?;
+        refuse_coroutine(&value, COROUTINE)?;
         if owner.types.is_continuation(&value) {
             return Err(Raised::runtime_error(
                 py,

@@ -1,7 +1,7 @@
 //! Tasks that Erlang starts in the event loop of a context, and the driving of that loop.
 
 use crate::beam::{Shared, TermEnv, atoms};
-use crate::interp::execute::Answer;
+use crate::interp::answer::Answer;
 use crate::interp::owner::{Owner, told};
 use crate::interp::task::Task;
 use crate::interp::trace::unwrapped;
