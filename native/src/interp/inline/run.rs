@@ -9,6 +9,7 @@ use crate::interp::failure::{self, Asker};
 use crate::interp::owner::Owner;
 use crate::interp::task::Task;
 use crate::interp::{Context, Envelope};
+use crate::memory::Holding;
 use crate::py::{Python, Raised, Result};
 use py_core::door::{Away, Visit};
 use py_core::learner::LONG;
@@ -101,6 +102,11 @@ fn attempt(
     if inline.seats.has_strangers() {
         return Err(Refusal::Threads);
     }
+    // From here on: the thread state itself is the interpreter's memory, too.
+    let memory = context
+        .memory
+        .get()
+        .map(|holder| Holding::for_owner(holder));
     let place = inline.seats.place().ok_or(Refusal::Unsupported)?;
     let inside = Inside {
         context,
@@ -109,6 +115,8 @@ fn attempt(
         place: &place,
     };
     let done = inside.run(asked, &env, task, client);
+    // Before the owner thread asks for any.
+    drop(memory);
     drop(visit);
     if let (Some(name), Ok(done)) = (name, &done) {
         inline.learn(name, done.took);

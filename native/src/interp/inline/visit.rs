@@ -6,7 +6,6 @@ use super::watchdog;
 use crate::beam::{CallingNif, Env};
 use crate::interp::Context;
 use crate::interrupt::interrupted;
-use crate::memory::Holding;
 use crate::py::{Python, Result, ffi};
 use crate::sandbox::{Guard, Guarding, OnScheduler};
 use py_core::door::Visit;
@@ -55,7 +54,6 @@ pub(super) struct Attached<'c> {
     _caller: CallingNif,
     _careful: OnScheduler,
     _guarding: Guarding<&'c Guard>,
-    _memory: Option<Holding>,
 }
 
 /// Attaches the visitor's thread. The door was entered, and there are no strangers, so nobody holds the GIL.
@@ -67,10 +65,6 @@ pub(super) fn attach<'c>(
     place: &Place,
     class: *mut ffi::PyObject,
 ) -> Attached<'c> {
-    let memory = context
-        .memory
-        .get()
-        .map(|holder| Holding::for_owner(holder));
     let guarding = Guarding::borrowed(&context.guard);
     INSIDE.set(Some(Inside {
         context: Arc::as_ptr(context),
@@ -88,7 +82,6 @@ pub(super) fn attach<'c>(
         _caller: CallingNif::enter(env),
         _careful: OnScheduler::begin(),
         _guarding: guarding,
-        _memory: memory,
     }
 }
 
