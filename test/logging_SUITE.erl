@@ -362,7 +362,7 @@ threads_log_for_the_context(Config) ->
     {error, <<"from a thread">>, #{pid := Pid, thread := <<"t">>} = Meta} = event(),
     ok = logger:unset_process_metadata(),
     ?assertNot(is_map_key(request_id, Meta)),
-    ?assertEqual({py_context, init, 1}, proc_lib:translate_initial_call(Pid)),
+    ?assertEqual({py_context_process, init, 1}, proc_lib:translate_initial_call(Pid)),
     _ = Context.
 
 remote_callers_are_named(Config) ->
