@@ -136,11 +136,13 @@ fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
     let kind = asked.kind;
     let context = &target(env, asked.at)?;
     let scope = read_scope(env, context, asked.scope)?;
-    let origin = origin(asked);
-    if origin
-        .deadline
-        .is_some_and(|deadline| deadline < Instant::now())
-    {
+    let known = atoms();
+    let bounded =
+        asked.timeout.as_c_arg() != known.infinity || asked.parent.as_c_arg() != known.none;
+    // Read once, so that a limit of 0 is not over before it begins.
+    let now = bounded.then(Instant::now);
+    let origin = origin(asked, now);
+    if origin.deadline.is_some_and(|deadline| Some(deadline) < now) {
         return Err(super::error(env, word(env, atoms().timeout)));
     }
     let (permit, place) = if asked.unbounded {
@@ -189,12 +191,13 @@ fn submit<'a>(env: Env<'a>, asked: &Asked<'a>) -> Result<Term<'a>, Term<'a>> {
 
 /// Where a request comes from. A callback that nobody waits for any more is no part of anything, but those around it
 /// may be.
-fn origin(asked: &Asked<'_>) -> Origin {
+fn origin(asked: &Asked<'_>, now: Option<Instant>) -> Origin {
     let known = atoms();
     let own = (asked.timeout.as_c_arg() != known.infinity)
         .then(|| asked.timeout.decode().ok())
         .flatten()
-        .and_then(|milliseconds| Instant::now().checked_add(Duration::from_millis(milliseconds)));
+        .zip(now)
+        .and_then(|(milliseconds, now)| now.checked_add(Duration::from_millis(milliseconds)));
     if asked.parent.as_c_arg() == known.none {
         return Origin {
             parent: None,
