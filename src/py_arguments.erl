@@ -184,13 +184,7 @@ stream_options(Form, Options) when is_map(Options) ->
             Defaults = #{owner => self(), demand => infinity, timeout => infinity},
             {maps:get(kwargs, Options, #{}), maps:merge(Defaults, maps:remove(kwargs, Options))};
         [{Key, Value} | _] ->
-            Known = [context, demand, kwargs, owner, pool, timeout],
-            Cause =
-                case lists:member(Key, Known) of
-                    true -> {wrong_option, Key, Value};
-                    false -> {unknown_option, Key, Known}
-                end,
-            py_badarg:refuse(Form, options, Cause)
+            refuse_option(Form, Key, Value, [context, demand, kwargs, owner, pool, timeout])
     end;
 stream_options(Form, _Options) ->
     py_badarg:refuse(Form, options, wrong).
@@ -252,15 +246,20 @@ known_options(Form, Options, Known) when is_map(Options) ->
             Defaults = #{timeout => default, chunk_size => default, max_in_flight => 2},
             {maps:get(kwargs, Options, #{}), maps:merge(Defaults, maps:remove(kwargs, Options))};
         [{Key, Value} | _] ->
-            Cause =
-                case lists:member(Key, Known) of
-                    true -> {wrong_option, Key, Value};
-                    false -> {unknown_option, Key, Known}
-                end,
-            py_badarg:refuse(Form, options, Cause)
+            refuse_option(Form, Key, Value, Known)
     end;
 known_options(Form, _Options, _Known) ->
     py_badarg:refuse(Form, options, wrong).
+
+%% One that is not known, or whose value is wrong.
+-spec refuse_option(form(), term(), term(), [atom()]) -> no_return().
+refuse_option(Form, Key, Value, Known) ->
+    Cause =
+        case lists:member(Key, Known) of
+            true -> {wrong_option, Key, Value};
+            false -> {unknown_option, Key, Known}
+        end,
+    py_badarg:refuse(Form, options, Cause).
 
 is_batch_option(kwargs, Kwargs) -> is_map(Kwargs);
 is_batch_option(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);

@@ -15,6 +15,7 @@ all() ->
 
 groups() ->
     py_suite:groups([
+        import_that_is_put_off_is_made,
         names_are_atoms_binaries_or_strings,
         dotted_function_names_are_looked_up_step_by_step,
         keyword_arguments_arrive_by_name,
@@ -311,3 +312,23 @@ foreign_messages_stay_as_they_are(Config) ->
         {messages, Left} = erlang:process_info(self(), messages),
         ?assertEqual(Messages, Left)
     end).
+
+%% What lies in the module until then is no function.
+import_that_is_put_off_is_made(Config) ->
+    Context = py_suite:new_context(Config),
+    {ok, Version} = py_suite:version(),
+    try
+        case Version >= [3, 15] of
+            true ->
+                ok = py:exec(Context, <<
+                    "import sys, types\n"
+                    "sys.modules['ct_put_off'] = types.ModuleType('ct_put_off')\n"
+                    "exec('lazy from json import dumps', sys.modules['ct_put_off'].__dict__)\n"
+                >>),
+                ?assertEqual({ok, <<"[1]">>}, py:call(Context, ct_put_off, dumps, [[1]]));
+            false ->
+                {skip, "Python puts imports off from 3.15 on"}
+        end
+    after
+        py_context:stop(Context)
+    end.

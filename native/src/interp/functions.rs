@@ -238,7 +238,8 @@ pub(super) fn attribute<'py>(module: &Object<'py>, name: &Object<'_>) -> Result<
     Err(Raised::seen(py))
 }
 
-/// What the dict of a plain module has. Its class comes first, but has only names that begin with underscores.
+/// A function or class that the dict of a plain module has. The module's class comes first, but has only names that begin
+/// with underscores. Other things may not be what they stand for: from 3.15 on an import that is put off lies there.
 fn in_dict<'py>(module: &Object<'py>, name: &Object<'_>) -> Option<Object<'py>> {
     // SAFETY: attached; a str has at least the zero at its end, and the first byte of one that begins with an underscore
     // is that, whatever its characters take, as the others of such names in classes are narrow. The dict of a module is
@@ -256,7 +257,10 @@ fn in_dict<'py>(module: &Object<'py>, name: &Object<'_>) -> Option<Object<'py>> 
             ffi::PyErr_Clear();
             return None;
         }
-        Some(Object::borrowed(module.py(), value))
+        let is_itself = ffi::PyCFunction_Check(value) != 0
+            || ffi::PyFunction_Check(value) != 0
+            || ffi::PyType_Check(value) != 0;
+        is_itself.then(|| Object::borrowed(module.py(), value))
     }
 }
 
