@@ -17,6 +17,10 @@
 %% The callback that this process runs, see py_callback_runner.
 -define(CURRENT, {py_callback, current}).
 
+%% Inline calls are short, and others let through cost less than the way through the mailbox: so many times is it tried
+%% to get in.
+-define(TRIES, 3).
+
 %% Contexts that die one after another between a binding and a submission: so many times is it tried anew.
 -define(ATTEMPTS, 5).
 
@@ -107,7 +111,7 @@ request(Target, Asked, Timeout, Scope, Dispatch) ->
     Payload = py_trace:carried(Asked),
     case get(?CURRENT) of
         undefined when Dispatch =/= mailbox, Scope =:= own, node(Target) =:= node() ->
-            inline(Target, Payload, Timeout, Dispatch);
+            inline(Target, Payload, Timeout, Dispatch =:= auto, ?TRIES);
         undefined ->
             submitted(Target, Payload, Timeout, Scope, none);
         {Callback, Deadline} ->
@@ -115,8 +119,12 @@ request(Target, Asked, Timeout, Scope, Dispatch) ->
     end.
 
 %% On this scheduler, or else as ever.
-inline(Target, Payload, Timeout, Dispatch) ->
-    case py_nif:inline_call(Target, Payload, Timeout, Dispatch =:= auto) of
+inline(Target, Payload, Timeout, Learned, Tries) ->
+    case py_nif:inline_call(Target, Payload, Timeout, Learned, Tries > 1) of
+        again ->
+            Deadline = deadline(Timeout),
+            true = erlang:yield(),
+            inline(Target, Payload, remaining(Deadline), Learned, Tries - 1);
         mailbox ->
             submitted(Target, Payload, Timeout, own, none);
         learn ->

@@ -6,10 +6,10 @@
 %% Which calls run on the calling scheduler, where their context allows it.
 %%
 %%   {{Module, Function}, inline | auto, {Module, Function}}    the names as binaries; the names as given
-%%   {{Module, Function}, inline | auto}                        the same with atoms, as most calls name it
-%%   {[pool | Pool], inline | auto}                              what holds for the calls of a pool
+%%   {[pool | Pool], inline | auto}                             what holds for the calls of a pool
 %%
-%% See py_rows.
+%% See py_rows. A look into the table costs as much as a third of a call that runs inline, so the marks are in a
+%% persistent term as well, `#{Module => #{Function => inline | auto}}', with the names as binaries and as atoms.
 
 -export([start_link/0, dispatch/2, asked/2, mark/2, unmark/1, marked/0, put_pool/2, allow/1]).
 -export([seen/1, slow/4]).
@@ -17,6 +17,8 @@
 -export_type([dispatch/0, named/0, seen/0]).
 
 -include_lib("kernel/include/logger.hrl").
+
+-define(MARKS, py_inline_marks).
 
 -type dispatch() :: mailbox | inline | auto.
 -type name() :: atom() | binary().
@@ -80,20 +82,25 @@ asked(Dispatch, _Payload) ->
     Dispatch.
 
 mark_of(Module, Function) when is_atom(Module), is_atom(Function) ->
-    looked_up({Module, Function}, none);
+    marked_as(Module, Function);
 mark_of(Module, Function) ->
-    looked_up({binary(Module), binary(Function)}, none).
+    marked_as(binary(Module), binary(Function)).
 
-of_pool(none) -> mailbox;
-of_pool(Pool) -> looked_up([pool | Pool], mailbox).
+marked_as(Module, Function) ->
+    case persistent_term:get(?MARKS, #{}) of
+        #{Module := #{Function := Dispatch}} -> Dispatch;
+        _ -> none
+    end.
 
-looked_up(Key, Default) ->
-    try ets:lookup(?MODULE, Key) of
-        [Row] -> element(2, Row);
-        [] -> Default
+of_pool(none) ->
+    mailbox;
+of_pool(Pool) ->
+    try ets:lookup(?MODULE, [pool | Pool]) of
+        [{_, Dispatch}] -> Dispatch;
+        [] -> mailbox
     catch
         %% The application does not run.
-        error:badarg -> Default
+        error:badarg -> mailbox
     end.
 
 binary(Name) when is_binary(Name) -> Name;
@@ -104,29 +111,22 @@ binary(Name) -> atom_to_binary(Name).
 
 -spec mark(named(), inline | auto) -> ok | {error, not_running}.
 mark({Module, Function} = Given, Dispatch) ->
-    Named = {binary(Module), binary(Function)},
-    call({put, [{Named, Dispatch, Given} | [{Atoms, Dispatch} || Atoms <- atoms(Named)]]}).
-
-%% An atom has no more characters.
-atoms({Module, Function}) ->
-    try
-        [{binary_to_atom(Module), binary_to_atom(Function)}]
-    catch
-        error:_ -> []
-    end.
+    call({put, [{{binary(Module), binary(Function)}, Dispatch, Given}]}).
 
 -spec unmark(named()) -> ok | {error, not_running}.
 unmark({Module, Function}) ->
-    Named = {binary(Module), binary(Function)},
-    call({delete, [Named | atoms(Named)]}).
+    call({delete, [{binary(Module), binary(Function)}]}).
 
 -spec marked() -> [{named(), inline | auto}] | {error, not_running}.
 marked() ->
-    try ets:match_object(?MODULE, {'_', '_', '_'}) of
-        Rows -> [{Given, Dispatch} || {_, Dispatch, Given} <- lists:sort(Rows)]
+    try
+        [{Given, Dispatch} || {_, Dispatch, Given} <- lists:sort(mark_rows())]
     catch
         error:badarg -> {error, not_running}
     end.
+
+mark_rows() ->
+    ets:match_object(?MODULE, {'_', '_', '_'}).
 
 %% What holds for the calls of a pool; `mailbox' also when it is gone.
 -spec put_pool(atom(), dispatch()) -> ok | {error, not_running}.
@@ -186,20 +186,42 @@ what({eval, Code, _Locals}) ->
 -spec init([]) -> {ok, []}.
 init([]) ->
     ok = py_rows:open(?MODULE),
+    ok = publish_marks(),
     ok = py_nif:inline_allow(py_config:get(inline_dispatch)),
     ok = py_nif:inline_limit(py_config:get(inline_limit)),
     {ok, []}.
 
 -spec handle_call(term(), gen_server:from(), []) -> {reply, term(), []}.
 handle_call({put, Rows}, _From, State) ->
-    {reply, py_rows:insert(?MODULE, Rows), State};
+    ok = py_rows:insert(?MODULE, Rows),
+    {reply, publish_marks(), State};
 handle_call({allow, On}, _From, State) ->
     {reply, py_nif:inline_allow(On), State};
 handle_call({delete, Keys}, _From, State) ->
-    {reply, py_rows:delete(?MODULE, Keys), State};
+    ok = py_rows:delete(?MODULE, Keys),
+    {reply, publish_marks(), State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unexpected_call}, State}.
 
 -spec handle_cast(term(), []) -> {noreply, []}.
 handle_cast(_Request, State) ->
     {noreply, State}.
+
+%% An equal term is not put again, so that a pool that comes or goes costs nothing here.
+publish_marks() ->
+    persistent_term:put(?MARKS, lists:foldl(fun published/2, #{}, mark_rows())).
+
+published({{Module, Function} = Named, Dispatch, _Given}, Marks) ->
+    lists:foldl(
+        fun({M, F}, Into) -> Into#{M => (maps:get(M, Into, #{}))#{F => Dispatch}} end,
+        Marks,
+        [{Module, Function} | atoms(Named)]
+    ).
+
+%% An atom has no more characters.
+atoms({Module, Function}) ->
+    try
+        [{binary_to_atom(Module), binary_to_atom(Function)}]
+    catch
+        error:_ -> []
+    end.

@@ -27,7 +27,7 @@ function answers `{error, not_running}`.
     context_settle/3,
     prepare/2,
     call/6,
-    inline_call/4,
+    inline_call/5,
     inline_allow/1,
     inline_limit/1,
     inline_supported/0,
@@ -125,7 +125,7 @@ function answers `{error, not_running}`.
     context_settle/3,
     prepare/2,
     call/6,
-    inline_call/4,
+    inline_call/5,
     inline_allow/1,
     inline_limit/1,
     inline_supported/0,
@@ -413,10 +413,16 @@ prepare(_Target, _Payload) -> not_loaded().
 call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().
 
 %% Runs it on this scheduler. `mailbox': not now; `learn': neither, and the one that goes by the mailbox is to tell how long
-%% it took, as `{learn, Payload}'.
--spec inline_call(target(), payload(), timeout(), Learned :: boolean()) ->
-    mailbox | learn | {ok, term()} | {error, term()} | {raised, {error, term()}, Story :: term()} | {error, not_running}.
-inline_call(_Target, _Payload, _Limit, _Learned) -> not_loaded().
+%% it took, as `{learn, Payload}'; `again': somebody was in the way, and the caller is patient.
+-spec inline_call(target(), payload(), timeout(), Learned :: boolean(), Patient :: boolean()) ->
+    mailbox
+    | again
+    | learn
+    | {ok, term()}
+    | {error, term()}
+    | {raised, {error, term()}, Story :: term()}
+    | {error, not_running}.
+inline_call(_Target, _Payload, _Limit, _Learned, _Patient) -> not_loaded().
 
 %% The switch of the node.
 -spec inline_allow(boolean()) -> ok | {error, not_running}.

@@ -32,6 +32,7 @@ groups() ->
             prints_and_sends,
             earlier_requests_of_the_process_come_first,
             busy_context_is_called_by_the_mailbox,
+            taken_context_is_called_by_the_mailbox,
             callbacks_go_by_the_mailbox,
             traced_calls_go_by_the_mailbox,
             module_is_imported_by_the_mailbox,
@@ -280,6 +281,17 @@ busy_context_is_called_by_the_mailbox(Config) ->
     %% Nothing is left of that.
     ?assertEqual({ok, 3}, inlined(Context, add, [1, 2])),
     ok = py:unregister_function(gate).
+
+%% It tries more than once, and that is one call which goes by the mailbox.
+taken_context_is_called_by_the_mailbox(Config) ->
+    Meet = fun(Context) ->
+        Before = refused(Context, busy),
+        {error, timeout} = py:call(Context, ct_inline, add, [1, 2], #{dispatch => inline, timeout => 1}),
+        Met = refused(Context, busy) - Before,
+        ok = py:interrupt(Context),
+        Met
+    end,
+    expect(fun({{error, interrupted}, 1}) -> ok end, ended_by(Config, endless, Meet)).
 
 callbacks_go_by_the_mailbox(Config) ->
     Context = ?config(ctx, Config),

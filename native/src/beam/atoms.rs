@@ -48,7 +48,7 @@ known_atoms! {
     qualname = "qualname", frames = "frames", omitted = "omitted",
     idle = "idle", running = "running", waiting = "waiting", closing = "closing", gone = "gone", interrupts = "interrupts", traced = "traced",
     off = "off", first = "first", queued = "queued", busy = "busy", threads = "threads", not_loaded = "not_loaded", learning = "learning",
-    inline_slow = "inline_slow", inline_limit = "inline_limit", learn = "learn", mailbox = "mailbox", main = "__main__",
+    inline_slow = "inline_slow", inline_limit = "inline_limit", learn = "learn", again = "again", mailbox = "mailbox", main = "__main__",
     call_many = "call_many", map = "map",
 }
 

@@ -8,10 +8,14 @@ use crate::interp::registry;
 use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Term};
 
-/// `inline_call(Target, Payload, Limit, Learned) -> mailbox | learn | {ok, Value} | {error, Reason} | {raised, Error, Story}`.
+/// `inline_call(Target, Payload, Limit, Learned, Patient) ->
+/// mailbox | again | learn | {ok, Value} | {error, Reason} | {raised, Error, Story}`.
 /// `Limit` is a number of milliseconds, or `infinity`. `mailbox`: it was not run; `learn`: neither, and the one in the
-/// mailbox is to tell how long it took.
-fn inline_call<'a>(env: Env<'a>, [at, payload, limit, learned]: [Term<'a>; 4]) -> Term<'a> {
+/// mailbox is to tell how long it took; `again`, if the caller is patient: others are in the way for a moment.
+fn inline_call<'a>(
+    env: Env<'a>,
+    [at, payload, limit, learned, patient]: [Term<'a>; 5],
+) -> Term<'a> {
     let context = match target(env, at) {
         Ok(context) => context,
         // The way through the mailbox says so.
@@ -22,6 +26,7 @@ fn inline_call<'a>(env: Env<'a>, [at, payload, limit, learned]: [Term<'a>; 4]) -
         payload: payload.as_c_arg(),
         limit: limit.decode().unwrap_or(u64::MAX),
         learned: learned.as_c_arg() == atoms().true_,
+        patient: patient.as_c_arg() == atoms().true_,
     };
     match inline::call(&context, &asked) {
         Ok(done) => {
@@ -36,11 +41,12 @@ fn inline_call<'a>(env: Env<'a>, [at, payload, limit, learned]: [Term<'a>; 4]) -
             }
         }
         Err(Refusal::Learning) => word(env, atoms().learn),
+        Err(refusal) if asked.patient && refusal.is_for_a_moment() => word(env, atoms().again),
         Err(_by_the_mailbox) => word(env, atoms().mailbox),
     }
 }
 
-plain_nif!("inline_call", 4, inline_call);
+plain_nif!("inline_call", 5, inline_call);
 
 /// A term that was made in the caller's environment.
 fn term(env: Env<'_>, word: Word) -> Term<'_> {

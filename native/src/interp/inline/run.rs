@@ -34,6 +34,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) limit: u64,
     /// Only if the function has shown that it is short.
     pub(crate) learned: bool,
+    /// The caller tries again where others are in the way for a moment.
+    pub(crate) patient: bool,
 }
 
 /// A call that has run. The words live in the caller's environment.
@@ -52,8 +54,11 @@ pub(crate) fn call(
         return Err(Refusal::Unsupported);
     };
     let done = attempt(context, inline, asked);
-    if let Err(refusal) = &done {
-        inline.figures.count_refused(*refusal);
+    match &done {
+        Err(refusal) if !(asked.patient && refusal.is_for_a_moment()) => {
+            inline.figures.count_refused(*refusal);
+        }
+        _ => {}
     }
     done
 }
