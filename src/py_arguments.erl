@@ -134,25 +134,25 @@ plain_options(Form, _Options, _Default, _Allowed) ->
 %% The same with `dispatch', which may be missing.
 -spec call_options(form(), term()) -> {map(), timeout(), py_inline:dispatch() | default}.
 call_options(Form, Options) ->
-    {Dispatch, Rest} = dispatched(Form, Options),
+    {Dispatch, Rest} = dispatched(Form, Options, dispatch, [mailbox, inline, auto]),
     {Kwargs, Timeout} = plain_options(Form, Rest, infinity, [kwargs, timeout, dispatch]),
     {Kwargs, Timeout, Dispatch}.
 
 %% `#{timeout, dispatch}' of an evaluation.
--spec eval_options(form(), term()) -> {timeout(), py_inline:dispatch() | default}.
+-spec eval_options(form(), term()) -> {timeout(), mailbox | inline | default}.
 eval_options(Form, Options) ->
-    {Dispatch, Rest} = dispatched(Form, Options),
+    {Dispatch, Rest} = dispatched(Form, Options, eval_dispatch, [mailbox, inline]),
     _ = is_map_key(kwargs, Rest) andalso py_badarg:refuse(Form, options, {unknown_option, kwargs, [timeout, dispatch]}),
     {_, Timeout} = plain_options(Form, Rest, infinity, [timeout, dispatch]),
     {Timeout, Dispatch}.
 
-dispatched(Form, #{dispatch := Dispatch} = Options) ->
-    _ = py_pool_options:is_valid(dispatch, Dispatch) orelse
-        py_badarg:refuse(Form, options, {wrong_option, dispatch, Dispatch}),
+dispatched(Form, #{dispatch := Dispatch} = Options, Role, Allowed) ->
+    _ = lists:member(Dispatch, Allowed) orelse
+        py_badarg:refuse(Form, options, {wrong_option, dispatch, Dispatch, Role}),
     {Dispatch, maps:remove(dispatch, Options)};
-dispatched(_Form, Options) when is_map(Options) ->
+dispatched(_Form, Options, _Role, _Allowed) when is_map(Options) ->
     {default, Options};
-dispatched(Form, _Options) ->
+dispatched(Form, _Options, _Role, _Allowed) ->
     py_badarg:refuse(Form, options, wrong).
 
 %% How a marked function is called.

@@ -70,7 +70,8 @@
     | {not_arguments, Place :: pos_integer()}
     | {unknown_event, Event :: term()}
     | {unknown_option, Key :: term(), Allowed :: [atom()]}
-    | {wrong_option, Key :: atom(), Value :: term()}.
+    | {wrong_option, Key :: atom(), Value :: term()}
+    | {wrong_option, Key :: atom(), Value :: term(), role()}.
 
 %% Raises `badarg' as if the user's call itself had raised it: no function of this library is above it.
 -spec refuse(form(), role(), cause()) -> no_return().
@@ -119,7 +120,9 @@ text(options, {unknown_option, Key, Allowed}) ->
     Names = lists:join(", ", [atom_to_list(Name) || Name <- Allowed]),
     io_lib:format("unknown option ~0tP; what there is: ~ts", [Key, 10, Names]);
 text(options, {wrong_option, Key, Value}) ->
-    io_lib:format("option ~ts is ~0tP, not ~ts", [Key, Value, 10, expected(Key)]).
+    text(options, {wrong_option, Key, Value, Key});
+text(options, {wrong_option, Key, Value, Role}) ->
+    io_lib:format("option ~ts is ~0tP, not ~ts", [Key, Value, 10, expected(Role)]).
 
 expected(amount) -> "an integer of at most 64 bits";
 expected(args) -> "a list of arguments";
@@ -133,6 +136,7 @@ expected(context) -> "a context: its pid";
 expected(dispatch) -> "mailbox, inline or auto";
 expected(demand) -> "a number of items: an integer from 0, or infinity";
 expected(environment) -> "an environment: the reference that create_local_env or get_local_env gave";
+expected(eval_dispatch) -> "mailbox or inline";
 expected(erlang_function) -> "the name of an Erlang function: an atom";
 expected(erlang_module) -> "the name of an Erlang module: an atom";
 expected(event_handler) -> "a fun of three arguments: event, measurements and metadata";

@@ -33,7 +33,7 @@ explicit(Context, Payload, Timeout) ->
 %% In the namespace that is named.
 -spec explicit(py_nif:target(), payload(), timeout(), py_nif:scope()) -> result().
 explicit(Context, Payload, Timeout, Scope) ->
-    explicit(Context, Payload, Timeout, Scope, py_inline:dispatch(none, Payload)).
+    explicit(Context, Payload, Timeout, Scope, py_inline:dispatch(Payload)).
 
 ?DOC(false).
 %% On the calling scheduler, if that is asked for and can be.

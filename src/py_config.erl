@@ -15,7 +15,7 @@ The application's environment: every key with its default and what it may be.
 | `memory_limit` | `infinity` | for the same: bytes that a context may have; mode `owngil` only |
 | `max_result_size` | `infinity` | for the same: bytes that a result may take in Erlang |
 | `output` | `group_leader` | for the same: where what code prints goes; see `docs/logging.md` |
-| `dispatch` | `mailbox` | for the pool `default`: how calls run that do not say; `inline`, `auto`: see `docs/inline.md` |
+| `dispatch` | `mailbox` | for the pool `default`: how calls run that do not say, `mailbox` or `inline`: see `docs/inline.md` |
 | `inline_dispatch` | `true` | whether anything may run inline in this node |
 | `inline_limit` | 1000 | milliseconds after which a call that runs inline is interrupted whatever its own time limit |
 | `call_timeout` | 30000 | for the pool `default`: milliseconds that a call may take which says nothing of that, or `infinity` |

@@ -140,6 +140,7 @@ Starts a pool of `Size` contexts of a mode, or with options:
 | `preload` | `node` | Python code that its contexts run first, or `none`; `node`: that of `py_preload` |
 | `output` | `group_leader` | where what code prints goes: to the `group_leader` of the calling process, to the `logger`, to the OS `process`, or nowhere with `discard` |
 | `timeout` | 30000 | milliseconds, or `infinity`: how long calls may take that go to the pool and name no time limit |
+| `dispatch` | `mailbox` | `inline`: calls and expressions that go to the pool run on the calling scheduler where they can, see `py:call/5` |
 
 Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, `not_running`.
 """).
@@ -158,7 +159,8 @@ Errors: `{bad_option, Key, Value}`, `{not_supported, Mode}`, `already_started`, 
         venv => node | none | unicode:chardata(),
         preload => node | none | py:code(),
         output => py_output:destination(),
-        timeout => timeout()
+        timeout => timeout(),
+        dispatch => mailbox | inline
     }.
 start_pool(Name, Size, Options) when is_atom(Name), is_integer(Size), Size > 0, is_map(Options) ->
     case py_pool_options:pool(Options) of

@@ -55,6 +55,7 @@
     milliseconds := count(),
     what :=
         {call, atom() | binary(), atom() | binary(), arity()}
+        | {call_many | map, atom() | binary(), atom() | binary(), Items :: count()}
         | {eval | exec, FirstLine :: binary()}
         | atom()
 }.

@@ -11,7 +11,7 @@
 %% See py_rows. A look into the table costs as much as a third of a call that runs inline, so the marks are in a
 %% persistent term as well, `#{Module => #{Function => inline | auto}}', with the names as binaries and as atoms.
 
--export([start_link/0, dispatch/2, asked/2, mark/2, unmark/1, marked/0, put_pool/2, allow/1]).
+-export([start_link/0, dispatch/1, dispatch/2, asked/2, mark/2, unmark/1, marked/0, put_pool/2, allow/1]).
 -export([seen/1, slow/4]).
 -export([init/1, handle_call/3, handle_cast/2]).
 -export_type([dispatch/0, named/0, seen/0]).
@@ -42,7 +42,15 @@ start_link() ->
 %% ------------------------------------------------------------------------------------------------
 %% For each call
 
-%% How a call goes that says nothing of it. A function's mark counts more than its pool.
+%% How a call of a context goes that says nothing of it.
+-spec dispatch(py_nif:payload()) -> dispatch().
+dispatch(Payload) ->
+    case py_rows:is_empty(?MODULE) of
+        true -> mailbox;
+        false -> marked(Payload, mailbox)
+    end.
+
+%% The same for one that goes to a pool. A function's mark counts more than its pool.
 -spec dispatch(atom(), py_nif:payload()) -> dispatch().
 dispatch(Pool, Payload) ->
     case py_rows:is_empty(?MODULE) of
@@ -50,50 +58,41 @@ dispatch(Pool, Payload) ->
         false -> chosen(Pool, Payload)
     end.
 
-chosen(Pool, {call, Module, Function, _Args, _Kwargs}) ->
-    case mark_of(Module, Function) of
-        none ->
-            case of_pool(Pool) of
-                inline -> inline;
-                %% Whether it may run on any thread is not known.
-                _ -> mailbox
-            end;
-        Marked ->
-            Marked
-    end;
 chosen(Pool, {eval, _Code, _Locals}) ->
-    case of_pool(Pool) of
-        inline -> inline;
-        _ -> mailbox
+    of_pool(Pool);
+chosen(Pool, {call, _, _, _, _} = Payload) ->
+    case marked(Payload, none) of
+        none -> of_pool(Pool);
+        Marked -> Marked
     end;
 chosen(_Pool, _Payload) ->
     mailbox.
 
+marked({call, Module, Function, _Args, _Kwargs}, Default) -> mark_of(Module, Function, Default);
+marked(_Payload, Default) -> Default.
+
 %% How a call goes that says it.
 -spec asked(dispatch(), py_nif:payload()) -> dispatch().
-asked(auto, {call, Module, Function, _Args, _Kwargs}) ->
-    case mark_of(Module, Function) of
+asked(auto, Payload) ->
+    case marked(Payload, none) of
+        %% Whether it may run on any thread is not known.
         none -> mailbox;
         _ -> auto
     end;
-asked(auto, _Payload) ->
-    mailbox;
 asked(Dispatch, _Payload) ->
     Dispatch.
 
-mark_of(Module, Function) when is_atom(Module), is_atom(Function) ->
-    marked_as(Module, Function);
-mark_of(Module, Function) ->
-    marked_as(binary(Module), binary(Function)).
+mark_of(Module, Function, Default) when is_atom(Module), is_atom(Function) ->
+    looked_up(Module, Function, Default);
+mark_of(Module, Function, Default) ->
+    looked_up(binary(Module), binary(Function), Default).
 
-marked_as(Module, Function) ->
+looked_up(Module, Function, Default) ->
     case persistent_term:get(?MARKS, #{}) of
         #{Module := #{Function := Dispatch}} -> Dispatch;
-        _ -> none
+        _ -> Default
     end.
 
-of_pool(none) ->
-    mailbox;
 of_pool(Pool) ->
     try ets:lookup(?MODULE, [pool | Pool]) of
         [{_, Dispatch}] -> Dispatch;

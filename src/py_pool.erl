@@ -100,7 +100,7 @@ init({Name, Size, #{start := When, nodes := Nodes} = Options}) ->
     %% Rows of a predecessor that was killed.
     true = py_pool_table:delete_pool(Name),
     true = py_pool_table:put_pool(Name, Size, binding(Options), maps:get(timeout, Options)),
-    _ = py_inline:put_pool(Name, maps:get(dispatch, Options)),
+    ok = py_inline:put_pool(Name, maps:get(dispatch, Options)),
     Places = maps:from_list([{I, #place{index = I}} || I <- lists:seq(1, Size)]),
     Context = maps:with(py_pool_options:context_keys(), Options),
     State = #state{name = Name, context = Context, nodes = Nodes, places = Places},
@@ -205,6 +205,7 @@ terminate(_Reason, #state{places = Places} = State) ->
 
 %% Nobody finds them any more, and all end at once: each may take a moment.
 end_contexts(#state{name = Name} = State) ->
+    %% Nothing is left of it where that server is gone.
     _ = py_inline:put_pool(Name, mailbox),
     true = py_pool_table:delete_pool(Name),
     lists:foreach(fun(Pid) -> exit(Pid, shutdown) end, pids(State)).

@@ -26,7 +26,7 @@
     venv := node | none | binary(),
     preload := node | none | binary(),
     output := py_output:destination(),
-    dispatch := py_inline:dispatch(),
+    dispatch := mailbox | inline,
     timeout := timeout()
 }.
 -type context() :: #{
@@ -214,7 +214,7 @@ is_valid(nodes, Nodes) ->
     end;
 is_valid(shared, Shared) -> is_boolean(Shared);
 is_valid(output, Output) -> lists:member(Output, [group_leader, logger, discard, process]);
-is_valid(dispatch, Dispatch) -> lists:member(Dispatch, [mailbox, inline, auto]);
+is_valid(dispatch, Dispatch) -> lists:member(Dispatch, [mailbox, inline]);
 is_valid(timeout, Timeout) -> ?IS_TIMEOUT(Timeout);
 is_valid(Key, Value) when Key =:= venv; Key =:= preload -> element(1, check(Key, Value)) =:= ok;
 is_valid(_Bound, Max) -> Max =:= infinity orelse (is_integer(Max) andalso Max > 0).
@@ -227,7 +227,7 @@ allowed(start) -> "lazy or eager";
 allowed(max_queue) -> "a positive integer or infinity";
 allowed(venv) -> "the path of a virtual environment, none, or node";
 allowed(preload) -> "Python code, a binary or a string, none, or node";
-allowed(dispatch) -> "mailbox, inline or auto";
+allowed(dispatch) -> "mailbox or inline";
 allowed(output) -> "group_leader, logger, discard or process";
 allowed(timeout) -> "a number of milliseconds, or infinity";
 allowed(_Size) -> "a positive number of bytes, or infinity".

@@ -189,6 +189,7 @@ what(#{running := Running}) ->
     plain(asked(What)).
 
 asked({call, Module, Function, Arity}) -> io_lib:format("~ts.~ts/~b", [Module, Function, Arity]);
+asked({Kind, Module, Function, Items}) -> io_lib:format("~ts ~ts.~ts, ~b items", [Kind, Module, Function, Items]);
 asked({Kind, Text}) -> io_lib:format("~ts ~ts", [Kind, Text]);
 asked(undefined) -> "";
 asked(Kind) -> atom_to_list(Kind).

@@ -789,12 +789,19 @@ bad_options_are_refused(Config) ->
     py_suite:contains(Refused(Call(#{dispatched => inline})), "dispatch"),
     py_suite:contains(Refused(Call(inline)), "map of options"),
     py_suite:contains(Refused(fun() -> py:eval(Context, <<"1">>, #{}, #{kwargs => #{}}) end), "unknown option kwargs"),
+    %% Only functions are marked.
+    py_suite:contains(
+        Refused(fun() -> py:eval(Context, <<"1">>, #{}, #{dispatch => auto}) end), "is auto, not mailbox or inline"
+    ),
     py_suite:contains(Refused(fun() -> py:mark_inline(1, f) end), "module"),
     py_suite:contains(Refused(fun() -> py:mark_inline(m, f, mailbox) end), "inline or auto"),
     py_suite:contains(Refused(fun() -> py:allow_inline(maybe_later) end), "true or false"),
-    ?assertEqual(
-        {error, {bad_option, dispatch, soon}}, py_context_router:start_pool(swift, 1, #{dispatch => soon})
-    ).
+    [
+        ?assertEqual(
+            {error, {bad_option, dispatch, Wrong}}, py_context_router:start_pool(swift, 1, #{dispatch => Wrong})
+        )
+     || Wrong <- [soon, auto]
+    ].
 
 explained([{Module, Function, Args, Info} | Stack]) ->
     #{module := Explains} = proplists:get_value(error_info, Info),

@@ -114,7 +114,8 @@ rows_tell_of_contexts(_Config) ->
         (context(1))#{queue => 12, processes => 3, tasks => 4},
         running(2, {call, json, <<"dumps">>, 1}, 1_500),
         (running(3, {eval, <<"1 + 1">>}, 61_000))#{id => 17, memory => undefined},
-        (running(4, to_term, 20))#{state => waiting}
+        (running(4, to_term, 20))#{state => waiting},
+        running(5, {map, math, <<"sqrt">>, 100}, 20)
     ],
     [_, _, _, _, "", Titles | Rows] = text(info(Shown), none, view()),
     ?assertEqual(
@@ -126,7 +127,8 @@ rows_tell_of_contexts(_Config) ->
             ["default/1", "idle", "-", "-", "12", "3", "4", "3.0", "MiB", "-"],
             ["default/2", "running", "-", "-", "0", "1", "0", "3.0", "MiB", "1.5", "s", "json.dumps/1"],
             ["#17", "running", "-", "-", "0", "1", "0", "-", "1:01", "eval", "1", "+", "1"],
-            ["default/4", "waiting", "-", "-", "0", "1", "0", "3.0", "MiB", "20", "ms", "to_term"]
+            ["default/4", "waiting", "-", "-", "0", "1", "0", "3.0", "MiB", "20", "ms", "to_term"],
+            ["default/5", "running", "-", "-", "0", "1", "0", "3.0", "MiB", "20", "ms", "map", "math.sqrt,", "100", "items"]
         ],
         [string:lexemes(Row, " ") || Row <- Rows]
     ).
