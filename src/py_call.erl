@@ -17,8 +17,8 @@
 %% The callback that this process runs, see py_callback_runner.
 -define(CURRENT, {py_callback, current}).
 
-%% Inline calls are short, and others let through cost less than the way through the mailbox: so many times is it tried
-%% to get in.
+%% Inline calls are short, and to wait for another one costs less than the way through the mailbox: so many times is
+%% it tried to get in.
 -define(TRIES, 3).
 
 %% Contexts that die one after another between a binding and a submission: so many times is it tried anew.
@@ -124,7 +124,10 @@ inline(Target, Payload, Timeout, Learned, Tries) ->
         again ->
             Deadline = deadline(Timeout),
             true = erlang:yield(),
-            inline(Target, Payload, remaining(Deadline), Learned, Tries - 1);
+            case remaining(Deadline) of
+                0 -> submitted(Target, Payload, 0, own, none);
+                Left -> inline(Target, Payload, Left, Learned, Tries - 1)
+            end;
         mailbox ->
             submitted(Target, Payload, Timeout, own, none);
         learn ->
@@ -193,8 +196,7 @@ served(Request, Ref, Callback, Function, Args, Deadline) ->
     case remaining(Deadline) of
         0 ->
             %% Its value comes too late.
-            _ = taken_back(py_nif:callback_cancel(Callback), Request, Ref),
-            late(Request);
+            late(taken_back(py_nif:callback_cancel(Callback), Request, Ref), Request);
         _ ->
             answered(Request, Ref, Callback, Answer, Deadline)
     end.
@@ -233,8 +235,7 @@ tail(Function, Args, Deadline) ->
 expired(Request, Ref, Deadline) ->
     case remaining(Deadline) of
         0 ->
-            _ = take_back(Request, Ref),
-            late(Request);
+            late(take_back(Request, Ref), Request);
         Timeout ->
             receive
                 {Ref, Result} ->
@@ -288,6 +289,10 @@ taken_back(_SendingOrSent, Request, Ref) ->
         {Ref, _Callback, _Function, _Args, _Left} ->
             taken_back(sent, Request, Ref)
     end.
+
+%% An answer that has come is the answer, as elsewhere.
+late({ok, _} = Done, _Request) -> Done;
+late(_Ended, Request) -> late(Request).
 
 %% Of a batch that much is known.
 late(Request) -> py_nif:so_far(Request, timeout).

@@ -8,8 +8,8 @@
 %%   {{Module, Function}, inline | auto, {Module, Function}}    the names as binaries; the names as given
 %%   {[pool | Pool], inline | auto}                             what holds for the calls of a pool
 %%
-%% See py_rows. A look into the table costs as much as a third of a call that runs inline, so the marks are in a
-%% persistent term as well, `#{Module => #{Function => inline | auto}}', with the names as binaries and as atoms.
+%% See py_rows. A look into the table costs as much as a third of a call that runs inline, so the native library has
+%% the marks as well, by names that are atoms, as most calls give them.
 
 -export([start_link/0, dispatch/1, dispatch/2, asked/2, mark/2, unmark/1, marked/0, put_pool/2, allow/1]).
 -export([seen/1, slow/4]).
@@ -17,8 +17,6 @@
 -export_type([dispatch/0, named/0, seen/0]).
 
 -include_lib("kernel/include/logger.hrl").
-
--define(MARKS, py_inline_marks).
 
 -type dispatch() :: mailbox | inline | auto.
 -type name() :: atom() | binary().
@@ -83,23 +81,24 @@ asked(Dispatch, _Payload) ->
     Dispatch.
 
 mark_of(Module, Function, Default) when is_atom(Module), is_atom(Function) ->
-    looked_up(Module, Function, Default);
+    case py_nif:inline_mark(Module, Function) of
+        none -> Default;
+        {error, not_running} -> Default;
+        Dispatch -> Dispatch
+    end;
 mark_of(Module, Function, Default) ->
-    looked_up(binary(Module), binary(Function), Default).
-
-looked_up(Module, Function, Default) ->
-    case persistent_term:get(?MARKS, #{}) of
-        #{Module := #{Function := Dispatch}} -> Dispatch;
-        _ -> Default
-    end.
+    looked_up({binary(Module), binary(Function)}, Default).
 
 of_pool(Pool) ->
-    try ets:lookup(?MODULE, [pool | Pool]) of
-        [{_, Dispatch}] -> Dispatch;
-        [] -> mailbox
+    looked_up([pool | Pool], mailbox).
+
+looked_up(Key, Default) ->
+    try ets:lookup(?MODULE, Key) of
+        [Row] -> element(2, Row);
+        [] -> Default
     catch
         %% The application does not run.
-        error:badarg -> mailbox
+        error:badarg -> Default
     end.
 
 binary(Name) when is_binary(Name) -> Name;
@@ -206,16 +205,11 @@ handle_call(_Request, _From, State) ->
 handle_cast(_Request, State) ->
     {noreply, State}.
 
-%% An equal term is not put again, so that a pool that comes or goes costs nothing here.
 publish_marks() ->
-    persistent_term:put(?MARKS, lists:foldl(fun published/2, #{}, mark_rows())).
-
-published({{Module, Function} = Named, Dispatch, _Given}, Marks) ->
-    lists:foldl(
-        fun({M, F}, Into) -> Into#{M => (maps:get(M, Into, #{}))#{F => Dispatch}} end,
-        Marks,
-        [{Module, Function} | atoms(Named)]
-    ).
+    py_nif:inline_marks([
+        {Module, Function, Dispatch}
+     || {Named, Dispatch, _Given} <- mark_rows(), {Module, Function} <- atoms(Named)
+    ]).
 
 %% An atom has no more characters.
 atoms({Module, Function}) ->

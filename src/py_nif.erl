@@ -28,6 +28,8 @@ function answers `{error, not_running}`.
     prepare/2,
     call/6,
     inline_call/5,
+    inline_mark/2,
+    inline_marks/1,
     inline_allow/1,
     inline_limit/1,
     inline_supported/0,
@@ -126,6 +128,8 @@ function answers `{error, not_running}`.
     prepare/2,
     call/6,
     inline_call/5,
+    inline_mark/2,
+    inline_marks/1,
     inline_allow/1,
     inline_limit/1,
     inline_supported/0,
@@ -425,6 +429,13 @@ call(_Target, _Ref, _Payload, _Scope, _Parent, _Timeout) -> not_loaded().
 inline_call(_Target, _Payload, _Limit, _Learned, _Patient) -> not_loaded().
 
 %% The switch of the node.
+%% Names that are atoms.
+-spec inline_mark(atom(), atom()) -> none | inline | auto | {error, not_running}.
+inline_mark(_Module, _Function) -> not_loaded().
+
+-spec inline_marks([{atom(), atom(), inline | auto}]) -> ok | {error, not_running}.
+inline_marks(_Marks) -> not_loaded().
+
 -spec inline_allow(boolean()) -> ok | {error, not_running}.
 inline_allow(_On) -> not_loaded().
 

@@ -3,7 +3,7 @@
 use super::call::consume_reductions_of;
 use super::{target, word};
 use crate::beam::{Word, atoms};
-use crate::interp::inline::{self, Asked, Refusal};
+use crate::interp::inline::{self, Asked, Refusal, marks};
 use crate::interp::registry;
 use rustler::types::tuple::make_tuple;
 use rustler::{Encoder, Env, Term};
@@ -11,7 +11,7 @@ use rustler::{Encoder, Env, Term};
 /// `inline_call(Target, Payload, Limit, Learned, Patient) ->
 /// mailbox | again | learn | {ok, Value} | {error, Reason} | {raised, Error, Story}`.
 /// `Limit` is a number of milliseconds, or `infinity`. `mailbox`: it was not run; `learn`: neither, and the one in the
-/// mailbox is to tell how long it took; `again`, if the caller is patient: others are in the way for a moment.
+/// mailbox is to tell how long it took; `again`, if the caller is patient: another scheduler is inside.
 fn inline_call<'a>(
     env: Env<'a>,
     [at, payload, limit, learned, patient]: [Term<'a>; 5],
@@ -41,7 +41,7 @@ fn inline_call<'a>(
             }
         }
         Err(Refusal::Learning) => word(env, atoms().learn),
-        Err(refusal) if asked.patient && refusal.is_for_a_moment() => word(env, atoms().again),
+        Err(Refusal::Busy) if asked.patient => word(env, atoms().again),
         Err(_by_the_mailbox) => word(env, atoms().mailbox),
     }
 }
@@ -52,6 +52,28 @@ plain_nif!("inline_call", 5, inline_call);
 fn term(env: Env<'_>, word: Word) -> Term<'_> {
     // SAFETY: made there by `inline::call`.
     unsafe { Term::new(env, word) }
+}
+
+/// `inline_mark(Module, Function) -> none | inline | auto`, of atoms.
+fn inline_mark<'a>(env: Env<'a>, [module, function]: [Term<'a>; 2]) -> Term<'a> {
+    let marked = marks::of(module.as_c_arg(), function.as_c_arg());
+    word(env, marked.unwrap_or(atoms().none))
+}
+
+plain_nif!("inline_mark", 2, inline_mark);
+
+/// `inline_marks([{Module, Function, inline | auto}]) -> ok`: those are marked, and no others. All are atoms.
+#[rustler::nif]
+fn inline_marks<'a>(env: Env<'a>, rows: Vec<(Term<'a>, Term<'a>, Term<'a>)>) -> Term<'a> {
+    let rows = rows.into_iter();
+    let marks = rows.map(|(module, function, dispatch)| {
+        (
+            (module.as_c_arg(), function.as_c_arg()),
+            dispatch.as_c_arg(),
+        )
+    });
+    marks::publish(marks.collect());
+    word(env, atoms().ok)
 }
 
 /// `inline_allow(On) -> ok`: the switch of the node.

@@ -37,11 +37,6 @@ pub(crate) const REFUSALS: [Refusal; 8] = [
 ];
 
 impl Refusal {
-    /// Whether a call may well run inline a moment later.
-    pub(crate) fn is_for_a_moment(self) -> bool {
-        matches!(self, Self::Busy | Self::Queued)
-    }
-
     pub(crate) fn word(self) -> Word {
         let known = atoms();
         match self {

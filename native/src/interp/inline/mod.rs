@@ -15,6 +15,7 @@
 //! own, the default policy and no memory limit.
 
 mod figures;
+pub(crate) mod marks;
 mod run;
 mod seats;
 mod visit;

@@ -34,7 +34,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) limit: u64,
     /// Only if the function has shown that it is short.
     pub(crate) learned: bool,
-    /// The caller tries again where others are in the way for a moment.
+    /// The caller tries again where another one is inside.
     pub(crate) patient: bool,
 }
 
@@ -55,10 +55,10 @@ pub(crate) fn call(
     };
     let done = attempt(context, inline, asked);
     match &done {
-        Err(refusal) if !(asked.patient && refusal.is_for_a_moment()) => {
-            inline.figures.count_refused(*refusal);
-        }
-        _ => {}
+        // It is not over with that.
+        Err(Refusal::Busy) if asked.patient => {}
+        Ok(_) => {}
+        Err(refusal) => inline.figures.count_refused(*refusal),
     }
     done
 }
