@@ -247,11 +247,11 @@ native({refused, Refusal, Count}, State) ->
     ok = py_telemetry_watcher:event([erlang_python, sandbox, refused], #{count => Count}, Of),
     ok = py_sandbox:log_refusal(State#state.id, Refusal, Count),
     {noreply, State};
-native({inline_slow, Payload, Microseconds, Count}, State) ->
+native({inline_slow, What, Microseconds, Count}, State) ->
     ok = py_telemetry_watcher:event(
         [erlang_python, inline, slow], #{count => Count, microseconds => Microseconds}, told_of(State)
     ),
-    ok = py_inline:slow(State#state.id, Payload, Microseconds, Count),
+    ok = py_inline:slow(State#state.id, What, Microseconds, Count),
     {noreply, State};
 native({relay, To, Term}, State) ->
     {noreply, relay(To, Term, State)};

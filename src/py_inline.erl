@@ -166,16 +166,17 @@ learned({Module, Function, Trusted, Streak, Needed, Disappointments}) ->
     {{Module, Function}, #{inline => Trusted, short => Streak, needed => Needed, sent_back => Disappointments}}.
 
 %% A call has held its scheduler up; `Count' have, in this context.
--spec slow(term(), py_nif:payload(), non_neg_integer(), pos_integer()) -> ok.
-slow(Context, Payload, Microseconds, Count) ->
+-spec slow(term(), What, non_neg_integer(), pos_integer()) -> ok when
+    What :: {call, name(), name(), arity()} | {eval, binary()}.
+slow(Context, What, Microseconds, Count) ->
     ?LOG_WARNING(
         "Python context ~0p: ~ts held a scheduler of Erlang for ~.1f ms, as it ran inline; ~b such calls so far",
-        [Context, what(Payload), Microseconds / 1000, Count]
+        [Context, what(What), Microseconds / 1000, Count]
     ).
 
-what({call, Module, Function, Args, _Kwargs}) ->
-    io_lib:format("~ts:~ts/~b", [binary(Module), binary(Function), length(Args)]);
-what({eval, Code, _Locals}) ->
+what({call, Module, Function, Arity}) ->
+    io_lib:format("~ts:~ts/~b", [binary(Module), binary(Function), Arity]);
+what({eval, Code}) ->
     io_lib:format("~0tP", [Code, 20]).
 
 %% ------------------------------------------------------------------------------------------------

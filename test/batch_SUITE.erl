@@ -33,6 +33,7 @@ groups() ->
         function_that_an_item_calls_may_make_a_batch,
         time_out_keeps_what_was_done,
         time_out_during_a_function_keeps_what_was_done,
+        answer_that_came_before_the_time_was_over_is_kept,
         time_out_of_a_queued_batch_runs_nothing,
         interrupt_ends_the_rest,
         interrupt_ends_code_that_is_no_bytecode,
@@ -303,6 +304,34 @@ time_out_during_a_function_keeps_what_was_done(Config) ->
     Results = py:call_many(Context, erlang, call, [[late, N, Context] || N <- lists:seq(1, 4)], #{timeout => 500}),
     ?assertMatch([_, _, {error, timeout}, {error, timeout}], Results),
     ok = py:unregister_function(late).
+
+%% The batch is answered while an item's function runs, which then outlasts the batch's time.
+answer_that_came_before_the_time_was_over_is_kept(Config) ->
+    Context = ctx(Config),
+    Limit = 1000,
+    Began = erlang:monotonic_time(millisecond),
+    Outlasts = fun
+        ([1]) ->
+            1;
+        ([2]) ->
+            ok = py:interrupt(Context),
+            ok = py_leaks:eventually(fun() -> is_idle(Context) end),
+            until(Began + Limit + 1)
+    end,
+    ok = py:register_function(outlasts, Outlasts),
+    Results = py:call_many(Context, erlang, call, [[outlasts, N] || N <- [1, 2, 3]], #{timeout => Limit}),
+    ok = py:unregister_function(outlasts),
+    ?assertEqual([{ok, 1}, {error, interrupted}, {error, interrupted}], Results).
+
+is_idle(Context) ->
+    {ok, #{running := Running}} = py:info(Context),
+    Running =:= [].
+
+until(Time) ->
+    case erlang:monotonic_time(millisecond) of
+        Now when Now < Time -> until(Time);
+        _ -> ok
+    end.
 
 time_out_of_a_queued_batch_runs_nothing(Config) ->
     Gate = closed_gate(Config),

@@ -6,6 +6,7 @@
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
 -export([large_objects_reuse_their_pages/1, large_arguments_reuse_their_pages/1]).
+-export([context_that_has_ended_keeps_nothing/1]).
 
 -define(SIZE, 10_000_000).
 -define(TIMES, 50).
@@ -17,7 +18,10 @@ all() ->
     [{group, owngil}, {group, worker}].
 
 groups() ->
-    py_suite:groups([large_objects_reuse_their_pages, large_arguments_reuse_their_pages]).
+    py_suite:groups(
+        [large_objects_reuse_their_pages, large_arguments_reuse_their_pages],
+        [context_that_has_ended_keeps_nothing]
+    ).
 
 init_per_suite(Config) ->
     case {os:type(), os:getenv("GLIBC_TUNABLES", "") ++ os:getenv("MALLOC_MMAP_THRESHOLD_", "")} of
@@ -73,6 +77,16 @@ large_arguments_reuse_their_pages(Config) ->
     [Length() || _ <- lists:seq(1, ?TIMES)],
     {ok, After} = py:call(Context, '__main__', faults, []),
     ?assert(After - Before < pages() div 2, {After - Before, pages()}).
+
+%% Its thread lives on as long as Erlang has bytes of it.
+context_that_has_ended_keeps_nothing(Config) ->
+    Context = py_suite:new_context(Config),
+    {ok, Held} = py:eval(Context, <<"bytes(1_000_000)">>),
+    ok = py:exec(Context, <<"blocks = [bytearray(b'x') * 8_000_000 for _ in range(3)]\ndel blocks">>),
+    Before = py_leaks:resident(),
+    ok = py_context:stop(Context),
+    ok = py_leaks:eventually(fun() -> Before - py_leaks:resident() > 16 * 1024 end),
+    ?assertEqual(1_000_000, byte_size(Held)).
 
 prepared(Config) ->
     Context = ?config(ctx, Config),

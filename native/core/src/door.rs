@@ -24,7 +24,7 @@ const STATE: u64 = 3;
 const ONE_VISIT: u64 = 4;
 
 /// How often a visitor looks again while another one is inside: less than a microsecond.
-const LOOKS: u32 = if cfg!(loom) { 1 } else { 24 };
+const LOOKS: u32 = if cfg!(loom) { 1 } else { 16 };
 
 /// How often the owner looks before it parks: visits are short.
 const OWNER_LOOKS: u32 = if cfg!(loom) { 1 } else { 200 };

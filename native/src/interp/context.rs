@@ -605,7 +605,7 @@ impl Context {
         self.tell(|_| atoms().arm);
     }
 
-    /// Sends `{py_context, Serial, What}` to the context's process. Not for schedulers.
+    /// Sends `{py_context, Serial, What}` to the context's process. On a scheduler only within [`CallingNif`].
     pub(crate) fn tell(&self, make: impl FnOnce(&TermEnv) -> Word) {
         let mut env = TermEnv::new();
         let what = make(&env);

@@ -135,8 +135,8 @@ impl Owner {
         let (Some((env, payload)), Some(namespace)) = (asked, namespace) else {
             return Outcome::Answer(Answer::stale(reply));
         };
-        // SAFETY: the body stays in the request until `conclude` takes it out, after this; nothing is made in its
-        // environment meanwhile, and others only read it (see `Body`).
+        // SAFETY: the body stays in the request until `conclude` takes it out, after this; nothing but this thread makes
+        // terms in its environment meanwhile, and others only read those that were there (see `Body`).
         let env = unsafe { &*env };
         let (payload, trace) = unwrapped(env, payload);
         request.belongs_to(trace);

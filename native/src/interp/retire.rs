@@ -63,6 +63,7 @@ pub(super) fn retire(
     if lending {
         // The context has ended for everybody else.
         context.end();
+        memory::keep_nothing();
         if !wait_until_returned(&mut state, &owner.held) {
             Counters::up(&COUNTERS.set_aside);
             return None;

@@ -84,10 +84,14 @@ pub(super) fn keep_block(block: *mut c_void, size: usize) -> bool {
     on_shelves(|here| here.blocks.put(block, &KEPT, release_block)).is_some()
 }
 
+/// CPython asks for the pieces of its own stacks as well as for arenas, and those are small.
 pub(super) fn arena(size: usize) -> Option<*mut c_void> {
+    if size < LEAST {
+        return None;
+    }
     let arena = on_shelves(|here| here.arenas.take(size, &KEPT)).flatten()?;
     if arena.size != size {
-        // All have one size. Another would be given back with the wrong one.
+        // Another size would be given back with the wrong one.
         release_arena(arena);
         return None;
     }
@@ -96,6 +100,9 @@ pub(super) fn arena(size: usize) -> Option<*mut c_void> {
 
 /// As [`keep_block`].
 pub(super) fn keep_arena(arena: *mut c_void, size: usize) -> bool {
+    if size < LEAST {
+        return false;
+    }
     let arena = Block {
         address: arena.expose_provenance(),
         size,

@@ -11,6 +11,7 @@ use crate::term::ObjectRef;
 use py_core::protocol::Cancel;
 use py_core::stopwatch::Stopwatch;
 use rustler::{Encoder, Env, Term};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -278,16 +279,27 @@ fn named<'a>(
     }
 }
 
+/// A hundredth of a time slice.
+const HUNDREDTH: Duration = Duration::from_micros(10);
+
 /// A submission costs its caller reductions by the time that copying took, as `!` does by size. A time slice
 /// is about a millisecond.
 pub(super) fn consume_reductions(env: Env<'_>, started: Stopwatch) {
     consume_reductions_of(env, started.elapsed());
 }
 
-/// The same, for work that took this long.
+/// The same, for work that took this long. What is less than a hundredth is put on the account of the scheduler, and who
+/// fills it pays: short calls one after another are no reason to keep it.
 pub(super) fn consume_reductions_of(env: Env<'_>, took: Duration) {
-    let hundredths = took.as_micros() / 10;
-    if hundredths > 0 {
+    thread_local! {
+        static OWED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+    let owed = OWED.get() + took;
+    let hundredths = owed.as_nanos() / HUNDREDTH.as_nanos();
+    if hundredths == 0 {
+        OWED.set(owed);
+    } else {
+        OWED.set(Duration::ZERO);
         let percent = i32::try_from(hundredths.min(100)).unwrap_or(100);
         let _exhausted = rustler::schedule::consume_timeslice(env, percent);
     }

@@ -187,3 +187,15 @@ def starts_threads_at_home():
     """In the mailbox of the context."""
     starts_thread()
     return True
+
+
+class FailsForEver(Exception):
+    """Never comes to an end of telling what it is."""
+
+    def __str__(self):
+        while True:
+            pass
+
+
+def fails_for_ever():
+    raise FailsForEver

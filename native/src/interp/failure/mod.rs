@@ -34,16 +34,16 @@ pub(crate) fn answer(
 /// For whom code has run.
 pub(crate) enum Asker<'a> {
     Request(&'a Request),
-    /// A scheduler, in this context; and the reason if its time is over.
-    Scheduler(&'a Context, Option<Word>),
+    /// A scheduler, in this context; and what tells the reason if its time is over.
+    Scheduler(&'a Context, &'a dyn Fn() -> Option<Word>),
 }
 
 impl Asker<'_> {
-    /// The reason, if its time is over.
+    /// The reason, if its time is over by now.
     fn too_late(&self) -> Option<Word> {
         match self {
             Self::Request(request) => request.is_timed_out().then_some(atoms().timeout),
-            Self::Scheduler(_, reason) => *reason,
+            Self::Scheduler(_, too_late) => too_late(),
         }
     }
 

@@ -91,7 +91,7 @@ pub(crate) struct Inline {
     /// An interrupt is on its way.
     posted: AtomicBool,
     pub(crate) figures: Figures,
-    learned: Mutex<HashMap<Name, Learner>>,
+    learned: Mutex<HashMap<Arc<Name>, Learner>>,
 }
 
 struct Interpreter(*mut ffi::PyInterpreterState);
@@ -124,9 +124,9 @@ impl Inline {
         })
     }
 
-    /// Whether somebody calls inline here.
+    /// Whether somebody calls inline here, and may.
     pub(super) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+        self.wanted.load(Ordering::Relaxed) && ALLOWED.load(Ordering::Relaxed)
     }
 
     /// Whether a scheduler is inside.
@@ -148,13 +148,14 @@ impl Inline {
     pub(super) fn learn(&self, name: Name, time: std::time::Duration) {
         let mut learned = self.learned.lock();
         if learned.len() < MOST_LEARNED || learned.contains_key(&name) {
-            learned.entry(name).or_default().took(time);
+            learned.entry(Arc::new(name)).or_default().took(time);
         }
     }
 
     /// What was learned: the function, whether it is trusted, short calls in a row, how many are needed, and how often
     /// it was trusted in vain.
-    pub(crate) fn learned(&self) -> Vec<(Name, Learner)> {
+    pub(crate) fn learned(&self) -> Vec<(Arc<Name>, Learner)> {
+        // Schedulers want the lock as well: nothing is copied under it but pointers and numbers.
         let learned = self.learned.lock();
         learned
             .iter()
@@ -184,9 +185,9 @@ impl Inline {
         self.prepared.store(true, Ordering::Relaxed);
     }
 
-    /// Lends the owner's means to visitors until the guard is dropped, if anybody wants to visit.
+    /// Lends the owner's means to visitors until the guard is dropped, if anybody wants to visit, and all is there.
     pub(super) fn open(&self, owner: *mut Owner) -> Option<Opened<'_>> {
-        if !self.prepared.load(Ordering::Relaxed) {
+        if !self.prepared.load(Ordering::Relaxed) || !self.is_wanted() {
             return None;
         }
         self.owner.store(owner, Ordering::Relaxed);

@@ -85,11 +85,13 @@ fn attempt(
     if asked.learned && !name.as_ref().is_some_and(|name| inline.trusts(name)) {
         return Err(Refusal::Learning);
     }
+    if context.guard.has_threads() {
+        // For good: the door need not be opened any more.
+        inline.wanted.store(false, Ordering::Relaxed);
+        return Err(Refusal::Threads);
+    }
     if !inline.is_wanted() && !inline.want(context) {
         return Err(Refusal::First);
-    }
-    if context.guard.has_threads() {
-        return Err(Refusal::Threads);
     }
     // A look from outside, which costs less than the way in.
     if context.mailbox.has_any() || context.mailbox.is_closed() {
@@ -123,6 +125,11 @@ fn attempt(
     // Before the owner thread asks for any.
     drop(memory);
     drop(visit);
+    if let Ok(done) = &done
+        && done.took > LONG
+    {
+        was_slow(context, inline, asked, &env, done.took);
+    }
     if let (Some(name), Ok(done)) = (name, &done) {
         inline.learn(name, done.took);
     }
@@ -191,12 +198,13 @@ impl Inside<'_> {
             Ok(Some(answer)) => answer,
             Ok(None) => return Err(Refusal::NotLoaded),
             Err(raised) => {
-                let is_late = inline.late.load(Ordering::SeqCst) == self.visit.number();
-                let reason = is_late.then(|| match asked.limit <= bound {
+                let is_late = || inline.late.load(Ordering::SeqCst) == self.visit.number();
+                let reason = || match asked.limit <= bound {
                     true => atoms().timeout,
                     false => env.tuple(&[atoms().inline_limit, env.int(bound.cast_signed())]),
-                });
-                let asker = Asker::Scheduler(context, reason);
+                };
+                let too_late = || is_late().then(reason);
+                let asker = Asker::Scheduler(context, &too_late);
                 failure::of_part(py, env, working.owner, &asker, raised, true).0
             }
         };
@@ -206,35 +214,48 @@ impl Inside<'_> {
         }
         drop(working);
         drop(attached);
-        let took = started.elapsed();
-        if took > LONG {
-            self.was_slow(asked, took);
-        }
         Ok(Done {
             result: answer.result,
             story: answer.story,
-            took,
+            took: started.elapsed(),
         })
     }
+}
 
-    /// The call has held its scheduler up.
-    #[cold]
-    fn was_slow(&self, asked: &Asked<'_>, took: Duration) {
-        let figures = &self.inline.figures;
-        let count = figures.count_slow();
-        // Not again and again; and where the system had something else to do now and then, that is not the function's fault.
-        let [calls, ..] = figures.counted();
-        let is_usual = count.saturating_mul(USUAL) >= calls || took >= LASTING;
-        if !count.is_power_of_two() || !is_usual {
-            return;
+/// A call has held its scheduler up; it has left.
+#[cold]
+fn was_slow(context: &Context, inline: &Inline, asked: &Asked<'_>, env: &TermEnv, took: Duration) {
+    let count = inline.figures.count_slow();
+    // Not again and again; and where the system had something else to do now and then, that is not the function's fault.
+    let [calls, ..] = inline.figures.counted();
+    let is_usual = count.saturating_mul(USUAL) >= calls;
+    if took < LASTING && !(count.is_power_of_two() && is_usual) {
+        return;
+    }
+    let _caller = crate::beam::CallingNif::enter(asked.env);
+    let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+    context.tell(|to| {
+        let what = named(to, env, Task::read(env, asked.payload));
+        let count = to.int(count.cast_signed());
+        to.tuple(&[atoms().inline_slow, what, to.int(micros), count])
+    });
+}
+
+/// `{call, Module, Function, Arity}` or `{eval, Code}`: arguments may be large.
+fn named(to: &TermEnv, env: &TermEnv, task: Option<Task<'_>>) -> Word {
+    match task {
+        Some(Task::Call {
+            module,
+            function,
+            arguments,
+            ..
+        }) => {
+            let arity = env.list_length(arguments).unwrap_or_default() as i64;
+            let names = [to.copy(module), to.copy(function)];
+            to.tuple(&[atoms().call, names[0], names[1], to.int(arity)])
         }
-        let _caller = crate::beam::CallingNif::enter(asked.env);
-        let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
-        self.context.tell(|to| {
-            let what = to.copy(asked.payload);
-            let count = to.int(count.cast_signed());
-            to.tuple(&[atoms().inline_slow, what, to.int(micros), count])
-        });
+        Some(Task::Eval { code, .. }) => to.tuple(&[atoms().eval, to.binary(code)]),
+        _ => atoms().undefined,
     }
 }
 

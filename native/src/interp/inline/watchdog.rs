@@ -34,6 +34,8 @@ struct One {
     /// The visit that was seen last, and when first.
     visit: u64,
     since: Instant,
+    /// Since when it is to be over.
+    over_since: Option<Instant>,
     /// How many visits there had been at the last look.
     visits: u64,
     told: bool,
@@ -66,6 +68,7 @@ pub(super) fn add(context: &Arc<Context>) -> bool {
         context: Arc::downgrade(context),
         visit: 0,
         since: Instant::now(),
+        over_since: None,
         visits: 0,
         told: false,
     });
@@ -132,7 +135,8 @@ impl One {
     fn look(&mut self, context: &Arc<Context>, inline: &Inline, visit: u64) {
         let now = Instant::now();
         if self.visit != visit {
-            (self.visit, self.since, self.told) = (visit, now, false);
+            (self.visit, self.since) = (visit, now);
+            (self.over_since, self.told) = (None, false);
             return;
         }
         let lasted = now.saturating_duration_since(self.since);
@@ -147,10 +151,14 @@ impl One {
         let over = inline.late.load(Ordering::SeqCst) == visit
             || inline.unwanted.load(Ordering::SeqCst) == visit
             || context.closing().is_some();
-        if over {
-            post(context, inline);
+        if !over {
+            return;
         }
-        if over && lasted >= context.stuck_after && !self.told {
+        post(context, inline);
+        // However long it has run before: from now on it ignores interrupts.
+        let over_since = *self.over_since.get_or_insert(now);
+        let ignored = now.saturating_duration_since(over_since);
+        if ignored >= context.stuck_after && !self.told {
             self.told = true;
             context.give_up();
         }

@@ -1,0 +1,56 @@
+%% Calls that run on the calling scheduler, for the suites, and what a context counts of them.
+-module(py_inlined).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([init_context/1, end_context/1, figures/1, calls/1, refused/2, inlined/2, inlined/3, inlined/4, refusal/1]).
+
+-define(INLINE, #{dispatch => inline}).
+-define(DEADLINE, 30_000).
+
+%% Around a case: with a context, `ctx', that knows the functions.
+init_context(Config) ->
+    Context = py_suite:new_context(Config),
+    ok = py_suite:python_path(Context),
+    ok = py:exec(Context, <<"import ct_inline, asyncio, json, socket">>),
+    [{ctx, Context} | Config].
+
+end_context(Config) ->
+    _ = py_context:stop(proplists:get_value(ctx, Config)),
+    ?assertEqual([], py_suite:flush()),
+    ok.
+
+figures(Context) ->
+    {ok, #{inline := Figures}} = py:info(Context),
+    Figures.
+
+calls(Context) ->
+    maps:get(calls, figures(Context)).
+
+refused(Context, Reason) ->
+    maps:get(Reason, maps:get(mailbox, figures(Context)), 0).
+
+%% The result of a call that has run inline. The first one never does, and the context's thread may be busy for a moment
+%% after whatever came by the mailbox.
+inlined(Context, Function, Args) ->
+    inlined(Context, Function, Args, ?INLINE).
+
+inlined(Context, Function, Args, Options) ->
+    inlined(Context, fun() -> py:call(Context, ct_inline, Function, Args, Options) end).
+
+inlined(Context, Call) ->
+    until_inlined(Context, Call, erlang:monotonic_time(millisecond) + ?DEADLINE).
+
+until_inlined(Context, Call, Deadline) ->
+    Before = calls(Context),
+    Result = Call(),
+    case calls(Context) of
+        Before ->
+            ?assert(erlang:monotonic_time(millisecond) < Deadline, figures(Context)),
+            until_inlined(Context, Call, Deadline);
+        _ ->
+            Result
+    end.
+
+refusal(Result) ->
+    py_suite:contains(py_suite:error_text('RuntimeError', Result), "inline").
