@@ -18,10 +18,9 @@ all() ->
     [{group, owngil}, {group, worker}].
 
 groups() ->
-    py_suite:groups(
-        [large_objects_reuse_their_pages, large_arguments_reuse_their_pages],
-        [context_that_has_ended_keeps_nothing]
-    ).
+    Cases = [large_objects_reuse_their_pages, large_arguments_reuse_their_pages],
+    %% First: the emulator gives large binaries back to the system after a while.
+    [{owngil, [], [context_that_has_ended_keeps_nothing | Cases]}, {worker, [], Cases}].
 
 init_per_suite(Config) ->
     case {os:type(), os:getenv("GLIBC_TUNABLES", "") ++ os:getenv("MALLOC_MMAP_THRESHOLD_", "")} of
@@ -85,7 +84,7 @@ context_that_has_ended_keeps_nothing(Config) ->
     ok = py:exec(Context, <<"blocks = [bytearray(b'x') * 8_000_000 for _ in range(3)]\ndel blocks">>),
     Before = py_leaks:resident(),
     ok = py_context:stop(Context),
-    ok = py_leaks:eventually(fun() -> Before - py_leaks:resident() > 16 * 1024 end),
+    ok = py_leaks:eventually(fun() -> Before - py_leaks:resident() > 20 * 1024 end),
     ?assertEqual(1_000_000, byte_size(Held)).
 
 prepared(Config) ->
