@@ -5,7 +5,7 @@
 %% How a process waits for its requests. Every function that makes a reference receives with it in each
 %% clause, so that the compiler can skip the messages that were there before (see scripts/check-receive).
 
--export([pooled/3, explicit/3, explicit/4, explicit/5]).
+-export([pooled/3, explicit/3, explicit/4, explicit/5, request/3]).
 -export([spawn_pooled/2, spawn_explicit/2, cast_pooled/2, cast_explicit/2, cast_outcome/1]).
 -export([task/3, await/2, cancel/1, parallel/2, longest/2, on_bound/3, limited/1, deadline/1, remaining/1]).
 
@@ -104,6 +104,12 @@ lasting(_Handle, Result) -> Result.
 
 rebound(Pool, none, Timeout) -> py_context_router:bind(Pool, Timeout);
 rebound(Pool, Dead, Timeout) -> py_context_router:rebind(Pool, Dead, Timeout).
+
+?DOC(false).
+%% A part of something that is observed as a whole. `refused': nothing was submitted.
+-spec request(py_nif:target(), payload(), timeout()) -> result() | {refused, term()}.
+request(Target, Payload, Timeout) ->
+    request(Target, Payload, Timeout, own, mailbox).
 
 %% Submits and waits. `refused': nothing was submitted. In a function that Python has called, the time limit of the
 %% call around it counts as well, and nothing runs inline.

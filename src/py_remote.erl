@@ -11,9 +11,14 @@
 %% keeps the order of what the caller submits. The caller itself never touches the distribution, so no
 %% connection that is slow, busy or not there makes it wait longer than it wants to.
 
--export([call/4, spawn/3, cast/3, task/3, task_cast/3, stream/3, ask/2]).
+-export([call/4, spawn/3, part/3, cast/3, task/3, task_cast/3, stream/3, ask/2]).
 -export([is_mine/1, cancel/1]).
 
+-export_type([tag/0, form/0]).
+
+-type tag() :: {reference(), pos_integer()}.
+-type form() :: spawn | task | {part, tag()}.
+%% How a request is answered that nobody waits for here, see py_remote_server:message/3.
 -type refused() :: {refused, Reason :: term()}.
 
 -define(TABLE, py_remote_server).
@@ -104,6 +109,12 @@ take_back(Proxy, Ref) ->
 -spec spawn(py_nif:target(), py_nif:payload(), py_nif:scope()) -> reference() | {error, term()}.
 spawn(Context, Payload, Scope) ->
     submit(spawn, node(Context), {call, Context, Payload, Scope}).
+
+?DOC(false).
+%% Answered with that tag, as `py_nif:part/4', or with `{Tag, {refused, Reason}}'.
+-spec part(py_nif:target(), tag(), py_nif:payload()) -> reference() | {error, term()}.
+part(Context, Tag, Payload) ->
+    submit({part, Tag}, node(Context), {call, Context, Payload, own}).
 
 ?DOC(false).
 -spec task(py_nif:target(), py_nif:payload(), py_nif:scope()) -> reference() | {error, term()}.

@@ -19,7 +19,7 @@
     %% What waits for a session, the last first.
     waiting = [] :: [{request | cast, reference() | none, submission()}],
     %% What has no answer yet, and in which form it is wanted.
-    unanswered = #{} :: #{reference() => request | spawn | task}
+    unanswered = #{} :: #{reference() => request | py_remote:form()}
 }).
 
 -spec start_link(pid(), node()) -> gen_server:start_ret().
@@ -43,8 +43,9 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({Form, Ref, Submission}, State) when Form =:= request; Form =:= spawn; Form =:= task ->
-    Unanswered = maps:put(Ref, Form, State#state.unanswered),
-    {noreply, submit({request, Ref, Submission}, State#state{unanswered = Unanswered})};
+    {noreply, request(Form, Ref, Submission, State)};
+handle_info({{part, _Tag} = Form, Ref, Submission}, State) ->
+    {noreply, request(Form, Ref, Submission, State)};
 handle_info({cast, Submission}, State) ->
     {noreply, submit({cast, none, Submission}, State)};
 handle_info({cancel, Ref}, State) ->
@@ -86,6 +87,9 @@ handle_info(_Message, State) ->
 terminate(_Reason, State) ->
     answer_all({error, not_running}, State).
 
+request(Form, Ref, Submission, #state{unanswered = Unanswered} = State) ->
+    submit({request, Ref, Submission}, State#state{unanswered = Unanswered#{Ref => Form}}).
+
 submit(Submitted, #state{session = none, node = Node} = State) ->
     Server = {py_remote_server, Node},
     Ref = erlang:monitor(process, Server),
@@ -123,6 +127,11 @@ answer_all(Answer, State) ->
 %% Through the alias: nothing arrives where nobody waits any more.
 deliver(request, Ref, Answer) ->
     Ref ! Answer,
+    ok;
+deliver({part, Tag}, Ref, Answer) ->
+    %% Its story goes along, and whether it was refused.
+    ok = py_remote_server:answered(Ref),
+    Ref ! setelement(1, Answer, Tag),
     ok;
 deliver(Form, Ref, Answer) ->
     ok = py_remote_server:answered(Ref),

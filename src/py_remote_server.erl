@@ -3,9 +3,9 @@
 ?MODULEDOC(false).
 -behaviour(gen_server).
 
-%% Where other nodes knock, and the owner of the table of `spawn_call's and tasks on other nodes:
+%% Where other nodes knock, and the owner of the table of `spawn_call's, tasks and chunks of maps on other nodes:
 %%
-%%   {Ref, Caller, Proxy, spawn | task}    one row a request without an answer
+%%   {Ref, Caller, Proxy, Form}    one row a request without an answer
 %%
 %% A proxy answers its requests itself; for one that is killed this process does, and at its own end for those that
 %% proxies left behind.
@@ -39,7 +39,9 @@ answered(Ref) ->
     end.
 
 %% What the caller is sent.
--spec message(spawn | task, reference(), term()) -> {py_response | async_result, reference(), term()}.
+-spec message(py_remote:form(), reference(), term()) ->
+    {py_response | async_result, reference(), term()} | {py_remote:tag(), term()}.
+message({part, Tag}, _Ref, Result) -> {Tag, Result};
 message(spawn, Ref, Result) -> {py_response, Ref, Result};
 message(task, Ref, Result) -> {async_result, Ref, Result}.
 

@@ -5,11 +5,20 @@
 %% A context, or an object in one, of whatever node: what the native functions of these names do on its own.
 %% (A call, which waits, is made in `py_call'.)
 
--export([spawn/2, cast/2, task/3, task_cast/2, info/1, memory/1, interrupt/1, environment/1, own_environment/1]).
+-export([spawn/2, part/4, cast/2, task/3, task_cast/2]).
+-export([info/1, memory/1, interrupt/1, environment/1, own_environment/1]).
 
 -spec spawn(py_nif:target(), py_nif:payload()) -> reference() | {error, term()}.
 spawn(Target, Payload) when node(Target) =/= node() -> py_remote:spawn(Target, py_trace:carried(Payload), own);
 spawn(Target, Payload) -> py_nif:spawn(Target, py_trace:carried(Payload), own, py_callback_runner:current()).
+
+%% Answered with the tag, `{Tag, Result}' or `{Tag, Result, Story}'. On another node the time is up to the caller, and
+%% a refusal may come later, as the result `{refused, Reason}'.
+-spec part(py_nif:target(), py_remote:tag(), py_nif:payload(), timeout()) -> reference() | {error, term()}.
+part(Target, Tag, Payload, _Timeout) when node(Target) =/= node() ->
+    py_remote:part(Target, Tag, py_trace:carried(Payload));
+part(Target, Tag, Payload, Timeout) ->
+    py_nif:part(Target, Tag, py_trace:carried(Payload), Timeout).
 
 -spec cast(py_nif:target(), py_nif:payload()) -> ok | py_nif:request() | {error, term()}.
 cast(Target, Payload) when node(Target) =/= node() -> py_remote:cast(Target, py_trace:carried(Payload), own);

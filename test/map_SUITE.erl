@@ -36,10 +36,13 @@ groups() ->
         time_out_before_anything_ran,
         death_of_the_caller_ends_all,
         death_of_a_context_loses_its_chunks_only,
+        replacement_of_a_dead_context_takes_what_is_left,
         nothing_runs_twice_whatever_dies,
         end_of_the_pool_is_told,
         items_call_processes_of_their_own,
         function_that_an_item_calls_may_map,
+        function_that_python_calls_maps_past_dead_contexts,
+        function_that_python_calls_maps_with_replacements,
         last_error_tells_of_an_item,
         mailbox_is_left_alone,
         many_processes_map_at_once,
@@ -71,6 +74,11 @@ start_pool(Config, Size, Options) ->
 restart_pool(Config, Size, Options) ->
     ok = py_context_router:stop_pool(?POOL),
     start_pool(Config, Size, Options).
+
+%% No case's time limit includes their start.
+all_started() ->
+    [{ok, -1}] = py:map(?POOL, operator, neg, [1]),
+    ok.
 
 %% Items that wait until the test lets each go on: `{begun, Item, Process}'.
 gated() ->
@@ -183,13 +191,12 @@ no_context_has_more_chunks_than_it_may(Config) ->
     Caller = mapping(lists:seq(1, 20), #{chunk_size => 2, max_in_flight => 3}),
     First = begun(),
     [Context] = py_context_router:contexts(?POOL),
-    Queue = fun() -> maps:get(queue, element(2, py:info(Context))) end,
-    ok = py_leaks:eventually(fun() -> Queue() =:= 2 end),
+    ok = queued(2, Context),
     go_on(First),
     [
         begin
             One = begun(),
-            ?assert(Queue() =< 2),
+            ?assert(queue(Context) =< 2),
             go_on(One)
         end
      || _ <- lists:seq(2, 20)
@@ -263,6 +270,45 @@ death_of_a_context_loses_its_chunks_only(Config) ->
     Died = {error, {context_died, killed}},
     ?assertEqual([{ok, 1}, Died, Died, {ok, 4}, {ok, 5}, {ok, 6}], result(Caller)).
 
+%% The answers of two chunks that were lost lie on both sides of the arrival of the new context.
+replacement_of_a_dead_context_takes_what_is_left(Config) ->
+    ok = restart_pool(Config, 1, #{}),
+    ok = all_started(),
+    ok = gated(),
+    [Context] = py_context_router:contexts(?POOL),
+    {Pid, _} = Caller = mapping(lists:seq(1, 8), #{chunk_size => 1, max_in_flight => 2}),
+    First = begun(1),
+    ok = queued(1, Context),
+    true = erlang:suspend_process(Pid),
+    ok = py_suite:killed(Context),
+    First ! {go_on, 1},
+    ok = py_leaks:eventually(fun() ->
+        process_info(Pid, message_queue_len) =:= {message_queue_len, 2} andalso
+            py_context_router:contexts(?POOL) -- [Context] =/= []
+    end),
+    [New] = py_context_router:contexts(?POOL),
+    true = erlang:resume_process(Pid),
+    Third = begun(3),
+    ok = queued(1, New),
+    go_on({3, Third}),
+    [
+        begin
+            One = begun(N),
+            ?assert(queue(New) =< 1),
+            go_on({N, One})
+        end
+     || N <- lists:seq(4, 8)
+    ],
+    Died = {error, {context_died, killed}},
+    ?assertEqual([Died, Died | [{ok, N} || N <- lists:seq(3, 8)]], result(Caller)).
+
+queue(Context) ->
+    {ok, #{queue := Queue}} = py:info(Context),
+    Queue.
+
+queued(Count, Context) ->
+    py_leaks:eventually(fun() -> queue(Context) =:= Count end).
+
 nothing_runs_twice_whatever_dies(_Config) ->
     Table = ets:new(ran, [public]),
     ok = py:register_function(item, fun([Item]) -> ets:update_counter(Table, Item, 1, {Item, 0}) end),
@@ -319,6 +365,44 @@ function_that_an_item_calls_may_map(_Config) ->
         [{ok, -N * (N + 1) div 2} || N <- lists:seq(1, 9)],
         py:map(?POOL, ct_batches, told, lists:seq(1, 9), #{chunk_size => 1})
     ).
+
+%% The pool does not know of their deaths yet.
+function_that_python_calls_maps_past_dead_contexts(_Config) ->
+    ok = all_started(),
+    Numbers = lists:seq(1, 9),
+    Test = self(),
+    ok = py:register_function(item, fun([_]) ->
+        Test ! {mapped, py:map(?POOL, operator, neg, Numbers, #{chunk_size => 1})},
+        none
+    end),
+    Own = py_context_router:get_context(?POOL),
+    {ok, Server, ?CONTEXTS} = py_pool_table:size(?POOL),
+    ok = sys:suspend(Server),
+    try
+        [ok = py_suite:killed(Context) || Context <- py_context_router:contexts(?POOL), Context =/= Own],
+        ?assertEqual({ok, none}, py:call(?POOL, ct_batches, told, [1])),
+        ?assertEqual([{mapped, [{ok, -N} || N <- Numbers]}], py_suite:flush())
+    after
+        ok = sys:resume(Server)
+    end.
+
+function_that_python_calls_maps_with_replacements(Config) ->
+    ok = restart_pool(Config, 1, #{}),
+    ok = all_started(),
+    ok = gated(),
+    Test = self(),
+    ok = py:register_function(outer, fun([]) ->
+        Test ! {mapped, py:map(?POOL, ct_batches, told, [1, 2, 3], #{chunk_size => 1})},
+        none
+    end),
+    Caller = py_suite:spawn_caller(fun() -> py:call(?config(ctx, Config), erlang, call, [outer]) end),
+    First = begun(1),
+    [ok = py_suite:killed(Context) || Context <- py_context_router:contexts(?POOL)],
+    go_on({1, First}),
+    [go_on({N, begun(N)}) || N <- [2, 3]],
+    ?assertEqual({ok, none}, result(Caller)),
+    ?assertEqual([{mapped, [{error, {context_died, killed}}, {ok, 2}, {ok, 3}]}], py_suite:flush()),
+    ok = py:unregister_function(outer).
 
 last_error_tells_of_an_item(_Config) ->
     _ = py:map(?POOL, math, sqrt, [4, -1], #{chunk_size => 1}),

@@ -7,6 +7,8 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
+-import(py_gates, [closed_gate/2, open_gate/2]).
+
 suite() ->
     [{timetrap, {seconds, 60}}].
 
@@ -22,8 +24,14 @@ all() ->
         many_callers_at_once,
         lists_are_mapped_over_the_nodes,
         time_out_of_a_map_takes_its_messages_along,
-        lost_node_costs_a_map_what_was_there,
+        lost_node_costs_a_map_what_ran_there,
+        lost_node_costs_a_map_what_waited_there,
+        loss_of_the_only_node_ends_a_map,
+        map_passes_over_a_node_whose_application_has_stopped,
+        map_passes_over_dead_contexts_on_other_nodes,
         map_waits_for_full_queues_on_other_nodes,
+        full_queues_on_other_nodes_refuse_a_map,
+        last_error_tells_of_an_item_on_another_node,
         dead_context_is_replaced_in_its_place,
         lost_node_costs_only_what_runs_there,
         node_that_comes_back_is_used_again,
@@ -169,31 +177,79 @@ time_out_of_a_map_takes_its_messages_along(Config) ->
     ?assertEqual([], py_suite:flush()).
 
 %% It gets no more chunks, which would be lost as well.
-lost_node_costs_a_map_what_was_there(Config) ->
+lost_node_costs_a_map_what_ran_there(Config) ->
+    node_is_lost(1, Config).
+
+lost_node_costs_a_map_what_waited_there(Config) ->
+    node_is_lost(2, Config).
+
+node_is_lost(InFlight, Config) ->
     start_pool(2, Config),
-    [{ok, 2.0}] = py:map(spread, math, sqrt, [4]),
-    Contexts = py_context_router:contexts(spread),
-    [ok = py_suite:install(Context) || Context <- Contexts],
-    [Here] = [Context || Context <- Contexts, node(Context) =:= node()],
-    Socket = ?config(socket, Config),
-    Caller = py_suite:spawn_caller(fun() ->
-        Ports = lists:duplicate(6, py_suite:port(Socket)),
-        Options = #{kwargs => #{tag => <<"spin">>}, chunk_size => 1, max_in_flight => 1, timeout => infinity},
-        py:map(spread, ct_signals, spin, Ports, Options)
-    end),
-    [_ = py_suite:await_signal(Socket, <<"spin">>) || _ <- [here, there]],
+    [Here] = [Context || Context <- signalling(spread), node(Context) =:= node()],
+    Caller = spinning_map(6, InFlight, Config),
+    [spins(Config) || _ <- [here, there]],
     py_peers:stop(?config(peer, Config)),
     [
         begin
             ok = py:interrupt(Here),
-            _ = N < 5 andalso py_suite:await_signal(Socket, <<"spin">>)
+            _ = N < 6 - InFlight andalso spins(Config)
         end
-     || N <- lists:seq(1, 5)
+     || N <- lists:seq(1, 6 - InFlight)
     ],
     {result, Results} = py_suite:await_down(Caller, 50_000),
     {Died, Others} = lists:partition(fun({error, Reason}) -> Reason =/= interrupted end, Results),
-    ?assertMatch([{error, {context_died, _}}], Died),
-    ?assertEqual(lists:duplicate(5, {error, interrupted}), Others).
+    ?assertEqual(InFlight, length(Died)),
+    [?assertMatch({error, {context_died, _}}, One) || One <- Died],
+    ?assertEqual(lists:duplicate(6 - InFlight, {error, interrupted}), Others).
+
+loss_of_the_only_node_ends_a_map(Config) ->
+    ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)]}),
+    _ = signalling(spread),
+    Caller = spinning_map(4, 2, Config),
+    spins(Config),
+    py_peers:stop(?config(peer, Config)),
+    {result, Results} = py_suite:await_down(Caller, 50_000),
+    ?assertEqual(4, length(Results)),
+    [?assertMatch({error, {context_died, _}}, One) || One <- Results].
+
+%% The contexts of a pool, all of which are started, and know the signals.
+signalling(Pool) ->
+    [{ok, 2.0}] = py:map(Pool, math, sqrt, [4]),
+    Contexts = py_context_router:contexts(Pool),
+    [ok = py_suite:install(Context) || Context <- Contexts],
+    Contexts.
+
+%% A process that maps a function which never ends.
+spinning_map(Items, InFlight, Config) ->
+    Ports = lists:duplicate(Items, py_suite:port(?config(socket, Config))),
+    Options = #{kwargs => #{tag => <<"spin">>}, chunk_size => 1, max_in_flight => InFlight, timeout => infinity},
+    py_suite:spawn_caller(fun() -> py:map(spread, ct_signals, spin, Ports, Options) end).
+
+spins(Config) ->
+    py_suite:await_signal(?config(socket, Config), <<"spin">>).
+
+map_passes_over_a_node_whose_application_has_stopped(Config) ->
+    Peer = ?config(peer, Config),
+    passed_over(fun(_There) -> ok = py_peers:call(Peer, application, stop, [erlang_python]) end, Config).
+
+map_passes_over_dead_contexts_on_other_nodes(Config) ->
+    passed_over(fun py_suite:killed/1, Config).
+
+%% Something ends the context on the other node, and the pool does not know it yet.
+passed_over(End, Config) ->
+    start_pool(2, Config),
+    [{ok, 2.0}] = py:map(spread, math, sqrt, [4]),
+    [{1, _, _}, {2, There, There}] = py_pool_table:ready(spread),
+    Server = server(spread),
+    ok = sys:suspend(Server),
+    try
+        _ = End(There),
+        Numbers = lists:seq(1, 50),
+        Results = py_suite:fresh(fun() -> py:map(spread, operator, neg, Numbers, #{chunk_size => 1}) end),
+        ?assertEqual([{ok, -N} || N <- Numbers], Results)
+    after
+        ok = sys:resume(Server)
+    end.
 
 map_waits_for_full_queues_on_other_nodes(Config) ->
     ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)], max_queue => 1}),
@@ -202,6 +258,28 @@ map_waits_for_full_queues_on_other_nodes(Config) ->
         [{ok, -N} || N <- Numbers], py:map(spread, operator, neg, Numbers, #{chunk_size => 1, max_in_flight => 10})
     ),
     ?assertEqual([], py_suite:flush()).
+
+%% A chunk does not go to and fro between them.
+full_queues_on_other_nodes_refuse_a_map(Config) ->
+    ok = py_context_router:start_pool(spread, 2, #{nodes => [?config(there, Config)], max_queue => 1}),
+    Contexts = signalling(spread),
+    Gates = [closed_gate(Config, Context) || Context <- Contexts],
+    Queued = [py:spawn_call(Context, math, sqrt, [4]) || Context <- Contexts],
+    Refused = {error, {overloaded, 1, 1}},
+    ?assertEqual(
+        [Refused, Refused, Refused], py:map(spread, operator, neg, [1, 2, 3], #{chunk_size => 2, timeout => 10_000})
+    ),
+    [ok = open_gate(Config, Gate) || Gate <- Gates],
+    [?assertEqual({ok, 2.0}, py:await(Ref)) || Ref <- Queued],
+    ?assertEqual([{ok, -1}], py:map(spread, operator, neg, [1])).
+
+last_error_tells_of_an_item_on_another_node(Config) ->
+    ok = py_context_router:start_pool(spread, 1, #{nodes => [?config(there, Config)]}),
+    Told = py_suite:fresh(fun() ->
+        _ = py:map(spread, math, sqrt, [4, -1], #{chunk_size => 1}),
+        py:last_error()
+    end),
+    ?assertMatch(#{type := 'ValueError'}, Told).
 
 dead_context_is_replaced_in_its_place(Config) ->
     start_pool(2, Config),
