@@ -61,8 +61,11 @@ run(Pool, Called, Items, #{timeout := Timeout, chunk_size := Size, max_in_flight
 
 payload(Items, {Module, Function, Kwargs}) -> {map, Module, Function, Items, Kwargs}.
 
-chunk_size(default, Items, Contexts) -> max(1, min(?LARGEST, -(-Items div (Contexts * ?CHUNKS))));
-chunk_size(Size, _Items, _Contexts) -> Size.
+chunk_size(default, Items, Contexts) ->
+    Chunks = Contexts * ?CHUNKS,
+    max(1, min(?LARGEST, (Items + Chunks - 1) div Chunks));
+chunk_size(Size, _Items, _Contexts) ->
+    Size.
 
 %% The reference is handed on beside the state, so that the receive passes over what was in the mailbox before.
 run(State) ->

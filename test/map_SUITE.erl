@@ -26,6 +26,7 @@ groups() ->
         errors_are_those_of_items,
         keyword_arguments_are_those_of_each_call,
         wrong_arguments_are_explained,
+        every_context_gets_four_chunks,
         all_contexts_take_part,
         context_that_is_done_takes_the_next_chunk,
         no_context_has_more_chunks_than_it_may,
@@ -166,6 +167,21 @@ wrong_arguments_are_explained(_Config) ->
     [?assertMatch({Part, {Place, [_ | _]}}, {Part, batch_SUITE:explained(Fun, Part)}) || {Place, Fun, Part} <- Wrong].
 
 %%% Contexts
+
+every_context_gets_four_chunks(Config) ->
+    ok = restart_pool(Config, 1, #{}),
+    [{ok, -1}] = py:map(?POOL, operator, neg, [1]),
+    [Context] = py_context_router:contexts(?POOL),
+    Requests = fun() -> maps:get(requests, element(2, py:info(Context))) end,
+    Chunks = fun(Items) ->
+        Before = Requests(),
+        _ = py:map(?POOL, operator, neg, lists:seq(1, Items)),
+        Requests() - Before
+    end,
+    ?assertEqual(
+        [{0, 0}, {1, 1}, {4, 4}, {5, 3}, {7, 4}, {8, 4}, {4_000, 4}, {4_001, 5}],
+        [{Items, Chunks(Items)} || Items <- [0, 1, 4, 5, 7, 8, 4_000, 4_001]]
+    ).
 
 all_contexts_take_part(_Config) ->
     %% They would wait for ever in fewer contexts.
