@@ -39,9 +39,18 @@
 -define(LARGEST, 1_000).
 
 -spec run(atom(), called(), [term()], options()) -> py_batch:results().
-run(Pool, Called, Items, #{timeout := default} = Options) ->
-    run(Pool, Called, Items, Options#{timeout := py_pool_table:timeout(Pool)});
-run(Pool, Called, Items, #{timeout := Timeout, chunk_size := Size, max_in_flight := Most}) ->
+run(Pool, Called, Items, Options) ->
+    case py_telemetry_table:listeners() of
+        #{calls := true} = Listeners ->
+            Map = fun() -> mapped(Pool, Called, Items, Options) end,
+            py_telemetry_calls:observed(Listeners, {places, Pool}, payload(Items, Called), Map);
+        _ ->
+            mapped(Pool, Called, Items, Options)
+    end.
+
+mapped(Pool, Called, Items, #{timeout := default} = Options) ->
+    mapped(Pool, Called, Items, Options#{timeout := py_pool_table:timeout(Pool)});
+mapped(Pool, Called, Items, #{timeout := Timeout, chunk_size := Size, max_in_flight := Most}) ->
     Deadline = py_call:deadline(py_call:limited(Timeout)),
     case py_context_router:all_places(Pool, py_call:remaining(Deadline)) of
         {ok, Found} ->
@@ -134,6 +143,7 @@ stranded(Chunk, Left, #state{places = Places, deadline = Deadline, chunks = Chun
             end;
         Reason ->
             %% Nothing of ours ends there: the chunk is refused, as a call would be.
+            ok = py_telemetry_calls:refused(Reason),
             done(Chunk, {error, Reason}, State#state{chunks = Left, places = py_map_places:emptied(Places)})
     end.
 

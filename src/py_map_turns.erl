@@ -55,6 +55,7 @@ offered([], none, Chunk, #state{places = Places, deadline = Deadline} = State) -
         {error, _} = Error -> {Error, State}
     end;
 offered([], Reason, _Chunk, State) ->
+    ok = py_telemetry_calls:refused(Reason),
     {{error, Reason}, State}.
 
 still({overloaded, _, _} = Reason, _Why) -> Reason;

@@ -7,11 +7,12 @@
 
 -export([observed/4, refused/1]).
 
-%% `Fun' makes the call. Where it is made is known beforehand or, for a pool, afterwards.
--spec observed(py_telemetry_table:listeners(), {pool, atom()} | {target, py_nif:target()}, py_nif:payload(), Fun) ->
-    Result
-when
-    Fun :: fun(() -> Result), Result :: py_call:result().
+%% `Fun' makes the call. Where it is made is known beforehand or, for a pool, afterwards; on all `places' of a pool there
+%% is no one context to tell of.
+-spec observed(py_telemetry_table:listeners(), Where, py_nif:payload(), Fun) -> Result when
+    Where :: {pool | places, atom()} | {target, py_nif:target()},
+    Fun :: fun(() -> Result),
+    Result :: py_call:result() | py_batch:results().
 observed(Listeners, Where, Payload, Fun) ->
     Call = (asked(Payload))#{telemetry_span_context => make_ref()},
     Begun = erlang:monotonic_time(),
@@ -38,7 +39,7 @@ since(Begun) ->
     Now = erlang:monotonic_time(),
     #{duration => Now - Begun, monotonic_time => Now}.
 
-%% Of something that nobody waits for: a cast, a `spawn_call', a task.
+%% Of something that nobody waits for, a cast, a `spawn_call', a task; or of a chunk of a map.
 -spec refused(term()) -> ok.
 refused(Reason) ->
     case py_telemetry_table:listeners() of
@@ -63,7 +64,7 @@ asked({Kind, Module, Function, Items, _Kwargs}) when Kind =:= call_many; Kind =:
 asked(Payload) ->
     #{request => element(1, Payload)}.
 
-before({pool, Pool}) -> #{pool => Pool};
+before({Of, Pool}) when Of =:= pool; Of =:= places -> #{pool => Pool};
 before({target, Target}) -> #{context => pid_of(Target)}.
 
 %% The context that the process is bound to now, which may have taken the place of another one.
@@ -72,7 +73,7 @@ afterwards({pool, Pool}) ->
         {ok, Target} -> #{pool => Pool, context => pid_of(Target)};
         none -> #{pool => Pool, context => undefined}
     end;
-afterwards({target, _} = Where) ->
+afterwards(Where) ->
     before(Where).
 
 pid_of(Pid) when is_pid(Pid) -> Pid;

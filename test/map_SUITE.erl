@@ -45,6 +45,8 @@ groups() ->
         function_that_python_calls_maps_past_dead_contexts,
         function_that_python_calls_maps_with_replacements,
         last_error_tells_of_an_item,
+        telemetry_tells_of_a_map_once,
+        telemetry_tells_of_chunks_that_are_refused,
         mailbox_is_left_alone,
         many_processes_map_at_once,
         protocol_holds
@@ -423,6 +425,54 @@ function_that_python_calls_maps_with_replacements(Config) ->
 last_error_tells_of_an_item(_Config) ->
     _ = py:map(?POOL, math, sqrt, [4, -1], #{chunk_size => 1}),
     ?assertMatch(#{type := 'ValueError'}, py:last_error()).
+
+telemetry_tells_of_a_map_once(_Config) ->
+    Numbers = lists:seq(1, 20),
+    Map = fun() -> py:map(?POOL, operator, neg, Numbers, #{chunk_size => 1}) end,
+    ok = py:register_function(item, fun([_]) -> Map() end),
+    Call = #{request => map, module => operator, function => neg, items => 20, pool => ?POOL},
+    Expected = [{start, Call}, {stop, Call}],
+    ?assertEqual(Expected, events(Map)),
+    InFunction = events(fun() -> py:call(?POOL, ct_batches, told, [1]) end),
+    ?assertEqual(Expected, [Event || {_, #{request := map}} = Event <- InFunction]),
+    Nowhere = Call#{pool := nowhere},
+    ?assertEqual(
+        [{start, Nowhere}, {exception, Nowhere#{kind => error, reason => {no_pool, nowhere}, stacktrace => []}}],
+        events(fun() -> py:map(nowhere, operator, neg, Numbers) end)
+    ).
+
+telemetry_tells_of_chunks_that_are_refused(Config) ->
+    ok = restart_pool(Config, 1, #{max_queue => 1}),
+    ok = all_started(),
+    [Context] = py_context_router:contexts(?POOL),
+    ok = py_suite:install(Context),
+    Gate = closed_gate(Config, Context),
+    Queued = py:spawn_call(Context, math, sqrt, [4]),
+    Events = events(fun() -> py:map(?POOL, operator, neg, [1, 2, 3], #{chunk_size => 2}) end),
+    ok = open_gate(Config, Gate),
+    ?assertEqual({ok, 2.0}, py:await(Queued)),
+    ?assertMatch([{start, #{request := map}}, {refused, _}, {refused, _}, {stop, #{request := map}}], Events).
+
+%% Those of calls that this process makes in a function, in their order.
+events(Fun) ->
+    Test = self(),
+    Handler = fun([_, _, Name], _Measurements, Metadata) ->
+        Test ! {event, Name, maps:remove(telemetry_span_context, Metadata)}
+    end,
+    Events = [[erlang_python, call, Name] || Name <- [start, stop, exception, refused]],
+    ok = py_telemetry:attach(?MODULE, Events, Handler),
+    try
+        _ = Fun(),
+        told()
+    after
+        ok = py_telemetry:detach(?MODULE)
+    end.
+
+told() ->
+    receive
+        {event, Name, Metadata} -> [{Name, Metadata} | told()]
+    after 0 -> []
+    end.
 
 mailbox_is_left_alone(_Config) ->
     Before = [self() ! {N, any} || N <- lists:seq(1, 100)],
