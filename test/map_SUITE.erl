@@ -86,12 +86,13 @@ all_started() ->
 %% Items that wait until the test lets each go on: `{begun, Item, Process}'.
 gated() ->
     Test = self(),
-    py:register_function(item, fun([Item]) ->
-        Test ! {begun, Item, self()},
-        receive
-            {go_on, Value} -> Value
-        end
-    end).
+    py:register_function(item, fun([Item]) -> held(Test, Item) end).
+
+held(Test, Item) ->
+    Test ! {begun, Item, self()},
+    receive
+        {go_on, Value} -> Value
+    end.
 
 begun() ->
     receive
@@ -248,6 +249,7 @@ pool_that_is_not_there_refuses(_Config) ->
 %%% Ends
 
 time_out_keeps_what_was_done(_Config) ->
+    ok = all_started(),
     ok = gated(),
     Caller = mapping([1, 2, 3, 4], #{chunk_size => 2, max_in_flight => 1, timeout => 2_000}),
     First = begun(1),
@@ -329,14 +331,27 @@ queued(Count, Context) ->
 
 nothing_runs_twice_whatever_dies(_Config) ->
     Table = ets:new(ran, [public]),
-    ok = py:register_function(item, fun([Item]) -> ets:update_counter(Table, Item, 1, {Item, 0}) end),
+    Test = self(),
+    Held = [200, 600],
+    ok = py:register_function(item, fun([Item]) ->
+        Count = ets:update_counter(Table, Item, 1, {Item, 0}),
+        _ = lists:member(Item, Held) andalso held(Test, Item),
+        Count
+    end),
     Items = lists:seq(1, 1_000),
     Caller = mapping(Items, #{chunk_size => 5, max_in_flight => 3}),
-    ok = py_leaks:eventually(fun() -> ets:info(Table, size) > 10 end),
-    Kill = fun() -> [exit(Context, kill) || Context <- lists:sublist(py_context_router:contexts(?POOL), 2)] end,
-    _ = [begin Kill(), ets:info(Table, size) end || _ <- [1, 2]],
+    %% Each time one of them runs an item that cannot end before.
+    [
+        begin
+            Process = begun(Item),
+            [ok = py_suite:killed(Context) || Context <- py_context_router:contexts(?POOL)],
+            go_on({Item, Process})
+        end
+     || Item <- Held
+    ],
     Results = result(Caller),
     ?assertEqual(1_000, length(Results)),
+    [?assertEqual({error, {context_died, killed}}, lists:nth(Item, Results)) || Item <- Held],
     Counts = maps:from_list(ets:tab2list(Table)),
     ?assertEqual([], [Item || {Item, Count} <- maps:to_list(Counts), Count =/= 1]),
     Wrong = [
