@@ -7,6 +7,8 @@
 -compile(export_all).
 -compile(nowarn_export_all).
 
+-import(py_inlined, [figures/1, calls/1, refused/2, inlined/2, inlined/3, inlined/4, refusal/1]).
+
 -define(INLINE, #{dispatch => inline}).
 -define(DEADLINE, 30_000).
 %% No scheduler has this number.
@@ -89,55 +91,10 @@ end_per_group(_Group, Config) ->
     py_suite:end_group(Config, #{spares => 16, fds => 2}).
 
 init_per_testcase(_Case, Config) ->
-    Context = py_suite:new_context(Config),
-    ok = py_suite:python_path(Context),
-    ok = py:exec(Context, <<"import ct_inline, asyncio, json, socket">>),
-    [{ctx, Context} | Config].
+    py_inlined:init_context(Config).
 
 end_per_testcase(_Case, Config) ->
-    _ = py_context:stop(?config(ctx, Config)),
-    ?assertEqual([], py_suite:flush()),
-    ok.
-
-%% ------------------------------------------------------------------------------------------------
-%% What there is to see
-
-figures(Context) ->
-    {ok, #{inline := Figures}} = py:info(Context),
-    Figures.
-
-calls(Context) ->
-    maps:get(calls, figures(Context)).
-
-refused(Context, Reason) ->
-    maps:get(Reason, maps:get(mailbox, figures(Context)), 0).
-
-%% The result of a call that has run inline. The first one never does, and the context's thread may be busy for a moment
-%% after whatever came by the mailbox.
-inlined(Context, Function, Args) ->
-    inlined(Context, Function, Args, ?INLINE).
-
-inlined(Context, Function, Args, Options) ->
-    inlined(Context, fun() -> py:call(Context, ct_inline, Function, Args, Options) end).
-
-inlined(Context, Call) ->
-    until_inlined(Context, Call, erlang:monotonic_time(millisecond) + ?DEADLINE).
-
-until_inlined(Context, Call, Deadline) ->
-    Before = calls(Context),
-    Result = Call(),
-    case calls(Context) of
-        Before ->
-            ?assert(erlang:monotonic_time(millisecond) < Deadline, figures(Context)),
-            until_inlined(Context, Call, Deadline);
-        _ ->
-            Result
-    end.
-
-%% `ImportError' where the means themselves would have to be loaded first.
-refusal({error, {Class, Text}}) ->
-    ?assert(lists:member(Class, ['RuntimeError', 'ImportError']), Class),
-    py_suite:contains(Text, "inline").
+    py_inlined:end_context(Config).
 
 %% ------------------------------------------------------------------------------------------------
 %% Values

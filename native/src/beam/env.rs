@@ -61,7 +61,7 @@ impl TermEnv {
     pub(crate) fn try_send(&mut self, to: &Pid, term: Word) -> bool {
         // SAFETY: `term` lives in this environment; the caller's environment is null on threads that are no
         // schedulers, and else that of the running function.
-        let sent = unsafe { enif_send(CALLER.get(), to.raw(), self.env, term) };
+        let sent = unsafe { enif_send(caller(), to.raw(), self.env, term) };
         self.clear();
         sent != 0
     }
@@ -82,8 +82,14 @@ impl TermEnv {
 
 thread_local! {
     /// The environment of the function that the emulator has called on this thread, where code is called from there
-    /// that may send.
+    /// that may send, or look up names.
     static CALLER: Cell<*mut ErlNifEnv> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// What the emulator's functions take as the caller's environment: null on threads that are no schedulers. On a scheduler
+/// the emulator must know of the running process, whose lock it may have to give up while it waits for another one.
+pub(super) fn caller() -> *mut ErlNifEnv {
+    CALLER.get()
 }
 
 /// Code that may send is called from a function of the emulator's until this is dropped.

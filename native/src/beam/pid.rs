@@ -19,11 +19,11 @@ impl Pid {
     /// The process of this node that a name, an atom, is registered for.
     pub(crate) fn registered(name: super::Word) -> Option<Self> {
         let mut pid = std::mem::MaybeUninit::uninit();
-        // SAFETY: an atom; a null environment is what threads that are no schedulers pass. On success the pid is
-        // written.
+        // SAFETY: an atom; the caller's environment is null on threads that are no schedulers, and else that of the
+        // running function. On success the pid is written.
         unsafe {
             let found =
-                rustler::sys::enif_whereis_pid(std::ptr::null_mut(), name, pid.as_mut_ptr());
+                rustler::sys::enif_whereis_pid(super::env::caller(), name, pid.as_mut_ptr());
             (found != 0).then(|| Self(pid.assume_init()))
         }
     }
