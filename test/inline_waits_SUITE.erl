@@ -18,7 +18,14 @@ suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [names_are_looked_up_while_they_change].
+    [
+        names_are_looked_up_while_they_change,
+        no_module_is_loaded,
+        no_builtin_module_is_made,
+        absent_module_is_absent,
+        refused_codec_is_there_later,
+        common_codecs_are_there
+    ].
 
 init_per_suite(Config) ->
     ok = py_suite:start(#{}),

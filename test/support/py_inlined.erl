@@ -52,7 +52,5 @@ until_inlined(Context, Call, Deadline) ->
             Result
     end.
 
-%% `ImportError' where the means themselves would have to be loaded first.
-refusal({error, {Class, Text}}) ->
-    ?assert(lists:member(Class, ['RuntimeError', 'ImportError']), Class),
-    py_suite:contains(Text, "inline").
+refusal(Result) ->
+    py_suite:contains(py_suite:error_text('RuntimeError', Result), "inline").

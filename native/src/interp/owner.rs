@@ -557,10 +557,12 @@ impl Owner {
                 owner.boot_step(py, "collect_garbage");
             }),
             Envelope::Inline => {
+                let mut ready = false;
                 self.unasked(py, context, |owner| {
-                    owner.boot_step(py, "load_for_schedulers")
+                    owner.boot_step(py, "load_for_schedulers");
+                    ready = Self::loads_nothing_on_schedulers(py);
                 });
-                if let Some(inline) = &context.inline {
+                if let Some(inline) = context.inline.as_ref().filter(|_| ready) {
                     inline.is_prepared();
                 }
             }
@@ -568,6 +570,13 @@ impl Owner {
             Envelope::Nudge => context.tell_of_places(),
         }
         self.relieve(py, context);
+    }
+
+    /// `false`: there was no memory for what refuses it, and calls go on by the mailbox.
+    fn loads_nothing_on_schedulers(py: Python<'_>) -> bool {
+        let module = Object::import(py, "_erlang");
+        let done = module.and_then(|module| sandbox::replace_loading(&module));
+        done.map_err(|raised| raised.clear(py)).is_ok()
     }
 
     /// Calls a function of `erlang._boot` that nobody waits for. One that fails is missed at most.

@@ -4,7 +4,7 @@ use super::guard::current;
 use super::guarded::{Call, Kept, Rule, guard};
 use super::policy::Imports;
 use super::replaced::{IMPORTS, RULES, items, replace_in, set_item};
-use super::{descriptors, imports, methods};
+use super::{descriptors, imports, methods, scheduler};
 use crate::py::{Object, Result, ffi};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,7 @@ use std::ffi::CStr;
 
 /// `_imp.create_builtin(spec)`, `_imp.create_dynamic(spec, file)`: a module made anew has its own functions again.
 pub(super) fn made(call: &Call<'_, '_>) -> Result<Kept> {
+    scheduler::refuse_to_load(call.py)?;
     let module = match call.argument(0, "spec") {
         Some(spec) => {
             let spec = settled(&spec)?;
@@ -58,6 +59,7 @@ fn settled<'py>(spec: &Object<'py>) -> Result<Object<'py>> {
 
 /// `_imp.exec_builtin(module)`, `_imp.exec_dynamic(module)`.
 pub(super) fn executed(call: &Call<'_, '_>) -> Result<Kept> {
+    scheduler::refuse_to_load(call.py)?;
     let outcome = call.proceed()?;
     if let Some(module) = call.argument(0, "mod") {
         mend(call, &module)?;

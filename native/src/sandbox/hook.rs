@@ -34,7 +34,7 @@ unsafe extern "C" fn hook(
 ) -> c_int {
     // SAFETY: CPython passes a C text.
     let name = unsafe { CStr::from_ptr(event) }.to_bytes();
-    if scheduler::is_on() && scheduler::waits(name) {
+    if scheduler::is_on_scheduler() && scheduler::waits(name) {
         return trampoline::status(|py| scheduler::refuse_event(py, name));
     }
     let Some(check) = check(name) else {

@@ -5,7 +5,7 @@ use super::guard::current;
 use super::guarded::{Call, Kept, Rule, guard, is_guarded, make_type};
 use super::policy::{Environment, Files};
 use super::refusal::Refusal;
-use super::{anew, copies, descriptors, files, imports, methods, network};
+use super::{anew, copies, descriptors, files, imports, methods, network, scheduler};
 use crate::py::{Object, Python, Raised, Result, ffi};
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -204,6 +204,17 @@ pub(super) static IMPORTS: &[Rule] = &[
     },
 ];
 
+/// What only interpreters have that schedulers enter. It is called for modules that are not in `sys.modules`, however they
+/// are asked for; `importlib.import_module` raises no event.
+static LOADING: &[Rule] = &[Rule {
+    module: "_frozen_importlib",
+    name: "_find_and_load_unlocked",
+    run: |call| {
+        scheduler::refuse_to_load(call.py)?;
+        Ok(call.proceed()?.into_ptr())
+    },
+}];
+
 /// Replaces the functions in the attached interpreter, before it runs any code of users. `module` is `_erlang`.
 pub(crate) fn replace_all(module: &Object<'_>) -> Result<()> {
     let class = make_type(module)?;
@@ -214,6 +225,19 @@ pub(crate) fn replace_all(module: &Object<'_>) -> Result<()> {
 /// Has `import` ask for modules, too, that are loaded already.
 pub(crate) fn replace_imports(module: &Object<'_>) -> Result<()> {
     replace_rules(&make_type(module)?, IMPORTS)
+}
+
+/// Has no module loaded on schedulers.
+pub(crate) fn replace_loading(module: &Object<'_>) -> Result<()> {
+    let class = make_type(module)?;
+    // SAFETY: attached; `sys.modules` is borrowed and a dict.
+    let modules = unsafe { Object::borrowed(module.py(), ffi::PyImport_GetModuleDict()) };
+    for rule in LOADING {
+        if let Some(module) = item(&modules, rule.module)? {
+            replace_in(&class, &module, rule.module, LOADING, &mut HashMap::new())?;
+        }
+    }
+    Ok(())
 }
 
 fn replace_rules(class: &Object<'_>, rules: &'static [Rule]) -> Result<()> {

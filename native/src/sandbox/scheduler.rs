@@ -1,8 +1,9 @@
 //! What code must not do that runs on a scheduler thread of Erlang: wait.
 //!
-//! Functions of this library that wait ask themselves; of CPython's, those are known that raise an audit event.
+//! Functions of this library that wait ask themselves; of CPython's, those are known that raise an audit event, or that
+//! something of this library stands in front of.
 
-use crate::py::{Python, Raised, Result, ffi};
+use crate::py::{Python, Raised, Result};
 use std::cell::Cell;
 
 thread_local! {
@@ -29,45 +30,44 @@ impl Drop for OnScheduler {
 
 /// Whether the calling thread is one.
 #[inline]
-pub(super) fn is_on() -> bool {
+pub(crate) fn is_on_scheduler() -> bool {
     ON.get()
 }
 
 /// Raises on such a thread.
 pub(crate) fn refuse_to_wait(py: Python<'_>, what: &str) -> Result<()> {
-    if is_on() { refuse(py, what) } else { Ok(()) }
+    if is_on_scheduler() {
+        refuse(py, what)
+    } else {
+        Ok(())
+    }
+}
+
+/// Raises on such a thread, for a module that is about to be loaded: that reads files, or waits for the main GIL. No
+/// `ImportError`: code that can do without the module would do without it from now on, as `encodings` does for good.
+pub(super) fn refuse_to_load(py: Python<'_>) -> Result<()> {
+    refuse_to_wait(py, "a module that is not loaded yet")
 }
 
 fn refuse(py: Python<'_>, what: &str) -> Result<()> {
-    Err(Raised::runtime_error(py, &text(what)))
-}
-
-fn text(what: &str) -> String {
-    format!(
+    let text = format!(
         "{what} cannot be used in a call that runs inline, since it would hold up a scheduler of Erlang; \
          functions that need it are called without dispatch => inline"
-    )
+    );
+    Err(Raised::runtime_error(py, &text))
 }
 
 /// Raises for what an audit event announces.
 pub(super) fn refuse_event(py: Python<'_>, event: &[u8]) -> Result<()> {
-    if event == b"import" {
-        // The class that code expects of imports, and does without what it wanted.
-        // SAFETY: a static class.
-        let class = unsafe { ffi::PyExc_ImportError };
-        let text = text("a module that is not loaded yet");
-        return Err(Raised::of_static_class(py, class, &text));
-    }
     refuse(py, &String::from_utf8_lossy(event))
 }
 
-/// Whether an audit event announces something that waits, or that has to be done on the context's own thread: imports
-/// read files, and threads would hold the interpreter.
+/// Whether an audit event announces something that waits, or that has to be done on the context's own thread: threads
+/// would hold the interpreter.
 pub(super) fn waits(event: &[u8]) -> bool {
     matches!(
         event,
-        b"import"
-            | b"time.sleep"
+        b"time.sleep"
             | b"builtins.input"
             | b"fcntl.flock"
             | b"fcntl.lockf"

@@ -410,13 +410,33 @@ def forget(names: Iterable[str]) -> None:
         sys.modules.pop(name, None)
 
 
+#: Their modules.
+_COMMON_CODECS = tuple(
+    f"encodings.{name}"
+    for name in (
+        "ascii",
+        "cp1252",
+        "idna",
+        "latin_1",
+        "utf_8_sig",
+        "utf_16",
+        "utf_16_be",
+        "utf_16_le",
+        "utf_32",
+    )
+)
+
+
 def load_for_schedulers() -> None:
-    """Import what converting values and telling of exceptions may need: nothing is imported on schedulers."""
+    """Import what converting values and telling of exceptions may need, and common codecs.
+
+    Nothing is imported on schedulers.
+    """
     import traceback
 
     from . import _values
 
-    for part in ("_suggestions", "linecache", "textwrap"):
+    for part in ("_suggestions", "linecache", "textwrap", *_COMMON_CODECS):
         try:
             __import__(part)
         except ImportError:  # another version of Python
