@@ -24,7 +24,10 @@ all() ->
         no_builtin_module_is_made,
         absent_module_is_absent,
         refused_codec_is_there_later,
-        common_codecs_are_there
+        common_codecs_are_there,
+        sockets_are_not_waited_for,
+        empty_descriptors_are_not_waited_for,
+        what_is_there_is_read
     ].
 
 init_per_suite(Config) ->

@@ -5,6 +5,7 @@
 
 use crate::py::{Python, Raised, Result};
 use std::cell::Cell;
+use std::os::fd::RawFd;
 
 thread_local! {
     static ON: Cell<bool> = const { Cell::new(false) };
@@ -47,6 +48,28 @@ pub(crate) fn refuse_to_wait(py: Python<'_>, what: &str) -> Result<()> {
 /// `ImportError`: code that can do without the module would do without it from now on, as `encodings` does for good.
 pub(super) fn refuse_to_load(py: Python<'_>) -> Result<()> {
     refuse_to_wait(py, "a module that is not loaded yet")
+}
+
+/// Raises on such a thread where a descriptor has nothing to read, and reading it waits.
+pub(super) fn refuse_to_wait_for(py: Python<'_>, descriptor: RawFd) -> Result<()> {
+    if is_on_scheduler() && reading_waits(descriptor) {
+        refuse(py, "reading from where nothing has come yet")
+    } else {
+        Ok(())
+    }
+}
+
+fn reading_waits(descriptor: RawFd) -> bool {
+    let mut asked = libc::pollfd {
+        fd: descriptor,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: both only ask about a number; the second writes the answer where it says, and does not wait.
+    unsafe {
+        let flags = libc::fcntl(descriptor, libc::F_GETFL);
+        flags & libc::O_NONBLOCK == 0 && libc::poll(&raw mut asked, 1, 0) == 0
+    }
 }
 
 fn refuse(py: Python<'_>, what: &str) -> Result<()> {

@@ -7,6 +7,7 @@ use super::{
 use crate::py::{Object, Raised, Result, ffi};
 use crate::sandbox::guarded::{Call, Kept};
 use crate::sandbox::refusal::Refusal;
+use crate::sandbox::scheduler::refuse_to_wait_for;
 use std::io::Error;
 use std::os::fd::RawFd;
 
@@ -135,6 +136,7 @@ pub(in crate::sandbox) fn flagged(call: &Call<'_, '_>) -> Result<Kept> {
 pub(in crate::sandbox) fn reads(call: &Call<'_, '_>) -> Result<Kept> {
     if let Some(fd) = descriptor(call, 0, "fd")? {
         check(call.py, fd, Refusal::ReadDescriptor)?;
+        refuse_to_wait_for(call.py, fd)?;
     }
     proceed(call)
 }

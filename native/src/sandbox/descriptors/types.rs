@@ -7,6 +7,7 @@ use super::{check, check_output, is_int, is_none, note, note_result, number};
 use crate::erlang_module::trampoline;
 use crate::py::{Object, Python, Raised, Result, ffi};
 use crate::sandbox::refusal::Refusal;
+use crate::sandbox::scheduler::refuse_to_wait;
 use parking_lot::Mutex;
 use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::RawFd;
@@ -266,6 +267,7 @@ fn accepts<'py>(
     this: *mut ffi::PyObject,
     arguments: *mut ffi::PyObject,
 ) -> Result<Object<'py>> {
+    refuse_to_wait(py, "socket.accept")?;
     let result = method.call(py, this, arguments)?;
     if let Some(fd) = result.tuple_items()?.first() {
         note_result(fd)?;
@@ -280,6 +282,7 @@ fn receives<'py>(
     this: *mut ffi::PyObject,
     arguments: *mut ffi::PyObject,
 ) -> Result<Object<'py>> {
+    refuse_to_wait(py, "socket.recvmsg")?;
     let result = method.call(py, this, arguments)?;
     let items = result.tuple_items()?;
     let Some(ancillary) = items.get(1) else {
