@@ -20,6 +20,7 @@ suite() ->
 all() ->
     [
         names_are_looked_up_while_they_change,
+        refused_records_wait_for_no_answer,
         no_module_is_loaded,
         no_builtin_module_is_made,
         absent_module_is_absent,
@@ -27,7 +28,9 @@ all() ->
         common_codecs_are_there,
         sockets_are_not_waited_for,
         empty_descriptors_are_not_waited_for,
-        what_is_there_is_read
+        what_is_there_is_read,
+        output_without_room_is_dropped,
+        lines_end_with_the_call
     ].
 
 init_per_suite(Config) ->

@@ -38,4 +38,4 @@ pub(crate) use methods::restore as restore_methods;
 pub(crate) use policy::{Environment, Files, Imports, Network, Policy, Seccomp};
 pub(crate) use refusal::names as refusal_names;
 pub(crate) use replaced::{replace_all, replace_imports, replace_loading};
-pub(crate) use scheduler::{OnScheduler, refuse_to_wait};
+pub(crate) use scheduler::{OnScheduler, is_on_scheduler, refuse_to_wait};

@@ -213,6 +213,7 @@ impl Inside<'_> {
             working.look_for_garbage(py, context);
         }
         drop(working);
+        context.end_lines_of_visit();
         drop(attached);
         Ok(Done {
             result: answer.result,

@@ -51,11 +51,10 @@ impl Lines {
         (!begun.is_empty()).then_some(begun)
     }
 
-    /// All that a request has left.
-    pub(super) fn take_of(&mut self, request: u64) -> Vec<(bool, Vec<u8>)> {
+    /// All that a request, or a thread, has left.
+    pub(super) fn take_of(&mut self, request: u64, thread: u64) -> Vec<(bool, Vec<u8>)> {
         let mut left = Vec::new();
         for error in [false, true] {
-            let thread = 0;
             let begun = self.0.remove(&Source {
                 request,
                 thread,
@@ -123,7 +122,7 @@ mod tests {
         let mut lines = Lines::default();
         assert_eq!(lines.add(HERE, b"a"), None);
         assert_eq!(lines.add(HERE, b"b\nc"), Some(b"ab\n".to_vec()));
-        assert_eq!(lines.take_of(1), vec![(false, b"c".to_vec())]);
+        assert_eq!(lines.take_of(1, 0), vec![(false, b"c".to_vec())]);
         assert!(lines.is_empty());
     }
 

@@ -20,8 +20,9 @@ use super::{Context, Request};
 use crate::beam::{Env, Shared, TermEnv, Word, atoms};
 use crate::interrupt;
 use crate::py::{Python, Result};
+use crate::sandbox::is_on_scheduler;
 use lines::{Lines, Source};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -212,8 +213,29 @@ impl Context {
         }
     }
 
+    /// A scheduler leaves: the next one who comes with it goes on with no line of this one.
+    pub(super) fn end_lines_of_visit(&self) {
+        if !self.output.active.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut state = self.output.state.lock();
+        let left = state.lines.take_of(0, speaker::calling_thread());
+        self.output.settle(&state);
+        drop(state);
+        for (error, text) in left {
+            if self.take_room(self.output.state.lock(), text.len()) {
+                let printed = Printed {
+                    request: None,
+                    error,
+                    text: &text,
+                };
+                self.begin(&mut self.output.state.lock(), &printed);
+            }
+        }
+    }
+
     fn end_lines(&self, state: &mut State, request: &Shared<Request>) {
-        for (error, text) in state.lines.take_of(request.id) {
+        for (error, text) in state.lines.take_of(request.id, 0) {
             self.begin(state, &Printed::of(request, error, &text));
         }
         self.output.settle(state);
@@ -263,8 +285,11 @@ impl Context {
     }
 
     /// Waits until something of this size may be sent, and says whether it may; code that is interrupted meanwhile
-    /// raises.
+    /// raises. On a scheduler nothing waits.
     fn wait_for_room(&self, py: Python<'_>, size: usize) -> Result<bool> {
+        if is_on_scheduler() {
+            return Ok(self.take_room(self.output.state.lock(), size));
+        }
         let mut state = self.output.state.lock();
         if state.on_the_way >= WINDOW && !state.choked {
             state.sleepers += 1;
@@ -275,9 +300,15 @@ impl Context {
             state.sleepers -= 1;
             waited?;
         }
+        state.choked = state.on_the_way >= WINDOW;
+        Ok(self.take_room(state, size))
+    }
+
+    /// Whether something of this size may be sent now; what may not is counted.
+    fn take_room(&self, mut state: MutexGuard<'_, State>, size: usize) -> bool {
         let room = state.on_the_way < WINDOW;
-        state.choked = !room;
         if room {
+            state.choked = false;
             let dropped = std::mem::take(&mut state.dropped);
             drop(state);
             if dropped > 0 {
@@ -289,7 +320,7 @@ impl Context {
         } else {
             state.dropped += size;
         }
-        Ok(room)
+        room
     }
 
     /// Sends a whole number of lines, or a long piece of one.

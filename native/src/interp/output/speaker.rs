@@ -63,7 +63,12 @@ impl Speaker {
         if self.request.is_some() {
             return 0;
         }
-        // SAFETY: no precondition.
-        (unsafe { libc::pthread_self() }) as u64
+        calling_thread()
     }
+}
+
+/// The number of the calling thread.
+pub(super) fn calling_thread() -> u64 {
+    // SAFETY: no precondition.
+    (unsafe { libc::pthread_self() }) as u64
 }
