@@ -72,8 +72,8 @@ inlined_after(Context, {Before, BeforeArgs}, Function, Args) ->
 %% ------------------------------------------------------------------------------------------------
 %% Locks of the emulator's
 
-%% The emulator waits for the process whose name changes, and the process looks up names. In a node of its own, which hangs
-%% for good when they wait for each other.
+%% The emulator waits for the process whose name changes, and the process looks up names. In a node of its own, which
+%% hangs for good when they wait for each other.
 names_are_looked_up_while_they_change(_Config) ->
     Peer = py_peers:start_nameless(),
     System = py_peers:call(Peer, os, getpid, []),
@@ -268,14 +268,15 @@ lines_end_with_the_call(_Config) ->
         ok = py_leaders:printed(Leader, Text),
         Result
     end,
-    ?assertEqual({ok, none}, Printed(<<"begun">>, inlined(Context, writes, [<<"begun">>]))),
-    ?assertEqual({ok, none}, Printed(<<"other">>, py_suite:fresh(fun() -> inlined(Context, writes, [<<"other">>]) end))),
-    ?assertEqual({ok, none}, Printed(<<"error">>, inlined(Context, writes, [<<"error">>, true]))),
-    ?assertMatch({error, {'ValueError', _}}, Printed(<<"raised">>, inlined(Context, writes_and_raises, [<<"raised">>]))),
+    Writes = fun(Args) -> inlined(Context, writes, Args) end,
+    ?assertEqual({ok, none}, Printed(<<"begun">>, Writes([<<"begun">>]))),
+    ?assertEqual({ok, none}, Printed(<<"other">>, py_suite:fresh(fun() -> Writes([<<"other">>]) end))),
+    ?assertEqual({ok, none}, Printed(<<"error">>, Writes([<<"error">>, true]))),
+    Raised = Printed(<<"raised">>, inlined(Context, writes_and_raises, [<<"raised">>])),
+    ?assertMatch({error, {'ValueError', _}}, Raised),
     %% One that is no whole character, too.
-    ?assertEqual(
-        {ok, none}, Printed(<<"a\x{fffd}"/utf8>>, inlined(Context, writes_bytes, [{bytes, <<"a", 16#e2, 16#82>>}]))
-    ),
+    Half = {bytes, <<"a", 16#e2, 16#82>>},
+    ?assertEqual({ok, none}, Printed(<<"a\x{fffd}"/utf8>>, inlined(Context, writes_bytes, [Half]))),
     py_leaders:nothing(Leader),
     ok = py_context:stop(Context),
     py_leaders:stop(Leader).

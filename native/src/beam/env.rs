@@ -86,8 +86,8 @@ thread_local! {
     static CALLER: Cell<*mut ErlNifEnv> = const { Cell::new(std::ptr::null_mut()) };
 }
 
-/// What the emulator's functions take as the caller's environment: null on threads that are no schedulers. On a scheduler
-/// the emulator must know of the running process, whose lock it may have to give up while it waits for another one.
+/// What the emulator's functions take as the caller's environment: null on threads that are no schedulers. On a
+/// scheduler the emulator must know the running process, whose lock it may have to give up while it waits for another.
 pub(super) fn caller() -> *mut ErlNifEnv {
     CALLER.get()
 }

@@ -572,7 +572,7 @@ impl Owner {
         self.relieve(py, context);
     }
 
-    /// `false`: there was no memory for what refuses it, and calls go on by the mailbox.
+    /// `false`: what refuses it could not be put there, and calls go on by the mailbox.
     fn loads_nothing_on_schedulers(py: Python<'_>) -> bool {
         let module = Object::import(py, "_erlang");
         let done = module.and_then(|module| sandbox::replace_loading(&module));

@@ -204,11 +204,14 @@ pub(super) static IMPORTS: &[Rule] = &[
     },
 ];
 
-/// What only interpreters have that schedulers enter. It is called for modules that are not in `sys.modules`, however they
-/// are asked for; `importlib.import_module` raises no event.
+/// What is called for modules that are not in `sys.modules`, however they are asked for; `importlib.import_module` raises
+/// no event.
+const LOADS: (&str, &str) = ("_frozen_importlib", "_find_and_load_unlocked");
+
+/// What only interpreters have that schedulers enter.
 static LOADING: &[Rule] = &[Rule {
-    module: "_frozen_importlib",
-    name: "_find_and_load_unlocked",
+    module: LOADS.0,
+    name: LOADS.1,
     run: |call| {
         scheduler::refuse_to_load(call.py)?;
         Ok(call.proceed()?.into_ptr())
@@ -229,15 +232,17 @@ pub(crate) fn replace_imports(module: &Object<'_>) -> Result<()> {
 
 /// Has no module loaded on schedulers.
 pub(crate) fn replace_loading(module: &Object<'_>) -> Result<()> {
-    let class = make_type(module)?;
-    // SAFETY: attached; `sys.modules` is borrowed and a dict.
-    let modules = unsafe { Object::borrowed(module.py(), ffi::PyImport_GetModuleDict()) };
-    for rule in LOADING {
-        if let Some(module) = item(&modules, rule.module)? {
-            replace_in(&class, &module, rule.module, LOADING, &mut HashMap::new())?;
-        }
-    }
-    Ok(())
+    let (name, function) = LOADS;
+    let importlib = Object::import(module.py(), name)?;
+    replace_in(
+        &make_type(module)?,
+        &importlib,
+        name,
+        LOADING,
+        &mut HashMap::new(),
+    )?;
+    // A version that has no such function would load them.
+    importlib.getattr_str(function).map(drop)
 }
 
 fn replace_rules(class: &Object<'_>, rules: &'static [Rule]) -> Result<()> {
