@@ -531,8 +531,13 @@ collection_stays_as_it_was_set(Config) ->
     Context = ?config(ctx, Config),
     {ok, false} = inlined(Context, collects, []),
     ?assertEqual({ok, true}, py:call(Context, ct_inline, collects, [])),
+    %% Inline it would be undone.
+    Set = fun(Function) -> inlined(Context, fun() -> py:call(Context, gc, Function, [], ?INLINE) end) end,
+    refusal(Set(disable)),
+    ?assertEqual({ok, true}, py:call(Context, ct_inline, collects, [])),
     {ok, none} = py:call(Context, gc, disable, []),
     {ok, false} = inlined(Context, collects, []),
+    refusal(Set(enable)),
     ?assertEqual({ok, false}, py:call(Context, ct_inline, collects, [])).
 
 %% ------------------------------------------------------------------------------------------------

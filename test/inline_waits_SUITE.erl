@@ -26,6 +26,7 @@ all() ->
         absent_module_is_absent,
         refused_codec_is_there_later,
         common_codecs_are_there,
+        tracebacks_can_be_told,
         sockets_are_not_waited_for,
         empty_descriptors_are_not_waited_for,
         what_is_there_is_read,
@@ -189,6 +190,20 @@ common_codecs_are_there(Config) ->
      || Codec <- [
             <<"ascii">>, <<"latin-1">>, <<"cp1252">>, <<"utf-8-sig">>, <<"utf-16">>, <<"utf-16-le">>,
             <<"utf-16-be">>, <<"utf-32">>, <<"idna">>
+        ]
+    ].
+
+%% Which needs modules of its own.
+tracebacks_can_be_told(Config) ->
+    Context = ?config(ctx, Config),
+    [
+        begin
+            {ok, Told} = inlined(Context, tells_of, [Code]),
+            py_suite:contains(Told, Name)
+        end
+     || {Code, Name} <- [
+            {<<"unknwn">>, "NameError"}, {<<"''.unknown">>, "AttributeError"}, {<<"1 +">>, "SyntaxError"},
+            {<<"__import__('ct_inline_waits').missing">>, "AttributeError"}, {<<"1 / 0">>, "ZeroDivisionError"}
         ]
     ].
 

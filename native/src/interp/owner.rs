@@ -560,7 +560,7 @@ impl Owner {
                 let mut ready = false;
                 self.unasked(py, context, |owner| {
                     owner.boot_step(py, "load_for_schedulers");
-                    ready = Self::loads_nothing_on_schedulers(py);
+                    ready = Self::guards_schedulers(py);
                 });
                 if let Some(inline) = context.inline.as_ref().filter(|_| ready) {
                     inline.is_prepared();
@@ -573,9 +573,9 @@ impl Owner {
     }
 
     /// `false`: what refuses it could not be put there, and calls go on by the mailbox.
-    fn loads_nothing_on_schedulers(py: Python<'_>) -> bool {
+    fn guards_schedulers(py: Python<'_>) -> bool {
         let module = Object::import(py, "_erlang");
-        let done = module.and_then(|module| sandbox::replace_loading(&module));
+        let done = module.and_then(|module| sandbox::replace_for_schedulers(&module));
         done.map_err(|raised| raised.clear(py)).is_ok()
     }
 

@@ -37,5 +37,5 @@ pub(crate) use hook::install;
 pub(crate) use methods::restore as restore_methods;
 pub(crate) use policy::{Environment, Files, Imports, Network, Policy, Seccomp};
 pub(crate) use refusal::names as refusal_names;
-pub(crate) use replaced::{replace_all, replace_imports, replace_loading};
+pub(crate) use replaced::{replace_all, replace_for_schedulers, replace_imports};
 pub(crate) use scheduler::{OnScheduler, is_on_scheduler, refuse_to_wait};

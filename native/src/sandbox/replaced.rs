@@ -209,14 +209,33 @@ pub(super) static IMPORTS: &[Rule] = &[
 const LOADS: (&str, &str) = ("_frozen_importlib", "_find_and_load_unlocked");
 
 /// What only interpreters have that schedulers enter.
-static LOADING: &[Rule] = &[Rule {
-    module: LOADS.0,
-    name: LOADS.1,
-    run: |call| {
-        scheduler::refuse_to_load(call.py)?;
-        Ok(call.proceed()?.into_ptr())
+static ON_SCHEDULERS: &[Rule] = &[
+    Rule {
+        module: LOADS.0,
+        name: LOADS.1,
+        run: |call| {
+            scheduler::refuse_to_load(call.py)?;
+            Ok(call.proceed()?.into_ptr())
+        },
     },
-}];
+    // Collecting is off while a scheduler is inside, and set back when it leaves.
+    Rule {
+        module: "gc",
+        name: "enable",
+        run: |call| {
+            scheduler::refuse_to_set_collecting(call.py, "gc.enable")?;
+            Ok(call.proceed()?.into_ptr())
+        },
+    },
+    Rule {
+        module: "gc",
+        name: "disable",
+        run: |call| {
+            scheduler::refuse_to_set_collecting(call.py, "gc.disable")?;
+            Ok(call.proceed()?.into_ptr())
+        },
+    },
+];
 
 /// Replaces the functions in the attached interpreter, before it runs any code of users. `module` is `_erlang`.
 pub(crate) fn replace_all(module: &Object<'_>) -> Result<()> {
@@ -230,19 +249,20 @@ pub(crate) fn replace_imports(module: &Object<'_>) -> Result<()> {
     replace_rules(&make_type(module)?, IMPORTS)
 }
 
-/// Has no module loaded on schedulers.
-pub(crate) fn replace_loading(module: &Object<'_>) -> Result<()> {
-    let (name, function) = LOADS;
-    let importlib = Object::import(module.py(), name)?;
-    replace_in(
-        &make_type(module)?,
-        &importlib,
-        name,
-        LOADING,
-        &mut HashMap::new(),
-    )?;
-    // A version that has no such function would load them.
-    importlib.getattr_str(function).map(drop)
+/// Has no module loaded on schedulers, and the collector not set there.
+pub(crate) fn replace_for_schedulers(module: &Object<'_>) -> Result<()> {
+    let py = module.py();
+    let class = make_type(module)?;
+    let mut replaced = HashMap::new();
+    for name in [LOADS.0, "gc"] {
+        let holder = Object::import(py, name)?;
+        replace_in(&class, &holder, name, ON_SCHEDULERS, &mut replaced)?;
+    }
+    // A version that has no such function would load modules.
+    Object::import(py, LOADS.0)?.getattr_str(LOADS.1)?;
+    // SAFETY: attached; `sys.modules` is borrowed and a dict, and kept.
+    let modules = unsafe { Object::borrowed(py, ffi::PyImport_GetModuleDict()) };
+    everywhere(py, &modules, &replaced)
 }
 
 fn replace_rules(class: &Object<'_>, rules: &'static [Rule]) -> Result<()> {

@@ -50,6 +50,18 @@ pub(super) fn refuse_to_load(py: Python<'_>) -> Result<()> {
     refuse_to_wait(py, "a module that is not loaded yet")
 }
 
+/// Raises on such a thread, where the setting would be lost.
+pub(super) fn refuse_to_set_collecting(py: Python<'_>, what: &str) -> Result<()> {
+    if !is_on_scheduler() {
+        return Ok(());
+    }
+    let text = format!(
+        "{what} cannot be used in a call that runs inline, in which no garbage is collected; \
+         it is called without dispatch => inline"
+    );
+    Err(Raised::runtime_error(py, &text))
+}
+
 /// Raises on such a thread where a descriptor has nothing to read, and reading it waits.
 pub(super) fn refuse_to_wait_for(py: Python<'_>, descriptor: RawFd) -> Result<()> {
     if is_on_scheduler() && reading_waits(descriptor) {

@@ -410,6 +410,20 @@ def forget(names: Iterable[str]) -> None:
         sys.modules.pop(name, None)
 
 
+#: What ``traceback`` imports when it is used.
+_USED_BY_TRACEBACK = (
+    "traceback",
+    "_suggestions",
+    "ast",
+    "codeop",
+    "difflib",
+    "inspect",
+    "linecache",
+    "textwrap",
+    "unicodedata",
+    *(("importlib.resources.readers",) if sys.version_info >= (3, 15) else ()),
+)
+
 #: Their modules.
 _COMMON_CODECS = tuple(
     f"encodings.{name}"
@@ -432,16 +446,15 @@ def load_for_schedulers() -> None:
 
     Nothing is imported on schedulers.
     """
-    import traceback
-
     from . import _values
 
-    for part in ("_suggestions", "linecache", "textwrap", *_COMMON_CODECS):
+    for part in (*_USED_BY_TRACEBACK, *_COMMON_CODECS):
         try:
             __import__(part)
-        except ImportError:  # another version of Python
-            continue
-    del traceback, _values
+        except ImportError:
+            # Not in this version, or not in an interpreter like this one. Whoever can do without it learns that at once.
+            sys.modules[part] = None  # type: ignore[assignment]
+    del _values
 
 
 def garbage_is_due() -> bool:

@@ -52,7 +52,10 @@ def described(error: BaseException) -> Error:
         )
         for frame in traceback.extract_tb(error.__traceback__, -_FRAMES)
     ]
-    text = "".join(traceback.format_exception(error)).rstrip("\n")
+    try:
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+    except Exception:  # noqa: BLE001
+        text = f"{kind.__qualname__}: {message}"
     if len(text) > _TEXT:
         text = f"{text[: _TEXT // 2]}\n  ...\n{text[-_TEXT // 2 :]}"
     return (

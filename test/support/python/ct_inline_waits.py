@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 
 import erlang
 
@@ -134,3 +135,10 @@ def writes_and_raises(text):
 
 def writes_bytes(data):
     sys.stdout.buffer.write(data)
+
+
+def tells_of(code):
+    try:
+        eval(code)
+    except Exception:
+        return traceback.format_exc()
