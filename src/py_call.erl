@@ -202,7 +202,7 @@ served(Request, Ref, Callback, Function, Args, Deadline) ->
     case remaining(Deadline) of
         0 ->
             %% Its value comes too late.
-            late(taken_back(py_nif:callback_cancel(Callback), Request, Ref), Request);
+            late(Request, taken_back(py_nif:callback_cancel(Callback), Request, Ref));
         _ ->
             answered(Request, Ref, Callback, Answer, Deadline)
     end.
@@ -241,7 +241,7 @@ tail(Function, Args, Deadline) ->
 expired(Request, Ref, Deadline) ->
     case remaining(Deadline) of
         0 ->
-            late(take_back(Request, Ref), Request);
+            late(Request, take_back(Request, Ref));
         Timeout ->
             receive
                 {Ref, Result} ->
@@ -296,12 +296,15 @@ taken_back(_SendingOrSent, Request, Ref) ->
             taken_back(sent, Request, Ref)
     end.
 
-%% An answer that has come is the answer, as elsewhere.
-late({ok, _} = Done, _Request) -> Done;
-late(_Ended, Request) -> late(Request).
-
 %% Of a batch that much is known.
-late(Request) -> py_nif:so_far(Request, timeout).
+late(Request) -> late(Request, {error, timeout}).
+
+%% The same where an answer may have come when the time was over: that of a batch is what it had done by then.
+late(Request, Answer) ->
+    case py_nif:so_far(Request, timeout) of
+        sent -> Answer;
+        Late -> Late
+    end.
 
 ?DOC(false).
 -spec spawn_explicit(py_nif:target(), payload()) -> reference().

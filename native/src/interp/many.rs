@@ -140,6 +140,12 @@ impl Request {
     pub(crate) fn so_far(&self, reason: Word) -> Option<(TermEnv, Word)> {
         self.results.get()?.so_far(reason)
     }
+
+    /// Whether it is a batch whose results were sent, or are about to be.
+    pub(crate) fn has_sent_results(&self) -> bool {
+        let results = self.results.get();
+        results.is_some_and(|results| matches!(*results.place.lock(), Place::Gone))
+    }
 }
 
 impl Batch {
