@@ -9,6 +9,9 @@
 
 -import(py_gates, [closed_gate/1, closed_gate/2, open_gate/2]).
 
+%% Items that take 200 microseconds each until somebody stops them.
+-define(MANY, 400_000).
+
 suite() ->
     [{timetrap, {seconds, 60}}].
 
@@ -262,47 +265,61 @@ function_that_an_item_calls_may_make_a_batch(Config) ->
 
 %%% Ends
 
-%% Of five items the third never ends by itself.
-spinning(Config, Context, Options) ->
-    Port = py_suite:port(?config(socket, Config)),
-    py:call_many(Context, ct_batches, spin_at, [[N, 3, Port] || N <- lists:seq(1, 5)], Options).
+%% Of five items the third tells a process that it runs, and never ends by itself.
+spinning(Context, Told, Options) ->
+    py:call_many(Context, ct_batches, spin_at, [[N, 3, Told] || N <- lists:seq(1, 5)], Options).
 
-spins(Config) ->
-    _ = py_suite:await_signal(?config(socket, Config), <<"spins">>),
-    ok.
+%% The third item runs when this returns.
+spinning_caller(Context) ->
+    Test = self(),
+    Caller = py_suite:spawn_caller(fun() -> spinning(Context, Test, #{}) end),
+    receive
+        <<"runs">> -> Caller
+    after 30_000 -> ct:fail(nothing_runs)
+    end.
 
-%% The time begins when the third item does.
-spinning_caller(Config, Context, Options) ->
-    Caller = py_suite:spawn_caller(fun() -> spinning(Config, Context, Options) end),
-    ok = spins(Config),
-    Caller.
+%% What a batch gives whose time is over after one of its items has told its process that it runs. Where that was not
+%% so, it is given more time. Each try has a process of its own, which takes with it what it is told too late.
+timed_out(Batch) ->
+    timed_out(Batch, 500).
+
+timed_out(Batch, Timeout) ->
+    Tried = py_suite:fresh(fun() ->
+        Results = Batch(#{timeout => Timeout}),
+        receive
+            <<"runs">> -> {in_time, Results}
+        after 0 -> too_soon
+        end
+    end),
+    case Tried of
+        {in_time, Results} -> Results;
+        too_soon -> timed_out(Batch, 2 * Timeout)
+    end.
 
 time_out_keeps_what_was_done(Config) ->
-    Results = spinning(Config, ctx(Config), #{timeout => 500}),
-    case Results of
-        [{ok, 1}, {ok, 2} | Rest] ->
-            ?assertEqual([{error, timeout}, {error, timeout}, {error, timeout}], Rest),
-            ?assertMatch([1, 2 | _], ran(Config)),
-            ?assertEqual([], ran(Config) -- [1, 2, 3]);
-        _ ->
-            %% A machine that takes half a second for two items.
-            ?assertMatch([{error, timeout}, {error, timeout}, {error, timeout}], lists:nthtail(2, Results))
-    end,
-    ?assertEqual({ok, 4.0}, py:call(ctx(Config), math, sqrt, [16])),
-    py_suite:close(?config(socket, Config)),
-    _ = py_suite:flush(),
-    ok.
+    Context = ctx(Config),
+    Results = timed_out(fun(Options) ->
+        {ok, none} = py:call(Context, ct_batches, reset, []),
+        spinning(Context, self(), Options)
+    end),
+    Late = {error, timeout},
+    ?assertEqual([{ok, 1}, {ok, 2}, Late, Late, Late], Results),
+    ?assertEqual([1, 2, 3], ran(Config)).
 
 time_out_during_a_function_keeps_what_was_done(Config) ->
-    %% The function ends when the time of the batch is over.
+    %% The function runs in the process of the batch, and ends when the time of the batch is over.
     Late = fun
-        ([3, Context]) -> py:call(Context, time, sleep, [1000]);
-        ([N, _]) -> N
+        ([3, Context]) ->
+            self() ! <<"runs">>,
+            py:call(Context, time, sleep, [1000]);
+        ([N, _]) ->
+            N
     end,
     ok = py:register_function(late, Late),
     Context = ctx(Config),
-    Results = py:call_many(Context, erlang, call, [[late, N, Context] || N <- lists:seq(1, 4)], #{timeout => 500}),
-    ?assertMatch([_, _, {error, timeout}, {error, timeout}], Results),
+    Items = [[late, N, Context] || N <- lists:seq(1, 4)],
+    Results = timed_out(fun(Options) -> py:call_many(Context, erlang, call, Items, Options) end),
+    ?assertEqual([{ok, 1}, {ok, 2}, {error, timeout}, {error, timeout}], Results),
     ok = py:unregister_function(late).
 
 %% The batch is answered while an item's function runs, which then outlasts the batch's time.
@@ -342,7 +359,7 @@ time_out_of_a_queued_batch_runs_nothing(Config) ->
     ?assertEqual([], ran(Config)).
 
 interrupt_ends_the_rest(Config) ->
-    Caller = spinning_caller(Config, ctx(Config), #{}),
+    Caller = spinning_caller(ctx(Config)),
     ?assertEqual(ok, py:interrupt(ctx(Config))),
     Interrupted = {error, interrupted},
     ?assertEqual({result, [{ok, 1}, {ok, 2}, Interrupted, Interrupted, Interrupted]}, py_suite:await_down(Caller, 30_000)),
@@ -361,21 +378,21 @@ interrupt_ends_code_that_is_no_bytecode(Config) ->
     ?assertEqual([{error, interrupted}], lists:usort(Rest)).
 
 death_of_the_caller_ends_the_rest(Config) ->
-    {Pid, _} = Caller = spinning_caller(Config, ctx(Config), #{}),
+    {Pid, _} = Caller = spinning_caller(ctx(Config)),
     true = exit(Pid, kill),
     ?assertEqual({died, killed}, py_suite:await_down(Caller, 30_000)),
     ?assertEqual([1, 2, 3], ran(Config)).
 
 death_of_the_context_keeps_what_was_done(Config) ->
     Context = own(Config),
-    Caller = spinning_caller(Config, Context, #{}),
+    Caller = spinning_caller(Context),
     true = exit(Context, kill),
     Died = {error, {context_died, killed}},
     ?assertEqual({result, [{ok, 1}, {ok, 2}, Died, Died, Died]}, py_suite:await_down(Caller, 30_000)).
 
 death_of_the_context_is_told_of_a_queued_batch(Config) ->
     Context = own(Config),
-    First = spinning_caller(Config, Context, #{}),
+    First = spinning_caller(Context),
     Second = py_suite:spawn_caller(fun() -> py:call_many(Context, ct_batches, step, [[1], [2]]) end),
     ok = py_leaks:eventually(fun() -> maps:get(queue, element(2, py:info(Context))) > 0 end),
     true = exit(Context, kill),
@@ -391,13 +408,27 @@ dead_context_is_told_of_each_item(Config) ->
 
 %%% Turns
 
-%% Many more items than there is time for, if nobody stopped them.
+%% A batch of many more items than there is time for, if nobody stopped them. The second one tells that it runs.
 until_stopped(Context, Options) ->
-    py:call_many(Context, ct_batches, until_stopped, [[N] || N <- lists:seq(1, 400_000)], Options).
+    Told = {self(), make_ref()},
+    Caller = py_suite:spawn_caller(fun() ->
+        Items = [[1], [Told] | [[N] || N <- lists:seq(3, ?MANY)]],
+        py:call_many(Context, ct_batches, until_stopped, Items, Options)
+    end),
+    {Caller, element(2, Told)}.
+
+%% Whether its second item has begun, or else the batch has ended.
+has_begun({{Pid, Monitor}, Tag}) ->
+    receive
+        Tag -> true;
+        {'DOWN', Monitor, process, Pid, _} -> false
+    after 30_000 -> ct:fail({hangs, Pid})
+    end.
 
 others_have_their_turn_between_items(Config) ->
     Context = ctx(Config),
-    Batch = py_suite:spawn_caller(fun() -> until_stopped(Context, #{}) end),
+    {Batch, _} = Begun = until_stopped(Context, #{}),
+    true = has_begun(Begun),
     Others = py_suite:concurrently(10, fun(N) -> py:call(Context, math, sqrt, [N * N]) end),
     ?assertEqual([{ok, N * 1.0} || N <- lists:seq(1, 10)], Others),
     ?assertEqual({ok, none}, py:call(Context, ct_batches, stop, [])),
@@ -429,54 +460,71 @@ others_have_their_turn_between_items_that_wait(Config) ->
 the_loop_has_its_turn_between_items(Config) ->
     Context = own(Config),
     {ok, none} = py_context:submit_await(Context, ct_batches, reset_in_the_loop, []),
-    Batch = py_suite:spawn_caller(fun() -> until_stopped(Context, #{}) end),
+    {Batch, _} = Begun = until_stopped(Context, #{}),
+    true = has_begun(Begun),
     ?assertEqual({ok, none}, py_context:submit_await(Context, ct_batches, stop_in_the_loop, [])),
     {result, Results} = py_suite:await_down(Batch, 50_000),
     ?assertEqual({ok, true}, lists:last(Results)),
     ok = py_context:stop(Context).
 
-%% Functions in C alone would keep the GIL.
+%% Functions in C alone would keep the GIL. The first item lets a thread go on, which ends the batch when it runs.
 threads_have_their_turn_between_items(Config) ->
     Context = ctx(Config),
-    {ok, none} = py:call(Context, ct_batches, start_a_thread, []),
-    ok = py_leaks:eventually(fun() ->
-        Results = py:call_many(Context, ct_batches, 'flags.get', [[<<"thread">>] || _ <- lists:seq(1, 10_000)]),
-        lists:last(Results) =:= {ok, true}
+    Told = make_ref(),
+    {ok, First} = py:call(Context, ct_batches, start_a_thread, [self(), Told]),
+    Batch = py_suite:spawn_caller(fun() ->
+        py:call_many(Context, math, factorial, [[First] | [[2000] || _ <- lists:seq(1, 20_000)]])
     end),
+    receive
+        Told -> ok
+    after 30_000 -> ct:fail(no_turn)
+    end,
+    %% Nothing runs for the moment in which the context looks who else wants a turn.
+    ?assertEqual(ok, py_leaks:eventually(fun() -> py:interrupt(Context) =:= ok end)),
+    {result, Results} = py_suite:await_down(Batch, 50_000),
+    ?assertEqual({ok, 1}, hd(Results)),
+    ?assertEqual({error, interrupted}, lists:last(Results)),
     ?assertEqual({ok, none}, py:call(Context, ct_batches, join_the_thread, [])).
 
-%% Somebody calls all the time, so that the batch waits most of the time.
-busily(Context, Fun) ->
-    Callers = [py_suite:spawn_caller(fun() -> calling(Context) end) || _ <- [1, 2]],
-    try
-        Fun()
-    after
-        [exit(Pid, kill) || {Pid, _} <- Callers],
-        [?assertEqual({died, killed}, py_suite:await_down(Caller, 30_000)) || Caller <- Callers]
-    end.
-
-calling(Context) ->
-    _ = py:call(Context, math, sqrt, [16]),
-    calling(Context).
-
 time_out_between_two_turns_keeps_what_was_done(Config) ->
-    Context = ctx(Config),
-    Results = busily(Context, fun() -> until_stopped(Context, #{timeout => 300}) end),
-    ?assertEqual(400_000, length(Results)),
-    Rest = lists:dropwhile(fun(Result) -> Result =:= {ok, false} end, Results),
-    ?assertEqual([{error, timeout}], lists:usort(Rest)).
+    some_were_done({error, timeout}, timed_out_between_two_turns(Config, 500)).
+
+%% The time of the batch is over while another request has its turn. Where it was over before, it is given more.
+timed_out_between_two_turns(Config, Timeout) ->
+    {{Pid, _} = Batch, _} = Begun = until_stopped(ctx(Config), #{timeout => Timeout}),
+    Tried =
+        case has_begun(Begun) of
+            true ->
+                Gate = closed_gate(Config),
+                InTime = is_process_alive(Pid),
+                {result, Results} = py_suite:await_down(Batch, 50_000),
+                ok = open_gate(Config, Gate),
+                {InTime, Results};
+            false ->
+                {false, []}
+        end,
+    case Tried of
+        {true, Kept} -> Kept;
+        {false, _} -> timed_out_between_two_turns(Config, 2 * Timeout)
+    end.
 
 death_of_the_context_between_two_turns_is_told(Config) ->
     Context = own(Config),
-    Batch = py_suite:spawn_caller(fun() -> until_stopped(Context, #{}) end),
-    busily(Context, fun() ->
-        ok = py_leaks:eventually(fun() -> py:call(Context, ct_batches, 'flags.get', [<<"begun">>]) =:= {ok, true} end),
-        true = exit(Context, kill),
-        {result, Results} = py_suite:await_down(Batch, 50_000),
-        ?assertEqual(400_000, length(Results)),
-        Rest = lists:dropwhile(fun(Result) -> Result =:= {ok, false} end, Results),
-        ?assertEqual([{error, {context_died, killed}}], lists:usort(Rest))
-    end).
+    {Batch, _} = Begun = until_stopped(Context, #{}),
+    true = has_begun(Begun),
+    {Gate, Port} = closed_gate(Config, Context),
+    Killed = {error, {context_died, killed}},
+    true = exit(Context, kill),
+    {result, Results} = py_suite:await_down(Batch, 50_000),
+    some_were_done(Killed, Results),
+    ?assertEqual(Killed, py:await(Gate)),
+    ok = py_suite:release(?config(socket, Config), Port).
+
+some_were_done(Reason, Results) ->
+    ?assertEqual(?MANY, length(Results)),
+    {Done, Rest} = lists:splitwith(fun(Result) -> Result =:= {ok, false} end, Results),
+    ?assertNotEqual([], Done),
+    ?assertEqual([Reason], lists:usort(Rest)).
 
 %%% Many
 
@@ -492,7 +540,7 @@ batches_of_many_processes_do_not_mix(Config) ->
     ?assertEqual(Expected, Results).
 
 information_says_what_runs(Config) ->
-    Caller = spinning_caller(Config, ctx(Config), #{}),
+    Caller = spinning_caller(ctx(Config)),
     {ok, Info} = py:info(ctx(Config)),
     ?assertNotEqual(nomatch, string:find(io_lib:format("~0tp", [Info]), "{call_many,ct_batches,spin_at,5}")),
     ok = py:interrupt(ctx(Config)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 
@@ -36,9 +35,10 @@ async def stop_in_the_loop() -> None:
     stop()
 
 
-def until_stopped(_item: object) -> bool:
-    """Take a while, until somebody else has had a turn."""
-    flags["begun"] = True
+def until_stopped(item: object) -> bool:
+    """Take a while, until somebody else has had a turn; an item that is a process and a term is told."""
+    if isinstance(item, tuple):
+        erlang.send(*item)
     if "stopped" not in flags:
         end = time.perf_counter() + 0.0002
         while time.perf_counter() < end:
@@ -46,12 +46,11 @@ def until_stopped(_item: object) -> bool:
     return "stopped" in flags
 
 
-def spin_at(item: int, place: int, port: int) -> int:
+def spin_at(item: int, place: int, told: erlang.Pid) -> int:
     """Return the item but for one, which tells that it runs, and never ends by itself."""
     ran.append(item)
     if item == place:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as teller:
-            teller.sendto(b"spins", ("127.0.0.1", port))
+        erlang.send(told, "runs")
         while True:
             pass
     return item
@@ -77,10 +76,28 @@ async def reset_in_the_loop() -> None:
     reset()
 
 
-def start_a_thread() -> None:
-    """Start a thread that sets a flag when it gets the GIL."""
-    threads.append(threading.Thread(target=lambda: flags.update(thread=True)))
+class Opener:
+    """A number that opens a gate for a thread when a function in C asks for it."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+
+    def __index__(self) -> int:
+        self.gate.set()
+        return 1
+
+
+def start_a_thread(told: erlang.Pid, term: object) -> Opener:
+    """Start a thread that waits, and then tells that it runs."""
+    gate = threading.Event()
+
+    def run() -> None:
+        gate.wait()
+        erlang.send(told, term)
+
+    threads.append(threading.Thread(target=run))
     threads[-1].start()
+    return Opener(gate)
 
 
 def join_the_thread() -> None:
