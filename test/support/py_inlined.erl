@@ -3,7 +3,7 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([init_context/1, end_context/1, figures/1, calls/1, refused/2, inlined/2, inlined/3, inlined/4, refusal/1]).
+-export([init_context/1, prepared/1, end_context/1, figures/1, calls/1, refused/2, inlined/2, inlined/3, inlined/4, refusal/1]).
 
 -define(INLINE, #{dispatch => inline}).
 -define(DEADLINE, 30_000).
@@ -11,9 +11,12 @@
 %% Around a case: with a context, `ctx', that knows the functions.
 init_context(Config) ->
     Context = py_suite:new_context(Config),
-    ok = py_suite:python_path(Context),
-    ok = py:exec(Context, <<"import ct_inline, asyncio, json, socket">>),
+    ok = prepared(Context),
     [{ctx, Context} | Config].
+
+prepared(Context) ->
+    ok = py_suite:python_path(Context),
+    py:exec(Context, <<"import ct_inline, asyncio, json, socket">>).
 
 end_context(Config) ->
     _ = py_context:stop(proplists:get_value(ctx, Config)),

@@ -85,15 +85,15 @@ def sends(pid, term):
 
 
 def endless(pid):
-    erlang.send(pid, "inside")
+    erlang.send(pid, ("inside", ident()))
     while True:
         pass
 
 
 def endless_twice(pid):
     """Ignores the first interrupt."""
-    erlang.send(pid, "inside")
     try:
+        erlang.send(pid, ("inside", ident()))
         while True:
             pass
     except BaseException:
