@@ -8,6 +8,8 @@
 -export([
     all_rows_come_to_the_same/1,
     adapters_of_others_take_part/1,
+    failed_jobs_leave_their_row_where_nobody_knows_of_processes/1,
+    workers_that_answer_late_are_waited_for/1,
     results_become_text_and_page/1,
     processor_time_and_memory_are_those_of_a_family/1,
     json_is_what_python_reads/1
@@ -22,6 +24,8 @@ all() ->
     [
         all_rows_come_to_the_same,
         adapters_of_others_take_part,
+        failed_jobs_leave_their_row_where_nobody_knows_of_processes,
+        workers_that_answer_late_are_waited_for,
         results_become_text_and_page,
         processor_time_and_memory_are_those_of_a_family,
         json_is_what_python_reads
@@ -107,6 +111,54 @@ adapters_of_others_take_part(Config) ->
     [?assertNot(is_map_key(median, Of(Job, compare_wrong))) || Job <- lists:usort(?JOBS)],
     [?assertMatch(#{failed := _}, Of(Job, Row)) || Job <- lists:usort(?JOBS), Row <- [compare_ending, compare_broken]].
 
+%% A system without /proc tells the processor time of no process, be it alive or not.
+failed_jobs_leave_their_row_where_nobody_knows_of_processes(Config) ->
+    Data = ?config(data_dir, Config),
+    Options = #{build := Build} = ?config(options, Config),
+    Adapters = [{filename:join(Data, Name), [Data]} || Name <- ["compare_partly", "compare_ending"]],
+    Stub = filename:join([Data, "without_proc", "compare_usage.erl"]),
+    {ok, compare_usage, Code} = compile:file(Stub, [binary, report, warnings_as_errors]),
+    _ = code:purge(compare_usage),
+    {module, compare_usage} = code:load_binary(compare_usage, Stub, Code),
+    try
+        #{rows := Rows, jobs := Jobs} = compare:run(Options#{only := [compare_partly, compare_ending], adapters := Adapters}),
+        Of = fun(Row) -> [{Name, Cell} || #{name := Name, rows := Cells} <- Jobs, #{name := R} = Cell <- Cells, R =:= Row] end,
+        Partly = Of(compare_partly),
+        ?assertMatch({_, #{failed := <<"{answered,unheard_of}">>}}, lists:keyfind(bytes_10k, 1, Partly)),
+        ?assertMatch({_, #{median := _}}, lists:keyfind(coroutines, 1, Partly)),
+        %% Some ends are known all the same.
+        ?assertMatch([#{name := compare_partly} = Row, #{name := compare_ending, failed := _}] when not is_map_key(failed, Row), Rows),
+        ?assertEqual([], [Job || {Job, Cell} <- Of(compare_ending), failure(Cell) =:= none])
+    after
+        _ = code:purge(compare_usage),
+        {module, compare_usage} = code:load_abs(filename:join(Build, "compare_usage"))
+    end.
+
+%% One of two workers answers some hundred times before the other does.
+workers_that_answer_late_are_waited_for(Config) ->
+    #{folder := Folder, python := Python, build := Build} = Options = ?config(options, Config),
+    Late =
+        "import sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import executors\n"
+        "from concurrent.futures import Future\n"
+        "class Late:\n"
+        "    def __init__(self, workers):\n"
+        "        self.executor, self.asked = self, 0\n"
+        "    def submit(self, function, seconds):\n"
+        "        self.asked += 1\n"
+        "        future = Future()\n"
+        "        future.set_result('late' if self.asked > 500 else 'soon')\n"
+        "        return future\n"
+        "executors.KINDS['late'] = Late\n"
+        "assert executors.started('late', 2)[1].asked > 500\n",
+    ?assertEqual(ok, python(Python, ["-c", Late, Folder])),
+    {ok, compare_late} = compile:file(
+        filename:join(?config(data_dir, Config), "compare_late.erl"), [report, warnings_as_errors, {outdir, Build}]
+    ),
+    Row = #{name => compare_late, kind => erlang, adapter => compare_late, variant => none, paths => []},
+    ?assertMatch({done, _, _}, compare_subject:start_workers(Row, Options#{workers => 2}, 2)).
+
 results_become_text_and_page(Config) ->
     Options = #{folder := Folder, python := Python} = ?config(options, Config),
     Results = compare:run(Options#{only := [processes, direct, ports]}),
@@ -147,10 +199,13 @@ processor_time_and_memory_are_those_of_a_family(Config) ->
             ok = file:write_file(File, Code),
             Port = open_port({spawn_executable, Python}, [{args, [File]}, {line, 100}, exit_status]),
             receive
-                {Port, {data, {eol, "ready"}}} -> ok
+                {Port, {data, {eol, "ready"}}} -> ok;
+                {Port, {exit_status, Status}} -> ct:fail({family_ended, Status})
+            after 60_000 -> ct:fail(family_is_not_ready)
             end,
             {os_pid, Pid} = erlang:port_info(Port, os_pid),
-            ?assert(compare_usage:processor_time(Pid) >= 200_000_000),
+            %% User and system time are cut down to whole ticks of 10 ms, those of each process for itself.
+            ?assert(compare_usage:processor_time(Pid) >= 150_000_000),
             ?assert(compare_usage:memory(Pid) >= 64 bsl 20),
             true = port_close(Port),
             ?assertEqual(unknown, compare_usage:processor_time(1 bsl 30)),

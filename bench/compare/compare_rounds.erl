@@ -115,12 +115,19 @@ measured({Name, _} = Key, Subject, Job, Turn, #state{results = Results} = State)
         {failed, Reason} ->
             say("~0tp failed: ~0tp", [Key, Reason]),
             Failed = State#state{results = Results#{Key => {failed, Reason}}},
-            case After =:= unknown orelse Reason =:= timeout orelse is_tuple(Reason) andalso element(1, Reason) =:= exit of
-                %% Its process has ended, or is busy for good.
+            case is_busy_for_good(Reason) orelse has_ended(Before, After, Reason) of
                 true -> without(Name, Subject, Reason, Failed);
                 false -> Failed
             end
     end.
+
+is_busy_for_good(Reason) -> Reason =:= timeout.
+
+%% Its node or its Python process. Where the system tells nothing of processes, that it told nothing says nothing.
+has_ended(_Before, _After, {exit, _}) -> true;
+has_ended(_Before, _After, {python_ended, _}) -> true;
+has_ended(_Before, _After, python_ended) -> true;
+has_ended(Before, After, _Reason) -> is_integer(Before) andalso After =:= unknown.
 
 without(Name, Subject, Reason, #state{subjects = Subjects, out = Out} = State) ->
     ok = compare_subject:stop(Subject),

@@ -23,7 +23,6 @@
 -define(SINGLES, 4000).
 %% For how long start/4 keeps each worker busy, in seconds.
 -define(HELD, 0.02).
--define(ATTEMPTS, 50).
 
 -spec open(module(), compare_adapter:settings(), compare_jobs:plan()) ->
     {ok | {skip, binary()} | {failed, term()}, compare_adapter:about()}.
@@ -77,26 +76,27 @@ turn(Name, Time, Timeout) ->
         {failed, timeout}
     end.
 
-%% Starts the adapter, and takes the time until so many workers have answered, in nanoseconds.
--spec start(module(), compare_adapter:settings(), pos_integer(), timeout()) ->
+%% Starts the adapter, and takes the time until so many workers have answered, in nanoseconds. It waits for them as many
+%% milliseconds as for one turn.
+-spec start(module(), compare_adapter:settings(), pos_integer(), pos_integer()) ->
     {done, integer()} | {skip, binary()} | {failed, term()}.
 start(Adapter, Settings, Workers, Timeout) ->
     Begin = now_ns(),
     Name = {start, Workers},
     case start_server(Adapter, Settings#{workers := Workers}, #{Name => compare_jobs:hold(Name, ?HELD)}) of
-        ok -> all_answer(Workers, ?ATTEMPTS, Begin, [], Timeout);
+        ok -> all_answer(Workers, Begin + Timeout * 1_000_000, Begin, [], Timeout);
         Refused -> Refused
     end.
 
 %% Each is busy for a moment, so that one does not answer for another; a library may still give two callers the same.
-all_answer(Workers, 0, _Begin, Seen, _Timeout) ->
-    {failed, {workers_that_answered, length(Seen), 'of', Workers}};
-all_answer(Workers, Attempts, Begin, Seen, Timeout) ->
+all_answer(Workers, Deadline, Begin, Before, Timeout) ->
     case turn({start, Workers}, 0, Timeout) of
         {done, #{answers := Names}} ->
-            case lists:usort(Names ++ Seen) of
-                All when length(All) >= Workers -> {done, now_ns() - Begin - round(?HELD * 1_000_000_000)};
-                Some -> all_answer(Workers, Attempts - 1, Begin, Some, Timeout)
+            Seen = lists:usort(Names ++ Before),
+            case {length(Seen) >= Workers, now_ns()} of
+                {true, Now} -> {done, Now - Begin - round(?HELD * 1_000_000_000)};
+                {false, Now} when Now < Deadline -> all_answer(Workers, Deadline, Begin, Seen, Timeout);
+                {false, _} -> {failed, {workers_that_answered, length(Seen), 'of', Workers}}
             end;
         Failed ->
             Failed
