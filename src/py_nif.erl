@@ -694,7 +694,7 @@ record_spans(_On) -> not_loaded().
 part(_Target, _Tag, _Payload, _Timeout) -> not_loaded().
 
 ?DOC(false).
-%% What was made of a batch that was cancelled, with the reason in place of the rest; `sent' where its answer was sent; an
-%% error for other requests.
+%% What was made of a batch that was cancelled, with the reason in place of the rest; `sent' where its answer was sent;
+%% an error for other requests.
 -spec so_far(request(), Reason) -> {ok, [{ok, term()} | {error, term()}]} | sent | {error, Reason | not_running}.
 so_far(_Request, _Reason) -> not_loaded().

@@ -121,13 +121,16 @@ failed_jobs_leave_their_row_where_nobody_knows_of_processes(Config) ->
     _ = code:purge(compare_usage),
     {module, compare_usage} = code:load_binary(compare_usage, Stub, Code),
     try
-        #{rows := Rows, jobs := Jobs} = compare:run(Options#{only := [compare_partly, compare_ending], adapters := Adapters}),
-        Of = fun(Row) -> [{Name, Cell} || #{name := Name, rows := Cells} <- Jobs, #{name := R} = Cell <- Cells, R =:= Row] end,
+        Names = [compare_partly, compare_ending],
+        #{rows := Rows, jobs := Jobs} = compare:run(Options#{only := Names, adapters := Adapters}),
+        Of = fun(Row) ->
+            [{Job, Cell} || #{name := Job, rows := Cells} <- Jobs, #{name := Name} = Cell <- Cells, Name =:= Row]
+        end,
         Partly = Of(compare_partly),
         ?assertMatch({_, #{failed := <<"{answered,unheard_of}">>}}, lists:keyfind(bytes_10k, 1, Partly)),
         ?assertMatch({_, #{median := _}}, lists:keyfind(coroutines, 1, Partly)),
         %% Some ends are known all the same.
-        ?assertMatch([#{name := compare_partly} = Row, #{name := compare_ending, failed := _}] when not is_map_key(failed, Row), Rows),
+        ?assertEqual([compare_ending], [Name || #{name := Name, failed := _} <- Rows]),
         ?assertEqual([], [Job || {Job, Cell} <- Of(compare_ending), failure(Cell) =:= none])
     after
         _ = code:purge(compare_usage),

@@ -22,8 +22,8 @@ fn part<'a>(
     submitted(env, &asked.answered_to(tag).within(timeout))
 }
 
-/// `so_far(Request, Reason) -> {ok, Results} | sent | {error, Reason}`: of a batch that was cancelled, the results that were
-/// made, and the reason in place of the others; `sent` where its answer was sent; an error for other requests.
+/// `so_far(Request, Reason) -> {ok, Results} | sent | {error, Reason}`: of a batch that was cancelled, the results that
+/// were made, and the reason in place of the others; `sent` where its answer was sent; an error for other requests.
 #[rustler::nif]
 fn so_far<'a>(env: Env<'a>, request: Shared<Request>, reason: Term<'a>) -> Term<'a> {
     let started = Stopwatch::start();
