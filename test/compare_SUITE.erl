@@ -8,6 +8,7 @@
 -export([
     all_rows_come_to_the_same/1,
     adapters_of_others_take_part/1,
+    adapter_of_the_page_is_one/1,
     failed_jobs_leave_their_row_where_nobody_knows_of_processes/1,
     workers_that_answer_late_are_waited_for/1,
     results_become_text_and_page/1,
@@ -24,6 +25,7 @@ all() ->
     [
         all_rows_come_to_the_same,
         adapters_of_others_take_part,
+        adapter_of_the_page_is_one,
         failed_jobs_leave_their_row_where_nobody_knows_of_processes,
         workers_that_answer_late_are_waited_for,
         results_become_text_and_page,
@@ -110,6 +112,16 @@ adapters_of_others_take_part(Config) ->
     [?assertMatch(#{failed := _}, Of(Job, compare_wrong)) || Job <- lists:usort(?JOBS)],
     [?assertNot(is_map_key(median, Of(Job, compare_wrong))) || Job <- lists:usort(?JOBS)],
     [?assertMatch(#{failed := _}, Of(Job, Row)) || Job <- lists:usort(?JOBS), Row <- [compare_ending, compare_broken]].
+
+%% It says all that an adapter has to. The library that it calls is nobody's.
+adapter_of_the_page_is_one(Config) ->
+    {ok, Page} = file:read_file(filename:join([py_suite:checkout(), "docs", "comparison.md"])),
+    {match, [Code]} = re:run(
+        Page, "```\n(-module\\(my_adapter\\)\\..*?)```", [dotall, {capture, all_but_first, binary}]
+    ),
+    File = filename:join(?config(priv_dir, Config), "my_adapter.erl"),
+    ok = file:write_file(File, Code),
+    ?assertEqual({ok, my_adapter, []}, compile:file(File, [{outdir, ?config(priv_dir, Config)}, return])).
 
 %% A system without /proc tells the processor time of no process, be it alive or not.
 failed_jobs_leave_their_row_where_nobody_knows_of_processes(Config) ->

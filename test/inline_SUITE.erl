@@ -11,13 +11,6 @@
 
 -define(INLINE, #{dispatch => inline}).
 -define(DEADLINE, 30_000).
-%% What two processes know of a call: the scheduler of one of them, and when the call was made, in milliseconds.
--define(WHERE, 1).
--define(STARTED, 2).
-%% No scheduler has this number.
--define(OVER, 1_000_000).
-%% Half of the limit of calls that run inline, so that what was to end one by then has ended it, and not the limit.
--define(IN_TIME, 500).
 
 suite() ->
     [{timetrap, {seconds, 120}}].
@@ -39,18 +32,10 @@ groups() ->
             prints_and_sends,
             earlier_requests_of_the_process_come_first,
             busy_context_is_called_by_the_mailbox,
-            taken_context_is_called_by_the_mailbox,
             callbacks_go_by_the_mailbox,
             traced_calls_go_by_the_mailbox,
             module_is_imported_by_the_mailbox,
             context_with_threads_leaves_for_good,
-            time_limit_interrupts,
-            interrupt_interrupts,
-            interrupts_are_repeated,
-            no_call_goes_on_for_ever,
-            context_is_killed_meanwhile,
-            context_is_stopped_meanwhile,
-            application_is_stopped_meanwhile,
             recursion_is_an_error,
             recursion_in_small_stacks_is_an_error,
             contexts_come_and_go,
@@ -60,18 +45,11 @@ groups() ->
             many_callers_on_two_contexts,
             callers_beside_the_mailbox,
             schedulers_come_and_go,
-            slow_calls_are_counted_and_told,
-            switch_of_the_node,
-            marks,
-            pools,
-            auto_learns_what_is_short,
-            auto_sends_back_what_is_long,
-            auto_is_for_marked_functions,
             policies_and_limits_go_by_the_mailbox,
             remote_context_goes_by_the_mailbox
         ]},
         %% Where nothing can run inline, the same calls give the same.
-        {elsewhere, [], [mode_worker_goes_by_the_mailbox, bad_options_are_refused, settings_are_checked]}
+        {elsewhere, [], [mode_worker_goes_by_the_mailbox]}
     ].
 
 init_per_suite(Config) ->
@@ -243,19 +221,6 @@ busy_context_is_called_by_the_mailbox(Config) ->
     ?assertEqual({ok, 3}, inlined(Context, add, [1, 2])),
     ok = py:unregister_function(gate).
 
-%% It tries more than once, and that is one call which goes by the mailbox.
-taken_context_is_called_by_the_mailbox(Config) ->
-    Meet = fun(Context, Until) ->
-        Before = refused(Context, busy),
-        Met = py:call(Context, ct_inline, add, [1, 2], #{dispatch => inline, timeout => 1}),
-        Busy = refused(Context, busy) - Before,
-        case interrupt_in_time(Context, Until) of
-            {in_time, ok} -> {in_time, {Met, Busy}};
-            missed -> missed
-        end
-    end,
-    expect(fun({{error, interrupted}, {{error, timeout}, 1}}) -> ok end, ended_by(Config, endless, Meet)).
-
 callbacks_go_by_the_mailbox(Config) ->
     Context = ?config(ctx, Config),
     Other = py_suite:new_context(Config),
@@ -303,156 +268,7 @@ context_with_threads_leaves_for_good(Config) ->
     ?assert(refused(Context, threads) > 0).
 
 %% ------------------------------------------------------------------------------------------------
-%% Ends
-
-time_limit_interrupts(Config) ->
-    Context = ?config(ctx, Config),
-    {ok, 3} = inlined(Context, add, [1, 2]),
-    Options = #{timeout => 20, dispatch => inline},
-    ?assertEqual({error, timeout}, inlined(Context, endless, [self()], Options)),
-    ok = inside(),
-    ?assert(maps:get(interrupted, figures(Context)) > 0),
-    ?assertEqual({ok, 3}, inlined(Context, add, [1, 2])).
-
-%% One message for each call, however often it was made.
-inside() ->
-    receive
-        {<<"inside">>, _Thread} -> inside()
-    after 0 -> ok
-    end.
-
-%% A call that runs inline until somebody ends it: its result, and what the end gave. It tells whoever ends it that it
-%% runs, and in which thread. A try shows nothing where the call has gone by the mailbox, or where its end has not come
-%% well before its limit, since whoever ends it was in the queue of the scheduler that the call holds up.
-ended_by(Config, Function, End) ->
-    case erlang:system_info(schedulers_online) of
-        1 -> {skip, "a second scheduler has to end what the first one runs"};
-        _ -> ended_by(Config, Function, End, 50)
-    end.
-
-ended_by(Config, Function, End, Times) ->
-    Context = py_suite:new_context(Config),
-    ok = py_suite:python_path(Context),
-    ok = py:exec(Context, <<"import ct_inline">>),
-    {ok, Home} = py:call(Context, ct_inline, ident, []),
-    {ok, 3} = inlined(Context, add, [1, 2]),
-    Place = atomics:new(2, []),
-    {Pid, _} = Ender = py_suite:spawn_caller(fun() -> ended_inside(Context, Home, Place, End) end),
-    ok = until_elsewhere(Place),
-    ok = atomics:put(Place, ?STARTED, erlang:monotonic_time(millisecond)),
-    Result = py:call(Context, ct_inline, Function, [Pid], #{dispatch => inline, timeout => 5_000}),
-    ok = atomics:put(Place, ?WHERE, ?OVER),
-    {result, Ended} = py_suite:await_down(Ender, ?DEADLINE),
-    _ = py_context:stop(Context),
-    case Ended of
-        {in_time, Value} ->
-            {Result, Value};
-        missed ->
-            ?assert(Times > 1, Result),
-            ended_by(Config, Function, End, Times - 1)
-    end.
-
-%% Without a pause: a process that sleeps may be woken in the queue of the scheduler that is held up.
-ended_inside(Context, Home, Place, End) ->
-    case atomics:get(Place, ?WHERE) of
-        ?OVER ->
-            missed;
-        _ ->
-            ok = atomics:put(Place, ?WHERE, erlang:system_info(scheduler_id)),
-            receive
-                {<<"inside">>, Home} ->
-                    _ = py:interrupt(Context),
-                    missed;
-                {<<"inside">>, _Scheduler} ->
-                    End(Context, atomics:get(Place, ?STARTED) + ?IN_TIME)
-            after 0 -> ended_inside(Context, Home, Place, End)
-            end
-    end.
-
-%% The call must have ended for this reason if it has come by then.
-in_time(Until, Value) ->
-    case erlang:monotonic_time(millisecond) < Until of
-        true -> {in_time, Value};
-        false -> missed
-    end.
-
-interrupt_in_time(Context, Until) ->
-    case py:interrupt(Context) of
-        ok -> in_time(Until, ok);
-        not_running -> missed
-    end.
-
-%% The context's process may have to wait for the scheduler as well.
-closed_in_time(Context, Until, Value) ->
-    case {py:info(Context), in_time(Until, Value)} of
-        {_, missed} -> missed;
-        {{ok, #{state := running}}, _} -> closed_in_time(Context, Until, Value);
-        {_, InTime} -> InTime
-    end.
-
-until_idle(Context) ->
-    case py:info(Context) of
-        {ok, #{state := running}} -> until_idle(Context);
-        _ -> ok
-    end.
-
-until_elsewhere(Place) ->
-    Here = erlang:system_info(scheduler_id),
-    case atomics:get(Place, ?WHERE) of
-        There when There =/= 0, There =/= Here -> ok;
-        _ -> until_elsewhere(Place)
-    end.
-
-interrupt_interrupts(Config) ->
-    expect(fun({{error, interrupted}, ok}) -> ok end, ended_by(Config, endless, fun interrupt_in_time/2)).
-
-expect(_Fun, {skip, _} = Skip) -> Skip;
-expect(Fun, Result) -> Fun(Result).
-
-interrupts_are_repeated(Config) ->
-    Interrupt = fun(Context, Until) ->
-        case interrupt_in_time(Context, Until) of
-            {in_time, ok} ->
-                ok = until_idle(Context),
-                {in_time, maps:get(interrupted, figures(Context))};
-            missed ->
-                missed
-        end
-    end,
-    expect(fun({{error, interrupted}, Count}) when Count >= 2 -> ok end, ended_by(Config, endless_twice, Interrupt)).
-
-no_call_goes_on_for_ever(Config) ->
-    Context = ?config(ctx, Config),
-    {ok, 3} = inlined(Context, add, [1, 2]),
-    ?assertEqual(
-        {error, {inline_limit, 1000}}, inlined(Context, endless, [self()], #{dispatch => inline, timeout => 5_000})
-    ),
-    ok = inside(),
-    ?assertEqual({ok, 3}, inlined(Context, add, [1, 2])).
-
-context_is_killed_meanwhile(Config) ->
-    Kill = fun(Context, Until) -> closed_in_time(Context, Until, exit(Context, kill)) end,
-    expect(fun({{error, {context_died, killed}}, true}) -> ok end, ended_by(Config, endless, Kill)).
-
-context_is_stopped_meanwhile(Config) ->
-    Stop = fun(Context, Until) ->
-        Stopper = py_suite:spawn_caller(fun() -> py_context:stop(Context) end),
-        InTime = closed_in_time(Context, Until, ok),
-        ?assertEqual({result, ok}, py_suite:await_down(Stopper, ?DEADLINE)),
-        InTime
-    end,
-    expect(fun({{error, {context_died, normal}}, ok}) -> ok end, ended_by(Config, endless, Stop)).
-
-application_is_stopped_meanwhile(Config) ->
-    Stop = fun(_Context, Until) ->
-        case in_time(Until, ok) of
-            {in_time, ok} -> {in_time, py_suite:restart(Config, #{})};
-            missed -> missed
-        end
-    end,
-    %% Those who stop it may have to wait for the scheduler.
-    expect(fun({{error, _}, ok}) -> ok end, ended_by(Config, endless, Stop)),
-    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+%% Stacks and thread states
 
 %% Some functions make a million objects first, which may take longer than a call should.
 recursion_is_an_error(Config) ->
@@ -659,130 +475,6 @@ schedulers_come_and_go(Config) ->
         erlang:system_flag(schedulers_online, Online)
     end.
 
-slow_calls_are_counted_and_told(Config) ->
-    Context = ?config(ctx, Config),
-    {ok, 3} = inlined(Context, add, [1, 2]),
-    Self = self(),
-    ok = py_telemetry:attach(?MODULE, [erlang_python, inline, slow], fun(_, Measured, _) -> Self ! Measured end),
-    {ok, none} = inlined(Context, busy, [0.06]),
-    receive
-        #{count := Count, microseconds := Microseconds} ->
-            ?assert(Count >= 1),
-            ?assert(Microseconds >= 50_000)
-    after ?DEADLINE -> ct:fail(not_told)
-    end,
-    ok = py_telemetry:detach(?MODULE),
-    ?assert(maps:get(slow, figures(Context)) > 0),
-    _ = py_suite:flush(),
-    ok.
-
-%% ------------------------------------------------------------------------------------------------
-%% Who asks for it
-
-switch_of_the_node(Config) ->
-    Context = ?config(ctx, Config),
-    {ok, 3} = inlined(Context, add, [1, 2]),
-    try
-        ok = py:allow_inline(false),
-        Before = calls(Context),
-        ?assertEqual({ok, 3}, py:call(Context, ct_inline, add, [1, 2], ?INLINE)),
-        ?assertEqual(Before, calls(Context)),
-        ?assert(refused(Context, off) > 0)
-    after
-        ok = py:allow_inline(true)
-    end,
-    {ok, 3} = inlined(Context, add, [1, 2]).
-
-marks(Config) ->
-    Context = ?config(ctx, Config),
-    Plain = fun() -> py:call(Context, ct_inline, add, [1, 2]) end,
-    ?assertEqual([], py:marked_inline()),
-    ok = py:mark_inline("ct_inline", <<"add">>),
-    ?assertEqual([{{<<"ct_inline">>, <<"add">>}, inline}], py:marked_inline()),
-    try
-        ?assertEqual({ok, 3}, inlined(Context, Plain)),
-        ?assertEqual({ok, 3}, inlined(Context, fun() -> py:call(Context, <<"ct_inline">>, "add", [1, 2]) end)),
-        Before = calls(Context),
-        %% What the call says counts more.
-        ?assertEqual({ok, 3}, py:call(Context, ct_inline, add, [1, 2], #{dispatch => mailbox})),
-        ?assertMatch({ok, _}, py:call(Context, ct_inline, ident, [])),
-        ?assertEqual(Before, calls(Context))
-    after
-        ok = py:unmark_inline(ct_inline, add)
-    end,
-    ?assertEqual([], py:marked_inline()),
-    Marked = calls(Context),
-    {ok, 3} = Plain(),
-    ?assertEqual(Marked, calls(Context)).
-
-pools(_Config) ->
-    ok = py_context_router:start_pool(swift, 1, #{dispatch => inline}),
-    try
-        [{_, Context, _}] = started(swift),
-        Call = fun() -> py:call(swift, math, sqrt, [16]) end,
-        {ok, 4.0} = Call(),
-        ?assertEqual({ok, 4.0}, inlined(Context, Call))
-    after
-        ok = py_context_router:stop_pool(swift)
-    end,
-    ?assertEqual({error, {no_pool, swift}}, py:call(swift, math, sqrt, [16])).
-
-started(Pool) ->
-    {ok, 4.0} = py:call(Pool, math, sqrt, [16]),
-    py_pool_table:ready(Pool).
-
-auto_learns_what_is_short(Config) ->
-    ok = py:mark_inline(ct_inline, add, auto),
-    try
-        Context = trusting(Config, add, [1, 2], {ok, 3}),
-        ?assertMatch(#{needed := 100, sent_back := 0}, learned(Context, <<"add">>)),
-        ?assert(refused(Context, learning) >= 100),
-        ok = py_context:stop(Context)
-    after
-        ok = py:unmark_inline(ct_inline, add)
-    end.
-
-auto_sends_back_what_is_long(Config) ->
-    ok = py:mark_inline(ct_inline, busy, auto),
-    try
-        Context = trusting(Config, busy, [0], {ok, none}),
-        {ok, none} = inlined(Context, fun() -> py:call(Context, ct_inline, busy, [0.002]) end),
-        ?assertMatch(#{inline := false, needed := 1000, sent_back := 1}, learned(Context, <<"busy">>)),
-        ok = py_context:stop(Context)
-    after
-        ok = py:unmark_inline(ct_inline, busy)
-    end.
-
-%% A context that has learned that the function is short, and has run it inline once.
-trusting(Config, Function, Args, Result) ->
-    trusting(Config, Function, Args, Result, 10).
-
-trusting(Config, Function, Args, Result, Times) ->
-    Context = py_suite:new_context(Config),
-    ok = prepared(Context),
-    ?assertEqual(Result, inlined(Context, fun() -> py:call(Context, ct_inline, Function, Args) end)),
-    case learned(Context, atom_to_binary(Function)) of
-        #{inline := true} ->
-            Context;
-        %% The machine had something else to do during the call. Another context has not seen that.
-        #{inline := false, sent_back := 1} = Learned ->
-            ok = py_context:stop(Context),
-            ?assert(Times > 1, Learned),
-            trusting(Config, Function, Args, Result, Times - 1)
-    end.
-
-learned(Context, Function) ->
-    #{learned := #{{<<"ct_inline">>, Function} := Learned}} = figures(Context),
-    Learned.
-
-auto_is_for_marked_functions(Config) ->
-    Context = ?config(ctx, Config),
-    {ok, 3} = inlined(Context, add, [1, 2]),
-    Before = calls(Context),
-    [{ok, 3} = py:call(Context, ct_inline, add, [1, 2], #{dispatch => auto}) || _ <- lists:seq(1, 300)],
-    ?assertEqual(Before, calls(Context)),
-    ?assertEqual(#{}, maps:get(learned, figures(Context))).
-
 %% ------------------------------------------------------------------------------------------------
 %% Where it is not to be had
 
@@ -809,49 +501,3 @@ mode_worker_goes_by_the_mailbox(Config) ->
     Context = ?config(ctx, Config),
     [?assertEqual({ok, 3}, py:call(Context, ct_inline, add, [1, 2], ?INLINE)) || _ <- [1, 2]],
     ?assertMatch({ok, #{inline := undefined}}, py:info(Context)).
-
-bad_options_are_refused(Config) ->
-    Context = ?config(ctx, Config),
-    Refused = fun(Fun) ->
-        try
-            Fun(),
-            ct:fail(accepted)
-        catch
-            error:badarg:Stack ->
-                #{text := Text} = explained(Stack),
-                Text
-        end
-    end,
-    Call = fun(Options) -> fun() -> py:call(Context, math, sqrt, [16], Options) end end,
-    py_suite:contains(Refused(Call(#{dispatch => soon})), "mailbox, inline or auto"),
-    py_suite:contains(Refused(Call(#{dispatched => inline})), "dispatch"),
-    py_suite:contains(Refused(Call(inline)), "map of options"),
-    py_suite:contains(Refused(fun() -> py:eval(Context, <<"1">>, #{}, #{kwargs => #{}}) end), "unknown option kwargs"),
-    %% Only functions are marked.
-    py_suite:contains(
-        Refused(fun() -> py:eval(Context, <<"1">>, #{}, #{dispatch => auto}) end), "is auto, not mailbox or inline"
-    ),
-    py_suite:contains(Refused(fun() -> py:mark_inline(1, f) end), "module"),
-    py_suite:contains(Refused(fun() -> py:mark_inline(m, f, mailbox) end), "inline or auto"),
-    py_suite:contains(Refused(fun() -> py:allow_inline(maybe_later) end), "true or false"),
-    [
-        ?assertEqual(
-            {error, {bad_option, dispatch, Wrong}}, py_context_router:start_pool(swift, 1, #{dispatch => Wrong})
-        )
-     || Wrong <- [soon, auto]
-    ].
-
-explained([{Module, Function, Args, Info} | Stack]) ->
-    #{module := Explains} = proplists:get_value(error_info, Info),
-    Texts = Explains:format_error(badarg, [{Module, Function, Args, Info} | Stack]),
-    #{text => unicode:characters_to_list(lists:join(" ", maps:values(Texts)))}.
-
-settings_are_checked(_Config) ->
-    ok = py_suite:stop(),
-    [
-        ?assertMatch({error, _}, py_suite:silently(fun() -> py_suite:start(Setting) end))
-     || Setting <- [#{dispatch => soon}, #{inline_dispatch => 1}, #{inline_limit => 0}]
-    ],
-    ok = py_suite:start(#{context_mode => worker, inline_dispatch => false}),
-    ok = py_suite:stop(),
-    ok = py_suite:start(#{context_mode => worker}).
