@@ -257,6 +257,8 @@ coroutine_is_no_result(Config) ->
     Context = ?config(ctx, Config),
     ok = py:exec(Context, <<
         "import warnings\n"
+        "kept = warnings.catch_warnings()\n"
+        "kept.__enter__()\n"
         "async def answer(): return 42\n"
         "def with_warnings_as_errors():\n"
         "    warnings.simplefilter('error')\n"
@@ -265,6 +267,8 @@ coroutine_is_no_result(Config) ->
     Named = fun({error, {'TypeError', Text}}) -> py_suite:contains(unicode:characters_to_binary(Text), "py:async_call") end,
     ok = Named(py:call(Context, '__main__', answer, [])),
     ok = Named(py:eval(Context, <<"with_warnings_as_errors()">>)),
+    %% Contexts of mode worker have one list of filters.
+    ok = py:exec(Context, <<"kept.__exit__(None, None, None)">>),
     ?assertEqual({ok, 42}, py_context:submit_await(Context, '__main__', answer, [])),
     ?assertMatch({ok, _}, py:eval(Context, <<"[answer]">>)).
 

@@ -194,7 +194,7 @@ nothing_is_recorded_while_it_is_not_enabled(Config) ->
 
 functions_of_every_kind_are_traced(Config) ->
     ok = exec(Config, [
-        "import asyncio",
+        "import asyncio, inspect",
         "@erlang.trace",
         "def plain(x): return x",
         "@erlang.trace()",
@@ -217,7 +217,7 @@ functions_of_every_kind_are_traced(Config) ->
         "    assert plain(1) == called(1) == named(1) == await coroutine(1) == 1",
         "    assert list(generator(3)) == [0, 1, 2] == [i async for i in agenerator(3)]",
         "erlang.run(everything())",
-        "assert plain.__name__ == 'plain' and asyncio.iscoroutinefunction(coroutine)"
+        "assert plain.__name__ == 'plain' and inspect.iscoroutinefunction(coroutine)"
     ]),
     Names = [<<"plain">>, <<"called">>, <<"by name">>, <<"coroutine">>, <<"generator">>, <<"agenerator">>],
     ?assertEqual(Names, [Name || #{name := Name} <- spans()]).
