@@ -53,19 +53,13 @@ groups() ->
     ].
 
 init_per_suite(Config) ->
-    ok = py_suite:start(#{}),
-    Supported = py_nif:inline_supported(),
-    ok = py_suite:stop(),
-    [{supported, Supported} | Config].
+    py_inlined:init_suite(Config).
 
 end_per_suite(_Config) ->
     ok.
 
 init_per_group(owngil, Config) ->
-    case ?config(supported, Config) of
-        true -> py_suite:init_group(owngil, Config);
-        false -> {skip, "CPython measures the stack from 3.14 on"}
-    end;
+    py_inlined:init_group(Config);
 init_per_group(elsewhere, Config) ->
     py_suite:init_group(worker, Config).
 

@@ -35,13 +35,7 @@ all() ->
     ].
 
 init_per_suite(Config) ->
-    ok = py_suite:start(#{}),
-    Supported = py_nif:inline_supported(),
-    ok = py_suite:stop(),
-    case Supported of
-        true -> py_suite:init_group(owngil, Config);
-        false -> {skip, "CPython measures the stack from 3.14 on"}
-    end.
+    py_inlined:init_group(py_inlined:init_suite(Config)).
 
 end_per_suite(Config) ->
     py_suite:end_group(Config, #{spares => 16}).

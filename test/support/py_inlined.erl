@@ -3,10 +3,24 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([init_context/1, prepared/1, end_context/1, figures/1, calls/1, refused/2, inlined/2, inlined/3, inlined/4, refusal/1]).
+-export([init_suite/1, init_group/1, init_context/1, prepared/1, end_context/1]).
+-export([figures/1, calls/1, refused/2, inlined/2, inlined/3, inlined/4, refusal/1]).
 
 -define(INLINE, #{dispatch => inline}).
 -define(DEADLINE, 30_000).
+
+init_suite(Config) ->
+    ok = py_suite:start(#{}),
+    Supported = py_nif:inline_supported(),
+    ok = py_suite:stop(),
+    [{supported, Supported} | Config].
+
+%% With the application, for contexts that have GILs of their own.
+init_group(Config) ->
+    case proplists:get_value(supported, Config) of
+        true -> py_suite:init_group(owngil, Config);
+        false -> {skip, "CPython measures the stack from 3.14 on"}
+    end.
 
 %% Around a case: with a context, `ctx', that knows the functions.
 init_context(Config) ->

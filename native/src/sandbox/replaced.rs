@@ -222,20 +222,19 @@ static ON_SCHEDULERS: &[Rule] = &[
     Rule {
         module: "gc",
         name: "enable",
-        run: |call| {
-            scheduler::refuse_to_set_collecting(call.py, "gc.enable")?;
-            Ok(call.proceed()?.into_ptr())
-        },
+        run: |call| sets_collecting(call, "gc.enable"),
     },
     Rule {
         module: "gc",
         name: "disable",
-        run: |call| {
-            scheduler::refuse_to_set_collecting(call.py, "gc.disable")?;
-            Ok(call.proceed()?.into_ptr())
-        },
+        run: |call| sets_collecting(call, "gc.disable"),
     },
 ];
+
+fn sets_collecting(call: &Call<'_, '_>, what: &str) -> Result<Kept> {
+    scheduler::refuse_to_set_collecting(call.py, what)?;
+    Ok(call.proceed()?.into_ptr())
+}
 
 /// Replaces the functions in the attached interpreter, before it runs any code of users. `module` is `_erlang`.
 pub(crate) fn replace_all(module: &Object<'_>) -> Result<()> {
