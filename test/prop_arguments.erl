@@ -57,7 +57,7 @@ exported(Module) ->
 
 private() ->
     [init, handle_call, handle_cast, handle_info, terminate, start_default, handle, start_link, new_table, find,
-     apply_function, known, bind, rebind, all, configure, is_valid].
+     apply_function, known, bind, rebind, all, all_places, configure, is_valid].
 
 %% Tracing memory refuses interpreters with GILs of their own from then on.
 not_here() ->
