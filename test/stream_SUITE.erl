@@ -311,7 +311,8 @@ stream_that_waits_keeps_nobody(Config) ->
     Refs = [start(Config, Function, [none], #{demand => 1}) || Function <- [count, acount, count, acount]],
     [[0] = items(1, Ref) || Ref <- Refs],
     ?assertEqual({ok, 4.0}, py:call(ctx(Config), math, sqrt, [16])),
-    ?assertEqual(not_running, py:interrupt(ctx(Config))),
+    %% A call may be answered a moment before it is over.
+    ok = py_leaks:eventually(fun() -> py:interrupt(ctx(Config)) =:= not_running end),
     ?assertEqual({ok, 1}, py_context:submit_await(ctx(Config), builtins, int, [1])),
     [ok = gone(Ref) || Ref <- Refs].
 
