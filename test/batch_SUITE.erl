@@ -467,13 +467,15 @@ the_loop_has_its_turn_between_items(Config) ->
     ?assertEqual({ok, true}, lists:last(Results)),
     ok = py_context:stop(Context).
 
-%% Functions in C alone would keep the GIL. The first item lets a thread go on, which ends the batch when it runs.
+%% Functions in C alone would keep the GIL. The first item lets a thread go on, while many others are to come.
 threads_have_their_turn_between_items(Config) ->
     Context = ctx(Config),
     Told = make_ref(),
     {ok, First} = py:call(Context, ct_batches, start_a_thread, [self(), Told]),
+    %% Takes some hundred microseconds, and little memory.
+    Slow = [3, 1 bsl 400, (1 bsl 401) - 1],
     Batch = py_suite:spawn_caller(fun() ->
-        py:call_many(Context, math, factorial, [[First] | [[2000] || _ <- lists:seq(1, 20_000)]])
+        py:call_many(Context, builtins, pow, [[First, 1] | lists:duplicate(20_000, Slow)])
     end),
     receive
         Told -> ok

@@ -24,7 +24,7 @@ const TURN: Duration = Duration::from_micros(100);
 /// The same beside an event loop, which serves many turns before it has its own.
 const TURN_BESIDE_LOOP: Duration = Duration::from_micros(20);
 
-/// Items between two readings of the clock where nobody seems to wait.
+/// Items between two readings of the clock where nobody seems to wait, and so many take less than a turn.
 const ITEMS_PER_READING: usize = 16;
 
 /// What is called, its terms in the request's environment.
@@ -245,6 +245,8 @@ impl Owner {
             TURN
         };
         let mut begun = Instant::now();
+        let mut next_reading = ITEMS_PER_READING;
+        let mut breathes = false;
         let mut arguments = Vec::with_capacity(8);
         let mut cells = asked.list(batch.rest);
         let mut over = true;
@@ -262,6 +264,7 @@ impl Owner {
                 single: batch.single,
             };
             let value = interrupted_between(py, context)
+                .and_then(|()| self.breathe(py, std::mem::take(&mut breathes)))
                 .and_then(|()| self.item_arguments(py, context, &read, &mut arguments))
                 .and_then(|names| self.call_item(py, &function, &mut arguments, names.as_ref()));
             let result =
@@ -287,14 +290,18 @@ impl Owner {
             }
             // Or were put off while an item waited for Erlang.
             let others = context.mailbox.has_any();
-            if (others || count % ITEMS_PER_READING == 0) && begun.elapsed() >= most {
+            if !others && count < next_reading {
+                continue;
+            }
+            let is_over = begun.elapsed() >= most;
+            next_reading = count + if is_over { 1 } else { ITEMS_PER_READING };
+            if is_over {
                 if others || self.has_loop() {
                     batch.rest = cells.rest();
                     over = batch.results.is_complete();
                     break;
                 }
-                // Code that is no bytecode would give the GIL to no other thread of the interpreter.
-                py.detached(|| {});
+                breathes = true;
                 begun = Instant::now();
             }
         }
@@ -302,6 +309,17 @@ impl Owner {
         if over {
             batch.release(py);
         }
+    }
+
+    /// If that is due, runs some bytecode, at which CPython does what is due: it gives the GIL to a thread that has asked for it, and
+    /// collects garbage. Functions in C would let nobody in. To release the GIL here would not do: it is taken again
+    /// before anybody is awake, and whoever waits begins anew to wait for the time after which it may ask.
+    fn breathe(&self, py: Python<'_>, is_due: bool) -> Result<()> {
+        if !is_due {
+            return Ok(());
+        }
+        let breathe = self.boot.get(py).getattr_str("breathe")?;
+        breathe.call(&[]).map(drop)
     }
 
     /// Converts the arguments of an item, after a free place; gives the names of those that have one.

@@ -89,6 +89,10 @@ def prepare() -> None:
     _birth.remember()
 
 
+def breathe() -> None:
+    """Be bytecode, where CPython gives the GIL to others and does whatever else is due."""
+
+
 def load_ahead() -> None:
     """Load what much of the standard library needs, in an interpreter that waits for a context."""
     for name in _AHEAD:

@@ -82,7 +82,7 @@ class Opener:
     def __init__(self, gate: threading.Event) -> None:
         self.gate = gate
 
-    def __index__(self) -> int:
+    def __pow__(self, _other: object) -> int:
         self.gate.set()
         return 1
 
