@@ -21,6 +21,7 @@ groups() ->
         time_out_stops_a_sleep,
         time_out_passes_broad_handlers,
         time_out_runs_finally_blocks,
+        clean_up_may_take_a_while,
         time_out_of_zero_is_a_time_out,
         time_outs_never_hit_the_next_call,
         queued_request_never_runs_after_its_time_out,
@@ -112,6 +113,24 @@ time_out_runs_finally_blocks(Config) ->
         "        x = 0\n"
         "        while True: x += 1\n"
         "    finally: done.append(1)\n"
+    >>),
+    ?assertEqual({error, timeout}, py:call(Context, '__main__', work, [], #{timeout => 50})),
+    ?assertEqual({ok, [1]}, py:eval(Context, <<"done">>)).
+
+%% An interrupt is repeated after 50 ms where it had no effect.
+clean_up_may_take_a_while(Config) ->
+    Context = ?config(ctx, Config),
+    ok = py:exec(Context, <<
+        "import time\n"
+        "done = []\n"
+        "def work():\n"
+        "    try:\n"
+        "        x = 0\n"
+        "        while True: x += 1\n"
+        "    finally:\n"
+        "        end = time.perf_counter() + 0.1\n"
+        "        while time.perf_counter() < end: pass\n"
+        "        done.append(1)\n"
     >>),
     ?assertEqual({error, timeout}, py:call(Context, '__main__', work, [], #{timeout => 50})),
     ?assertEqual({ok, [1]}, py:eval(Context, <<"done">>)).

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// The first interval: long enough for a `finally` block to do its work.
+/// The first interval: soon, since code that has not taken the interrupt may wait in the system.
 pub const FIRST: Duration = Duration::from_millis(50);
 /// No interval grows beyond this.
 pub const LONGEST: Duration = Duration::from_millis(200);

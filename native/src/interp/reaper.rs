@@ -20,6 +20,8 @@ struct Pending {
     since: Instant,
     due: Instant,
     intervals: Backoff,
+    /// Its code was left alone once, after it had taken the interrupt.
+    spared: bool,
 }
 
 /// How long a queue waits for a replacement before it is answered: far longer than a start takes, but whoever
@@ -124,6 +126,7 @@ impl Reaper {
             since,
             due,
             intervals,
+            spared: false,
         });
         drop(work);
         self.more.notify_one();
@@ -283,6 +286,16 @@ fn answer_what_is_left(context: &Arc<Context>) {
 /// Interrupts once more; gives the entry back as long as it is needed.
 fn pursue(mut pending: Pending) -> Option<Pending> {
     let now = Instant::now();
+    if !pending.spared
+        && let Some(grace) = pending.context.interrupts.grace(pending.request)
+    {
+        pending.spared = true;
+        let end = pending.since + grace.min(pending.context.stuck_after / 2);
+        if end > now {
+            pending.due = end;
+            return Some(pending);
+        }
+    }
     match pending.context.interrupt_once(pending.request, true) {
         Met::Nothing => return None,
         // It cannot end before others have.

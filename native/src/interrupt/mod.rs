@@ -43,8 +43,9 @@ struct Gate {
 /// For so long after an interrupt the threads of the interpreter hand on what is for one of them: some turns at the GIL.
 const CHASE: Duration = Duration::from_millis(30);
 
-/// How long the clean-up of a loop may go on before it is interrupted again.
-const CLEAN_UP: Duration = Duration::from_secs(1);
+/// How long code may clean up, and an event loop may, before they are interrupted again.
+const CLEAN_UP: Duration = Duration::from_millis(250);
+const CLEAN_UP_OF_LOOP: Duration = Duration::from_secs(1);
 
 /// What an interrupt met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -371,7 +372,18 @@ impl Interrupts {
         let running = self.running();
         self.ended_loop
             .lock()
-            .is_some_and(|(request, at)| request == running && at.elapsed() < CLEAN_UP)
+            .is_some_and(|(request, at)| request == running && at.elapsed() < CLEAN_UP_OF_LOOP)
+    }
+
+    /// How long a request may go on after its interrupt, whose code has taken that and may be cleaning up. `None`: it has
+    /// not taken any.
+    pub(crate) fn grace(&self, request: u64) -> Option<Duration> {
+        let has_taken =
+            self.running() == request && self.delivered.load(Ordering::SeqCst) == request;
+        has_taken.then(|| match self.is_cleaning_up() {
+            true => CLEAN_UP_OF_LOOP,
+            false => CLEAN_UP,
+        })
     }
 
     /// The exception of an interrupt, for what runs. One that is on its way for the same reason is taken back.

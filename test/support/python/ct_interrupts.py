@@ -85,7 +85,11 @@ async def clean_up(pid, name):
     try:
         await wait(pid, name)
     finally:
-        for _ in range(100):
+        # The steps take as long as a collection of much garbage would.
+        for _ in range(10):
+            end = time.perf_counter() + 0.02
+            while time.perf_counter() < end:
+                pass
             await asyncio.sleep(0)
         erlang.send(pid, ("clean", name))
 
