@@ -22,6 +22,8 @@ groups() ->
         circle_of_three_contexts_is_a_deadlock,
         deadlock_in_the_middle_of_a_chain_is_seen,
         circle_through_processes_of_their_own_is_a_deadlock,
+        circle_below_code_that_runs_on_top_is_a_deadlock,
+        circle_below_code_that_waits_on_top_is_a_deadlock,
         call_that_timed_out_closes_no_circle,
         refused_request_never_runs,
         call_after_a_deadlock_goes_through,
@@ -71,6 +73,12 @@ obey() ->
 
 obeying(Test) ->
     receive
+        {spawn_call, Context, Module, Function, Args} ->
+            Test ! {spawned, {self(), py:spawn_call(Context, Module, Function, Args)}},
+            obeying(Test);
+        {await, Ref} ->
+            Test ! {called, {self(), py:await(Ref)}},
+            obeying(Test);
         {call, Context, Function, Args} ->
             Test ! {called, {self(), py:call(Context, operator, Function, Args)}},
             obeying(Test);
@@ -180,6 +188,56 @@ circle_through_processes_of_their_own_is_a_deadlock(Config) ->
         One ! {done, 1},
         ?assertEqual([{ok, 1}, {ok, 2}], [py:await(Ref) || Ref <- [RefOne, RefTwo]])
     end).
+
+%% What runs on top of a wait ends, and the wait is still there.
+circle_below_code_that_runs_on_top_is_a_deadlock(Config) ->
+    Contexts = [First | _] = ?config(contexts, Config),
+    offering([{obey, obey()}], fun() ->
+        Chains = [{One, _} | _] = chains(Config, lists:sublist(Contexts, 2)),
+        One ! {spawn_call, First, ct_signals, gate, [port(Config), <<"on top">>]},
+        Ref = spawned(One),
+        Gate = py_suite:await_signal(?config(socket, Config), <<"on top">>),
+        closes_below(Contexts, Chains, fun() ->
+            ok = py_suite:release(?config(socket, Config), Gate),
+            One ! {await, Ref},
+            ?assertEqual({ok, <<"on top">>}, called(One))
+        end)
+    end),
+    [signal(Config, <<"frame">>) || _ <- [1, 2]],
+    ok.
+
+circle_below_code_that_waits_on_top_is_a_deadlock(Config) ->
+    Contexts = [First | _] = ?config(contexts, Config),
+    offering([{obey, obey()}], fun() ->
+        Chains = [{One, _} | _] = chains(Config, lists:sublist(Contexts, 2)),
+        One ! {spawn_call, First, erlang, call, [obey]},
+        Ref = spawned(One),
+        Other = receive {obeys, Pid} -> Pid end,
+        closes_below(Contexts, Chains, fun() ->
+            Other ! {done, <<"on top">>},
+            One ! {await, Ref},
+            ?assertEqual({ok, <<"on top">>}, called(One))
+        end)
+    end),
+    [signal(Config, <<"frame">>) || _ <- [1, 2]],
+    ok.
+
+spawned(Pid) ->
+    receive
+        {spawned, {Pid, Ref}} -> Ref
+    end.
+
+%% Two chains would close a circle, of which the first context runs something else on top.
+closes_below([First, Second | _], [{One, _}, {Two, _}] = Chains, EndOnTop) ->
+    One ! {call, Second, pos, [1]},
+    eventually(fun() -> waiting(Second) =:= 1 end),
+    Two ! {call, First, pos, [2]},
+    deadlock([First, Second], called(Two)),
+    Two ! {done, 2},
+    ?assertEqual({ok, 1}, called(One)),
+    EndOnTop(),
+    One ! {done, 1},
+    ?assertEqual([{ok, 1}, {ok, 2}], [result(Chain) || Chain <- Chains]).
 
 call_that_timed_out_closes_no_circle(Config) ->
     [First, Second, _] = ?config(contexts, Config),

@@ -47,12 +47,45 @@ impl Wait {
 
 /// What stands between a request and its turn, or its end, where that can be found out.
 pub(crate) enum Turn {
-    /// Nothing that depends on it.
-    Comes,
     /// Code that waits for it.
     Never,
-    /// The thread waits for this callback first.
-    After(Shared<Callback>),
+    /// The thread has to come back from its waits for these callbacks first, as far as they were not looked at before.
+    /// None at all: nothing that depends on it.
+    After(Vec<Shared<Callback>>),
+}
+
+/// From these places on, the waits of a context and what it runs were looked at. Both are stacks: what is still there of
+/// what was seen has its place, and nothing new waits for anybody while somebody looks for circles.
+pub(crate) struct Looked {
+    waits: usize,
+    running: usize,
+}
+
+impl Default for Looked {
+    fn default() -> Self {
+        Self {
+            waits: usize::MAX,
+            running: usize::MAX,
+        }
+    }
+}
+
+impl Looked {
+    /// What is new of that which begins at these places.
+    fn new_of<'b>(
+        &mut self,
+        begun: &'b Begun,
+        (waits, running): (usize, usize),
+    ) -> (&'b [Wait], &'b [Shared<Request>]) {
+        let new_waits = waits..self.waits.min(begun.waits.len());
+        let new_running = running..self.running.min(begun.running.len());
+        self.waits = self.waits.min(waits);
+        self.running = self.running.min(running);
+        (
+            begun.waits.get(new_waits).unwrap_or_default(),
+            begun.running.get(new_running).unwrap_or_default(),
+        )
+    }
 }
 
 impl Begun {
@@ -191,15 +224,24 @@ impl Context {
     }
 
     /// What has to end here before a request has its answer, or its turn if it has not begun, as far as that depends on
-    /// what `parent` led to. It was made in `made_in`.
-    pub(super) fn turn(&self, request: u64, made_in: &Callback, parent: &Callback) -> Turn {
+    /// what `parent` led to and was not `looked` at. It was made in `made_in`.
+    ///
+    /// Code that runs on top of a wait ends, or is looked at when it waits for somebody itself; the thread comes back to
+    /// the wait.
+    pub(super) fn turn(
+        &self,
+        request: u64,
+        made_in: &Callback,
+        parent: &Callback,
+        looked: &mut Looked,
+    ) -> Turn {
         let begun = self.begun.lock();
         let place = begun.running.iter().position(|one| one.id == request);
-        let (waits, running) = match place {
+        let further_in = match place {
             // It has to end itself, and what lies on it before that.
             Some(place) => {
                 let own = begun.waits.partition_point(|wait| wait.depth <= place);
-                (&begun.waits[own..], &begun.running[place..])
+                (own, place)
             }
             // What runs further in than the wait on top of which it can run.
             None => {
@@ -211,25 +253,21 @@ impl Context {
                         if wait.callback().is_some_and(|callback| !callback.serves()) {
                             return Turn::Never;
                         }
-                        (&begun.waits[place + 1..], &begun.running[wait.depth..])
+                        (place + 1, wait.depth)
                     }
-                    None => (&begun.waits[..], &begun.running[..]),
+                    None => (0, 0),
                 }
             }
         };
-        let mut callbacks = waits.iter().filter_map(Wait::callback);
-        if callbacks.any(|callback| parent.is_or_descends_from(callback))
+        let (waits, running) = looked.new_of(&begun, further_in);
+        let callbacks = || waits.iter().filter_map(Wait::callback);
+        if callbacks().any(|callback| parent.is_or_descends_from(callback))
             // Code may have led to it without waiting for it here, as that of an event loop does.
             || running.iter().any(|running| parent.comes_from(running))
         {
             return Turn::Never;
         }
-        match waits.last() {
-            Some(wait) if wait.depth == begun.running.len() => wait
-                .callback()
-                .map_or(Turn::Comes, |callback| Turn::After(callback.clone())),
-            _ => Turn::Comes,
-        }
+        Turn::After(callbacks().cloned().collect())
     }
 
     /// The owner thread runs nothing any more, and cannot say what it ran: it has panicked.

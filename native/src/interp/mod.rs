@@ -37,7 +37,7 @@ pub(crate) mod trace;
 pub(crate) mod warm;
 pub(crate) mod watch;
 
-pub(crate) use begun::Turn;
+pub(crate) use begun::{Looked, Turn};
 pub(crate) use callback::{Callback, Stage, Station};
 pub(crate) use client::Client;
 pub(crate) use context::{Closing, Context, Envelope, Mode, Settings};

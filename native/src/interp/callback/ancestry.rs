@@ -2,12 +2,14 @@
 //!
 //! A callback leads to requests, whose code leads to callbacks: a tree. A context that waits for a callback runs
 //! what descends from it, and nothing else; so it is blocked for every other request until that callback has its
-//! answer, and that may take as long as the request takes that the callback's process waits for.
+//! answer, and that may take as long as the request takes that the callback's process waits for. It may wait for several
+//! on top of one another, or run something on top of its wait, and has to come back from all of that.
 
 use super::record::Callback;
 use crate::beam::{Pid, Shared};
-use crate::interp::{Context, Request, Turn, registry};
+use crate::interp::{Context, Looked, Request, Turn, registry};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Contexts that would wait for one another.
@@ -30,28 +32,60 @@ pub(crate) fn awaits(
     })
 }
 
+/// A request that somebody waits for, and that was made in a callback.
+struct Asked {
+    request: u64,
+    made_in: Shared<Callback>,
+    context: Arc<Context>,
+    /// Where the request is among those that were found before, because of which this one matters.
+    because_of: Option<usize>,
+}
+
 /// The contexts on the way from a new request, whose parent is given, back to itself.
+///
+/// A request may have to wait for several callbacks, and each for a request of its own: all of that is gone through.
 fn circle(parent: &Shared<Callback>, request: u64, target: &Arc<Context>) -> Option<Vec<Pid>> {
-    let mut path = Vec::new();
-    // A request to `context`, made in `made_in`, that somebody waits for.
-    let (mut request, mut made_in, mut context) = (request, parent.clone(), target.clone());
-    loop {
-        if path
-            .iter()
-            .any(|pid: &Pid| pid.word() == context.pid.word())
+    let mut looked: HashMap<u64, Looked> = HashMap::new();
+    let mut found = vec![Asked {
+        request,
+        made_in: parent.clone(),
+        context: target.clone(),
+        because_of: None,
+    }];
+    let mut next = 0;
+    while let Some(asked) = found.get(next) {
+        let looked = looked.entry(asked.context.serial).or_default();
+        match asked
+            .context
+            .turn(asked.request, &asked.made_in, parent, looked)
         {
-            // Others go round in a circle of their own, which their requests have been told.
-            return None;
+            Turn::Never => return Some(way(&found, next)),
+            Turn::After(waits) => found.extend(waits.into_iter().filter_map(|wait| {
+                let (request, serial) = wait.awaited()?;
+                Some(Asked {
+                    request,
+                    context: registry().by_serial(serial)?,
+                    made_in: wait,
+                    because_of: Some(next),
+                })
+            })),
         }
-        path.push(context.pid);
-        let wait = match context.turn(request, &made_in, parent) {
-            Turn::Comes => return None,
-            Turn::Never => return Some(path),
-            Turn::After(wait) => wait,
-        };
-        let serial;
-        (request, serial) = wait.awaited()?;
-        context = registry().by_serial(serial)?;
-        made_in = wait;
+        next += 1;
     }
+    None
+}
+
+/// The contexts of a request and of those that led to it, from the first one on.
+fn way(found: &[Asked], last: usize) -> Vec<Pid> {
+    let mut way: Vec<Pid> = Vec::new();
+    let mut place = Some(last);
+    while let Some(asked) = place.and_then(|place| found.get(place)) {
+        let pid = asked.context.pid;
+        if way.iter().all(|other| other.word() != pid.word()) {
+            way.push(pid);
+        }
+        place = asked.because_of;
+    }
+    way.reverse();
+    way
 }
