@@ -18,9 +18,9 @@ mkdir -p "$logs"
 passed=0 failed=0 failures=() skips=() unsteady=()
 # So many failed cases may be looked at again; the least is what one case gives that has two modes.
 looked_at_again=4
-# timeout puts a step into a process group of its own, which Ctrl-C does not reach.
-running=
-trap 'kill "$running"; exit 130' INT TERM
+# The steps that run, by name. timeout puts each into a process group of its own, which Ctrl-C does not reach.
+declare -A running=() started=()
+trap 'kill "${running[@]}"; exit 130' INT TERM
 
 # What a step's log says about itself, as "PASSED FAILED".
 count_one()   { echo "1 0"; }
@@ -47,16 +47,32 @@ unsteady_pair() { sed -n 's/^.*erlang_python: unsteady, failed and then passed: 
 
 # step NAME COUNTER COMMAND...
 step() {
-    local name=$1 counter=$2 log start=$SECONDS status=0 p=0 f=0 cases=()
+    local name=$1 counter=$2
     shift 2
-    log=$logs/${name// /-}.log
+    begin "$name" "$@"
+    finish "$name" "$counter"
+}
+
+log_of() { echo "$logs/${1// /-}.log"; }
+
+# begin NAME COMMAND...: it runs beside what has begun already.
+begin() {
+    local name=$1
+    shift
     printf '==> %s\n' "$name"
-    timeout --kill-after=10 "$step_limit" "$@" >"$log" 2>&1 </dev/null &
-    running=$!
-    wait "$running" || status=$?
+    timeout --kill-after=10 "$step_limit" "$@" >"$(log_of "$name")" 2>&1 </dev/null &
+    running[$name]=$! started[$name]=$SECONDS
+}
+
+# finish NAME COUNTER [LABEL]: waits for it, and tells what became of it, behind a label.
+finish() {
+    local name=$1 counter=$2 label=${3:-} log status=0 p=0 f=0 cases=()
+    log=$(log_of "$name")
+    wait "${running[$name]}" || status=$?
+    unset "running[$name]"
     if [ "$status" = 77 ]; then
         skips+=("$name: $(tail -n 1 "$log")")
-        printf '    skipped: %s\n' "$(tail -n 1 "$log")"
+        printf '    %sskipped: %s\n' "$label" "$(tail -n 1 "$log")"
         return
     fi
     [ "$status" != 124 ] || echo "stopped after $step_limit s" >>"$log"
@@ -69,7 +85,7 @@ step() {
     if [ "$counter" = pair ]; then
         while IFS= read -r line; do unsteady+=("$line"); done < <(unsteady_pair "$log")
     fi
-    printf '    %s passed, %s failed, %s s\n' "$p" "$f" "$((SECONDS - start))"
+    printf '    %s%s passed, %s failed, %s s\n' "$label" "$p" "$f" "$((SECONDS - started[$name]))"
     if [ "$f" != 0 ]; then
         failures+=("failed: $name ($log)")
         mapfile -t cases < <("cases_$counter" "$log")
@@ -120,8 +136,11 @@ plan_test() {
     plan_suites
     step "model checks" cargo env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" \
         cargo test --release --package py_core --test 'loom*' --locked
-    step "oldest pair" pair scripts/matrix.sh 25-3.12
-    step "newest pair" pair scripts/matrix.sh 29-3.15
+    # Side by side: most of the time of each goes by in waiting.
+    begin "oldest pair" scripts/matrix.sh 25-3.12
+    begin "newest pair" scripts/matrix.sh 29-3.15
+    finish "oldest pair" pair "oldest: "
+    finish "newest pair" pair "newest: "
 }
 
 "plan_$1"
