@@ -49,6 +49,7 @@ groups() ->
         wrong_format_is_told_and_not_used,
         wrong_options_are_refused,
         nothing_is_set_up_after_a_restart,
+        next_context_begins_anew,
         %% What may end.
         answer_comes_after_the_record,
         slow_handler_holds_up_nobody_else,
@@ -611,6 +612,51 @@ nothing_is_set_up_after_a_restart(Config) ->
     ok = logs(Next, "info('after')"),
     silent(),
     ok = py_context:stop(Next).
+
+%% Where interpreters are used again. What is not Erlang's was closed at the end of the first context.
+next_context_begins_anew(Config) ->
+    case ?config(mode, Config) of
+        owngil -> begins_anew(Config);
+        worker -> {comment, "contexts of mode worker share what they set up"}
+    end.
+
+begins_anew(Config) ->
+    set_level(all),
+    Folder = ?config(priv_dir, Config),
+    File = unicode:characters_to_binary(filename:join(Folder, "kept.log")),
+    ok = used_as(Config, <<
+        "import atexit, erlang, logging.handlers\n"
+        "erlang.setup_logging('DEBUG')\n"
+        "logging.disable(logging.ERROR)\n"
+        "logging.captureWarnings(True)\n"
+        "log = logging.getLogger('a.b')\n"
+        "log.setLevel('CRITICAL')\n"
+        "log.propagate = False\n"
+        "log.addFilter(lambda record: False)\n"
+    >>),
+    ok = used_as(Config, [
+        "import logging, logging.handlers, warnings\n"
+        "log = logging.getLogger('a.b')\n"
+        "assert (log.level, log.propagate, log.filters, log.handlers) == (0, True, [], [])\n"
+        "assert (logging.root.level, logging.root.handlers) == (logging.WARNING, [])\n"
+        "log.info('not wanted')\n"
+        "log.warning('wanted')\n"
+        "warnings.warn('heard')\n"
+        %% It writes when logging ends.
+        "file = logging.FileHandler(r\"", File, "\")\n"
+        "log.addHandler(logging.handlers.MemoryHandler(10, logging.CRITICAL, file))\n"
+        "log.warning('kept')\n"
+    ]),
+    ?assertMatch([{warning, <<"wanted">>}, {warning, <<"UserWarning: heard">>}], texts(2)),
+    silent(),
+    ?assertEqual({ok, <<"kept\n">>}, file:read_file(File)).
+
+%% A context that runs some code and ends, in the one interpreter that waits to be used again if any does.
+used_as(Config, Code) ->
+    ok = py_suite:restart(Config, #{num_contexts => 1, spare_interpreters => 0}),
+    Context = py_suite:new_context(Config),
+    ok = py:exec(Context, Code),
+    py_context:stop(Context).
 
 %% ------------------------------------------------------------------------------------------------
 %% What may end

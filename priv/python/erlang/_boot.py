@@ -287,6 +287,10 @@ class _Birth:
         os.environ.clear()
         os.environ.update(self.environ)
         _output.install()
+        logs: Any = sys.modules.get("erlang._logging")
+        if logs is not None:
+            logs.restore()
+        # After logging, which may have taken the warnings.
         _hooks.install()
         if "asyncio" in sys.modules:
             from . import _policy

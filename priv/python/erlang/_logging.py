@@ -10,6 +10,7 @@ printed from then on; and ``logging.lastResort``.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import logging
 
@@ -165,6 +166,31 @@ class _Setup:
 
 
 _setup = _Setup()
+
+
+def restore() -> None:
+    """Leave logging as Python begins with it, for the next user of the interpreter.
+
+    Handlers were closed by ``logging.shutdown``, which ran as an exit handler. What does nothing stays: libraries put it there.
+    """
+    root = logging.getLogger()
+    for logger in list(root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            _restore(logger, logging.NOTSET)
+    _restore(root, logging.WARNING)
+    logging.disable(logging.NOTSET)
+    logging.captureWarnings(False)
+    atexit.register(logging.shutdown)
+    _setup.handler, _setup.is_from_erlang, _setup.seen = None, False, 0
+
+
+def _restore(logger: logging.Logger, level: int) -> None:
+    for handler in list(logger.handlers):
+        if not isinstance(handler, logging.NullHandler):
+            logger.removeHandler(handler)
+    logger.filters.clear()
+    logger.propagate, logger.disabled = True, False
+    logger.setLevel(level)
 
 
 def setup_logging(level: int | str = logging.NOTSET, format: str | None = None) -> None:
