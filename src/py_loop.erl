@@ -17,7 +17,7 @@
 %% The process is not part of the context, so that the owner hears of a context that is killed, too.
 
 -export([start/4, stop/3, release/1, start_link/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([settings/0]).
 
 -type settings() :: #{
@@ -72,6 +72,7 @@ start_link(Settings) ->
 
 -spec init(settings()) -> {ok, #state{}, {continue, start}}.
 init(#{context := Context, handle := Handle, owner := Owner, from := From}) ->
+    process_flag(trap_exit, true),
     _ = erlang:monitor(process, Context),
     _ = erlang:monitor(process, Owner),
     Timer = erlang:start_timer(py_config:get(context_start_timeout), self(), start),
@@ -130,6 +131,16 @@ handle_info({'DOWN', _Monitor, process, Owner, _Reason}, #state{owner = Owner} =
     {noreply, wanted(?GRACE, State#state{orphan = true})};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% The application stops, and has ended the context just before.
+-spec terminate(term(), #state{}) -> ok.
+terminate(shutdown, #state{context = Context} = State) ->
+    case is_process_alive(Context) of
+        true -> ok;
+        false -> receive {'DOWN', _Monitor, process, Context, Reason} -> gone(Reason, State) end
+    end;
+terminate(_Reason, _State) ->
+    ok.
 
 %% ------------------------------------------------------------------------------------------------
 %% The start

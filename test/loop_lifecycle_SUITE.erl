@@ -46,6 +46,7 @@ groups() ->
         killed_contexts_leave_no_descriptors,
         stuck_context_tells_owner_and_callers,
         stop_of_the_application_answers_everybody,
+        stop_of_the_application_overtakes_no_end,
         death_of_the_keeper_leaves_the_loop,
         owners_of_many_loops_hear_of_each,
         loops_come_and_go_without_a_trace
@@ -497,6 +498,16 @@ stop_of_the_application_answers_everybody(Config) ->
     told(<<"cancelled">>, <<"own">>),
     told(<<"ended">>, <<"own">>),
     ?assertEqual({error, not_running}, py:async_await(py:async_call(math, sqrt, [16]))),
+    ok = py_suite:restart(Config, #{}).
+
+%% The process that tells of the end has not come to it yet when its own turn comes.
+stop_of_the_application_overtakes_no_end(Config) ->
+    Context = ctx(Config),
+    ok = py_context:start_loop(Context),
+    [{_, Keeper, _, _}] = supervisor:which_children(py_loop_sup),
+    ok = sys:suspend(Keeper),
+    ok = py_suite:stop(),
+    ?assertEqual({error, interrupted}, exited(Context)),
     ok = py_suite:restart(Config, #{}).
 
 death_of_the_keeper_leaves_the_loop(Config) ->
