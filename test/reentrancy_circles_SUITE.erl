@@ -24,6 +24,7 @@ groups() ->
         circle_through_processes_of_their_own_is_a_deadlock,
         circle_below_code_that_runs_on_top_is_a_deadlock,
         circle_below_code_that_waits_on_top_is_a_deadlock,
+        circle_below_a_loop_on_top_is_a_deadlock,
         call_that_timed_out_closes_no_circle,
         refused_request_never_runs,
         call_after_a_deadlock_goes_through,
@@ -78,6 +79,9 @@ obeying(Test) ->
             obeying(Test);
         {await, Ref} ->
             Test ! {called, {self(), py:await(Ref)}},
+            obeying(Test);
+        {cancel, Ref} ->
+            Test ! {called, {self(), py:cancel(Ref)}},
             obeying(Test);
         {call, Context, Function, Args} ->
             Test ! {called, {self(), py:call(Context, operator, Function, Args)}},
@@ -217,6 +221,28 @@ circle_below_code_that_waits_on_top_is_a_deadlock(Config) ->
             Other ! {done, <<"on top">>},
             One ! {await, Ref},
             ?assertEqual({ok, <<"on top">>}, called(One))
+        end)
+    end),
+    [signal(Config, <<"frame">>) || _ <- [1, 2]],
+    ok.
+
+circle_below_a_loop_on_top_is_a_deadlock(Config) ->
+    Contexts = [First | _] = ?config(contexts, Config),
+    ok = py_callbacks:module(First, "ct_waits", <<
+        "import asyncio, ct_signals\n"
+        "async def waits(port):\n"
+        "    ct_signals.signal(port, 'in a loop')\n"
+        "    await asyncio.sleep(3600)\n"
+        "def run(port): asyncio.run(waits(port))\n"
+    >>),
+    offering([{obey, obey()}], fun() ->
+        Chains = [{One, _} | _] = chains(Config, lists:sublist(Contexts, 2)),
+        One ! {spawn_call, First, ct_waits, run, [port(Config)]},
+        Ref = spawned(One),
+        ok = signal(Config, <<"in a loop">>),
+        closes_below(Contexts, Chains, fun() ->
+            One ! {cancel, Ref},
+            ?assertEqual(ok, called(One))
         end)
     end),
     [signal(Config, <<"frame">>) || _ <- [1, 2]],
