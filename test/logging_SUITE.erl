@@ -50,6 +50,7 @@ groups() ->
         wrong_options_are_refused,
         nothing_is_set_up_after_a_restart,
         next_context_begins_anew,
+        what_ends_with_an_interpreter_is_told,
         %% What may end.
         answer_comes_after_the_record,
         slow_handler_holds_up_nobody_else,
@@ -650,6 +651,30 @@ begins_anew(Config) ->
     ?assertMatch([{warning, <<"wanted">>}, {warning, <<"UserWarning: heard">>}], texts(2)),
     silent(),
     ?assertEqual({ok, <<"kept\n">>}, file:read_file(File)).
+
+%% When modules are gone already: from 3.14.1 on, where interpreters end.
+what_ends_with_an_interpreter_is_told(Config) ->
+    case {?config(mode, Config), py_leaks:recycles()} of
+        {owngil, false} -> told_at_the_end(Config);
+        _ -> {comment, "no interpreter ends"}
+    end.
+
+told_at_the_end(Config) ->
+    Context = py_suite:new_context(Config),
+    ok = py_callbacks:module(Context, "ct_kept", <<
+        "import asyncio\n"
+        "async def waits(): await asyncio.sleep(3600)\n"
+        "async def fails(): raise ValueError('nobody asks')\n"
+        "loop = asyncio.new_event_loop()\n"
+        "tasks = [loop.create_task(waits()), loop.create_task(fails())]\n"
+        "loop.run_until_complete(asyncio.sleep(0))\n"
+    >>),
+    ok = py_context:stop(Context),
+    Told = lists:sort([{Text, maps:get(exception, Meta, none)} || {error, Text, Meta} <- [event(), event()]]),
+    [{Destroyed, none}, {Failed, Exception}] = lists:reverse(Told),
+    py_suite:contains(Destroyed, "Task was destroyed but it is pending!"),
+    py_suite:contains(Failed, "Task exception was never retrieved"),
+    ?assertMatch(#{type := <<"ValueError">>, message := <<"nobody asks">>}, Exception).
 
 %% A context that runs some code and ends, in the one interpreter that waits to be used again if any does.
 used_as(Config, Code) ->

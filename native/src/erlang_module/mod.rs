@@ -50,7 +50,7 @@ pub(crate) enum Native {
 
 impl Types {
     /// Those of the module, as far as code has left them there.
-    fn of_module(module: &Object<'_>) -> Result<Self> {
+    pub(crate) fn of_module(module: &Object<'_>) -> Result<Self> {
         for name in ["Pid", "Ref", "Port", "Fun", "Term"] {
             if !values::is_ours(module.getattr_str(name)?.as_ptr()) {
                 return Err(replaced(module.py()));

@@ -44,6 +44,8 @@ pub(super) fn add<const N: usize>(py: Python<'_>, methods: &'static Methods<N>) 
 /// The arguments of one call.
 pub(super) struct Arguments<'py> {
     pub(super) py: Python<'py>,
+    /// `_erlang`, which can no longer be imported when an interpreter ends.
+    pub(super) module: Object<'py>,
     name: &'static str,
     values: Vec<Object<'py>>,
 }
@@ -54,6 +56,7 @@ impl<'py> Arguments<'py> {
     pub(super) unsafe fn read(
         py: Python<'py>,
         name: &'static str,
+        module: *mut ffi::PyObject,
         values: *const *mut ffi::PyObject,
         count: ffi::Py_ssize_t,
         names: *mut ffi::PyObject,
@@ -66,11 +69,18 @@ impl<'py> Arguments<'py> {
                 ),
             ));
         }
+        // SAFETY: the caller's promise; the module of a function lives for the call.
+        let module = unsafe { Object::borrowed(py, module) };
         let values = (0..count)
             // SAFETY: the caller's promise; the arguments live for the call.
             .map(|i| unsafe { Object::borrowed(py, *values.offset(i)) })
             .collect();
-        Ok(Self { py, name, values })
+        Ok(Self {
+            py,
+            module,
+            name,
+            values,
+        })
     }
 
     /// Exactly so many.
@@ -108,7 +118,7 @@ pub(super) fn number(object: &Object<'_>) -> Result<u64> {
 macro_rules! function {
     ($entry:ident, $name:literal, $body:expr) => {
         unsafe extern "C" fn $entry(
-            _module: *mut $crate::py::ffi::PyObject,
+            module: *mut $crate::py::ffi::PyObject,
             values: *const *mut $crate::py::ffi::PyObject,
             count: $crate::py::ffi::Py_ssize_t,
             names: *mut $crate::py::ffi::PyObject,
@@ -117,7 +127,7 @@ macro_rules! function {
                 // SAFETY: CPython passes what it says.
                 let arguments = unsafe {
                     $crate::interp::python_functions::Arguments::read(
-                        py, $name, values, count, names,
+                        py, $name, module, values, count, names,
                     )?
                 };
                 let body: for<'py> fn(

@@ -36,26 +36,32 @@ def clean(text: str) -> str:
 
 def described(error: BaseException) -> Error:
     """Tell of an exception what Erlang shall know: class, module, message, frames, traceback."""
-    import traceback
-
     kind = type(error)
     try:
         message = str(error)
     except Exception:  # noqa: BLE001
         message = "<the exception cannot be told>"
-    frames = [
-        (
-            clean(frame.filename),
-            frame.lineno or 0,
-            clean(frame.name),
-            clean(frame.line or ""),
-        )
-        for frame in traceback.extract_tb(error.__traceback__, -_FRAMES)
-    ]
+    text = f"{kind.__qualname__}: {message}"
+    frames = []
     try:
-        text = "".join(traceback.format_exception(error)).rstrip("\n")
-    except Exception:  # noqa: BLE001
-        text = f"{kind.__qualname__}: {message}"
+        import traceback
+    except ImportError:
+        # The interpreter ends.
+        pass
+    else:
+        frames = [
+            (
+                clean(frame.filename),
+                frame.lineno or 0,
+                clean(frame.name),
+                clean(frame.line or ""),
+            )
+            for frame in traceback.extract_tb(error.__traceback__, -_FRAMES)
+        ]
+        try:
+            text = "".join(traceback.format_exception(error)).rstrip("\n")
+        except Exception:  # noqa: BLE001, S110
+            pass
     if len(text) > _TEXT:
         text = f"{text[: _TEXT // 2]}\n  ...\n{text[-_TEXT // 2 :]}"
     return (

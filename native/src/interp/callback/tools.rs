@@ -99,16 +99,17 @@ pub(super) fn with_tools<T>(
             options: context.conversion,
         });
     }
-    with_tools_of_the_moment(py, &held_here(py)?, context, work)
+    let types = erlang_module::installed(py)?;
+    with_tools_of_the_moment(py, types, &held_here(py)?, context, work)
 }
 
 fn with_tools_of_the_moment<T>(
     py: Python<'_>,
+    types: Types,
     held: &Arc<Held>,
     context: &Context,
     work: impl FnOnce(&mut Tools<'_>) -> Result<T>,
 ) -> Result<T> {
-    let types = erlang_module::installed(py)?;
     let (mut names, mut keys) = (AtomNames::default(), KeyNames::default());
     let mut simplifier = Simplifier::default();
     let result = work(&mut Tools {
@@ -127,16 +128,19 @@ fn with_tools_of_the_moment<T>(
     result
 }
 
-/// As [`with_tools`], on whatever thread this is, and also while a context ends; for what holds no objects.
+/// As [`with_tools`], on whatever thread this is, and also while an interpreter ends; for what holds no objects. `module`
+/// is `_erlang`.
 pub(in crate::interp) fn with_tools_here<T>(
     py: Python<'_>,
     context: &Context,
+    module: &Object<'_>,
     work: impl FnOnce(&mut Tools<'_>) -> Result<T>,
 ) -> Result<T> {
     let stage = Stage::here();
     let mut owner = stage.as_ref().and_then(|stage| stage.borrow());
     if owner.is_none() && Station::of(py.interpreter_id()).is_none() {
-        return with_tools_of_the_moment(py, &Arc::default(), context, work);
+        let types = Types::of_module(module)?;
+        return with_tools_of_the_moment(py, types, &Arc::default(), context, work);
     }
     with_tools(py, owner.as_deref_mut(), context, work)
 }

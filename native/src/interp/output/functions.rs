@@ -110,7 +110,9 @@ function!(py_log, "log", |py, arguments| {
         return Ok(Object::none(py));
     }
     let env = context.envs.take();
-    let converted = with_tools_here(py, context, |tools| tools.term(py, &env, record));
+    let converted = with_tools_here(py, context, &arguments.module, |tools| {
+        tools.term(py, &env, record)
+    });
     if let Ok(word) = &converted {
         context.send_record(speaker.request.as_ref(), size, |to| to.copy(*word));
     }
