@@ -118,11 +118,16 @@ prepare(#{subprocess := false}) -> ok.
 %% For the process of a context: something was refused, the 1st, 2nd, 4th, 8th … time.
 -spec log_refusal(Id :: term(), Refusal :: binary(), Count :: pos_integer()) -> ok.
 log_refusal(Id, Refusal, Count) ->
-    ?LOG_WARNING(
+    ?LOG(
+        level(Refusal, Count),
         #{label => {py_sandbox, refused}, context => Id, pid => self(), refusal => Refusal, count => Count},
         %% No domain: the default handler would take none of it.
         #{report_cb => fun ?MODULE:report/1}
     ).
+
+%% From 3.14 on `concurrent.futures', which asyncio imports, tries that once and goes on without.
+level(<<"_interpreters">>, 1) -> info;
+level(_Refusal, _Count) -> warning.
 
 ?DOC(false).
 -spec report(logger:report()) -> {io:format(), [term()]}.

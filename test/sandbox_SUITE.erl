@@ -49,6 +49,7 @@ groups() ->
         refusals_are_counted,
         refusals_are_logged,
         refusals_that_repeat_are_logged_seldom,
+        asyncio_comes_without_a_warning,
         counts_of_the_dead_stay,
         policy_can_be_asked_for
     ]).
@@ -292,6 +293,31 @@ refusals_that_repeat_are_logged_seldom(Config) ->
         ?assertEqual([], [Event || {log, #{msg := {report, #{refusal := _}}} = Event} <- py_suite:flush()])
     after
         py_suite:release_log(Log)
+    end.
+
+%% What the standard library only tries is nothing to be warned of; who tries it again is.
+asyncio_comes_without_a_warning(Config) ->
+    Context = py_suite:new_context(Config),
+    Log = py_suite:capture_log(),
+    try
+        ok = py:exec(Context, <<"import asyncio, concurrent.futures">>),
+        {ok, Refused} = py_sandbox:refusals(Context),
+        Tried = maps:get(<<"_interpreters">>, Refused, 0),
+        ?assertEqual([], maps:to_list(Refused) -- [{<<"_interpreters">>, Tried}]),
+        ?assert(Tried =< 1),
+        {error, {'ImportError', _}} = py:exec(Context, <<"import _interpreters">>),
+        {error, {'ImportError', _}} = py:exec(Context, <<"import _interpreters">>),
+        Again = await_warning(Context),
+        ?assertMatch(#{msg := {report, #{refusal := <<"_interpreters">>, count := 2}}}, Again)
+    after
+        py_suite:release_log(Log)
+    end,
+    ok = py_context:stop(Context).
+
+await_warning(Context) ->
+    case await_refusal(Context) of
+        #{level := warning} = Event -> Event;
+        #{level := info} -> await_warning(Context)
     end.
 
 count(#{msg := {report, #{count := Count}}}) -> Count.
