@@ -16,6 +16,7 @@ all() ->
 groups() ->
     py_suite:groups([
         time_out_ends_a_loop_that_sleeps,
+        time_out_leaves_the_clean_up_of_a_loop_alone,
         time_out_ends_a_loop_that_waits_for_a_socket,
         time_out_ends_a_loop_that_waits_for_a_thread,
         cancel_ends_a_loop,
@@ -58,7 +59,7 @@ end_per_testcase(_Case, Config) ->
 
 code() ->
     <<
-        "import asyncio, ct_signals, socket, threading\n"
+        "import asyncio, ct_signals, erlang, socket, threading, time\n"
         "async def sleeping(port):\n"
         "    ct_signals.signal(port, 'waits')\n"
         "    await asyncio.sleep(3600)\n"
@@ -66,6 +67,15 @@ code() ->
         "    try:\n"
         "        await sleeping(port)\n"
         "    finally:\n"
+        "        ct_signals.signal(port, 'finally')\n"
+        "async def cleaning(port):\n"
+        "    try:\n"
+        "        erlang.send(interrupter, 'waits')\n"
+        "        await asyncio.sleep(3600)\n"
+        "    finally:\n"
+        "        end = time.monotonic() + 0.4\n"
+        "        while time.monotonic() < end:\n"
+        "            await asyncio.sleep(0.01)\n"
         "        ct_signals.signal(port, 'finally')\n"
         "async def reading(port):\n"
         "    ours, theirs = socket.socketpair()\n"
@@ -106,6 +116,15 @@ arguments(Config, Name) ->
 time_out_ends_a_loop_that_sleeps(Config) ->
     Result = py:call(?config(ctx, Config), '__main__', run, arguments(Config, guarded), #{timeout => 100}),
     ok = waits(Config),
+    ?assertEqual({error, timeout}, Result),
+    ok = cleaned_up(Config).
+
+%% The loop was interrupted before its time was over: by hand, or since the caller was the first to see that.
+time_out_leaves_the_clean_up_of_a_loop_alone(Config) ->
+    Context = ?config(ctx, Config),
+    Interrupter = spawn_link(fun() -> receive <<"waits">> -> ok = py:interrupt(Context) end end),
+    {ok, none} = py:eval(Context, <<"globals().__setitem__('interrupter', pid)">>, #{pid => Interrupter}),
+    Result = py:call(Context, '__main__', run, arguments(Config, cleaning), #{timeout => 300}),
     ?assertEqual({error, timeout}, Result),
     ok = cleaned_up(Config).
 

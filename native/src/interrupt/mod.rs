@@ -358,9 +358,11 @@ impl Interrupts {
         Some(self.ends_loop(raised))
     }
 
-    /// As [`Self::raised`], where an event loop waits.
-    pub(crate) fn raised_in_loop(&self, py: Python<'_>) -> Raised {
-        self.ends_loop(self.raised(py))
+    /// The same for a request whose time is over. Its code may have been interrupted for that, or by hand, before the loop
+    /// saw it, and is on its way out.
+    pub(crate) fn late_in_loop(&self, py: Python<'_>) -> Option<Raised> {
+        let was_interrupted = self.delivered.load(Ordering::SeqCst) == self.running();
+        (!was_interrupted && !self.is_cleaning_up()).then(|| self.ends_loop(self.raised(py)))
     }
 
     fn ends_loop(&self, raised: Raised) -> Raised {

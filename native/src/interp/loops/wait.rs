@@ -283,7 +283,9 @@ fn interrupts(
     let is_late = |request: &&Shared<Request>| request.is_late() && !request.is_timed_out();
     if let Some(request) = request.filter(is_late) {
         request.set_timed_out();
-        return Err(context.interrupts.raised_in_loop(py));
+        if let Some(raised) = context.interrupts.late_in_loop(py) {
+            return Err(raised);
+        }
     }
     let Some(owner) = owner else {
         return Ok(false);
