@@ -195,75 +195,72 @@ circle_through_processes_of_their_own_is_a_deadlock(Config) ->
 
 %% What runs on top of a wait ends, and the wait is still there.
 circle_below_code_that_runs_on_top_is_a_deadlock(Config) ->
-    Contexts = [First | _] = ?config(contexts, Config),
-    offering([{obey, obey()}], fun() ->
-        Chains = [{One, _} | _] = chains(Config, lists:sublist(Contexts, 2)),
+    Socket = ?config(socket, Config),
+    closes_below(Config, fun(First, One) ->
         One ! {spawn_call, First, ct_signals, gate, [port(Config), <<"on top">>]},
         Ref = spawned(One),
-        Gate = py_suite:await_signal(?config(socket, Config), <<"on top">>),
-        closes_below(Contexts, Chains, fun() ->
-            ok = py_suite:release(?config(socket, Config), Gate),
+        Gate = py_suite:await_signal(Socket, <<"on top">>),
+        fun() ->
+            ok = py_suite:release(Socket, Gate),
             One ! {await, Ref},
             ?assertEqual({ok, <<"on top">>}, called(One))
-        end)
-    end),
-    [signal(Config, <<"frame">>) || _ <- [1, 2]],
-    ok.
+        end
+    end).
 
 circle_below_code_that_waits_on_top_is_a_deadlock(Config) ->
-    Contexts = [First | _] = ?config(contexts, Config),
-    offering([{obey, obey()}], fun() ->
-        Chains = [{One, _} | _] = chains(Config, lists:sublist(Contexts, 2)),
+    closes_below(Config, fun(First, One) ->
         One ! {spawn_call, First, erlang, call, [obey]},
         Ref = spawned(One),
         Other = receive {obeys, Pid} -> Pid end,
-        closes_below(Contexts, Chains, fun() ->
+        fun() ->
             Other ! {done, <<"on top">>},
             One ! {await, Ref},
             ?assertEqual({ok, <<"on top">>}, called(One))
-        end)
-    end),
-    [signal(Config, <<"frame">>) || _ <- [1, 2]],
-    ok.
+        end
+    end).
 
 circle_below_a_loop_on_top_is_a_deadlock(Config) ->
-    Contexts = [First | _] = ?config(contexts, Config),
-    ok = py_callbacks:module(First, "ct_waits", <<
+    ok = py_callbacks:module(hd(?config(contexts, Config)), "ct_waits", <<
         "import asyncio, ct_signals\n"
         "async def waits(port):\n"
         "    ct_signals.signal(port, 'in a loop')\n"
         "    await asyncio.sleep(3600)\n"
         "def run(port): asyncio.run(waits(port))\n"
     >>),
-    offering([{obey, obey()}], fun() ->
-        Chains = [{One, _} | _] = chains(Config, lists:sublist(Contexts, 2)),
+    closes_below(Config, fun(First, One) ->
         One ! {spawn_call, First, ct_waits, run, [port(Config)]},
         Ref = spawned(One),
         ok = signal(Config, <<"in a loop">>),
-        closes_below(Contexts, Chains, fun() ->
+        fun() ->
             One ! {cancel, Ref},
             ?assertEqual(ok, called(One))
-        end)
+        end
+    end).
+
+%% Two chains would close a circle, of which the first context runs something else on top. That is begun by the fun, which
+%% gives one that ends it.
+closes_below(Config, BeginOnTop) ->
+    Circle = [First, Second] = lists:sublist(?config(contexts, Config), 2),
+    offering([{obey, obey()}], fun() ->
+        Chains = [{One, _}, {Two, _}] = chains(Config, Circle),
+        EndOnTop = BeginOnTop(First, One),
+        One ! {call, Second, pos, [1]},
+        eventually(fun() -> waiting(Second) =:= 1 end),
+        Two ! {call, First, pos, [2]},
+        deadlock(Circle, called(Two)),
+        Two ! {done, 2},
+        ?assertEqual({ok, 1}, called(One)),
+        EndOnTop(),
+        One ! {done, 1},
+        ?assertEqual([{ok, 1}, {ok, 2}], [result(Chain) || Chain <- Chains])
     end),
-    [signal(Config, <<"frame">>) || _ <- [1, 2]],
+    [signal(Config, <<"frame">>) || _ <- Circle],
     ok.
 
 spawned(Pid) ->
     receive
         {spawned, {Pid, Ref}} -> Ref
     end.
-
-%% Two chains would close a circle, of which the first context runs something else on top.
-closes_below([First, Second | _], [{One, _}, {Two, _}] = Chains, EndOnTop) ->
-    One ! {call, Second, pos, [1]},
-    eventually(fun() -> waiting(Second) =:= 1 end),
-    Two ! {call, First, pos, [2]},
-    deadlock([First, Second], called(Two)),
-    Two ! {done, 2},
-    ?assertEqual({ok, 1}, called(One)),
-    EndOnTop(),
-    One ! {done, 1},
-    ?assertEqual([{ok, 1}, {ok, 2}], [result(Chain) || Chain <- Chains]).
 
 call_that_timed_out_closes_no_circle(Config) ->
     [First, Second, _] = ?config(contexts, Config),
