@@ -20,7 +20,7 @@ passed=0 failed=0 failures=() skips=() unsteady=()
 looked_at_again=4
 # The steps that run, by name. timeout puts each into a process group of its own, which Ctrl-C does not reach.
 declare -A running=() started=()
-trap 'kill "${running[@]}"; exit 130' INT TERM
+trap 'kill "${running[@]}" 2>/dev/null || true; exit 130' INT TERM
 
 # What a step's log says about itself, as "PASSED FAILED".
 count_one()   { echo "1 0"; }

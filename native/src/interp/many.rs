@@ -245,7 +245,7 @@ impl Owner {
             TURN
         };
         let mut begun = Instant::now();
-        let mut next_reading = ITEMS_PER_READING;
+        let mut next_reading = 1;
         let mut breathes = false;
         let mut arguments = Vec::with_capacity(8);
         let mut cells = asked.list(batch.rest);

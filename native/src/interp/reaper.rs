@@ -290,7 +290,8 @@ fn pursue(mut pending: Pending) -> Option<Pending> {
         && let Some(grace) = pending.context.interrupts.grace(pending.request)
     {
         pending.spared = true;
-        let end = pending.since + grace.min(pending.context.stuck_after / 2);
+        let longest = pending.since + pending.context.stuck_after / 2;
+        let end = longest.min(now + grace);
         if end > now {
             pending.due = end;
             return Some(pending);

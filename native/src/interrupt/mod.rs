@@ -377,11 +377,11 @@ impl Interrupts {
             .is_some_and(|(request, at)| request == running && at.elapsed() < CLEAN_UP_OF_LOOP)
     }
 
-    /// How long a request may go on after its interrupt, whose code has taken that and may be cleaning up. `None`: it has
-    /// not taken any.
+    /// How long a request may go on after its interrupt, whose code, or what runs on top of it, has taken that and may be
+    /// cleaning up. `None`: it has not taken any.
     pub(crate) fn grace(&self, request: u64) -> Option<Duration> {
         let has_taken =
-            self.running() == request && self.delivered.load(Ordering::SeqCst) == request;
+            self.delivered.load(Ordering::SeqCst) == self.running() && self.runs(request);
         has_taken.then(|| match self.is_cleaning_up() {
             true => CLEAN_UP_OF_LOOP,
             false => CLEAN_UP,

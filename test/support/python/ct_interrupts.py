@@ -87,7 +87,7 @@ async def clean_up(pid, name):
     finally:
         # The steps take as long as a collection of much garbage would.
         for _ in range(10):
-            end = time.perf_counter() + 0.02
+            end = time.perf_counter() + 0.008
             while time.perf_counter() < end:
                 pass
             await asyncio.sleep(0)
